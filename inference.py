@@ -1,0 +1,85 @@
+"""Generate videos that move as a run's reference clip does."""
+
+import argparse
+from pathlib import Path
+
+from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+
+PUBLISHED_REPEATS = 10
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = ArgumentParser(
+        description=__doc__,
+        epilog="What a run knows of itself (base, size, frames, steps, noise prior, …) is the default.",
+    )
+    text = parser.add_argument_group("what to show")
+    text.add_argument(
+        "-p", "--prompt", action="append", default=[], help="may be given several times"
+    )
+    text.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="a text file with one prompt a line"
+    )
+    text.add_argument("-n", "--negative-prompt", default="", help="what guidance leads away from")
+
+    trained = parser.add_argument_group("the trained run")
+    trained.add_argument("-cf", "--checkpoint_folder", type=Path, required=True, metavar="RUN")
+    trained.add_argument("-ci", "--checkpoint_index", type=int, help="step; default: the last")
+    trained.add_argument("-m", "--model", help="base model: folder or hub id")
+    trained.add_argument("-lr", "--lora_rank", type=int, help="only checked against the checkpoint")
+    trained.add_argument("-ls", "--lora_scale", type=float, help="0 is the base model")
+    trained.add_argument("-mn", "--min_timestep", type=int, help="lowest timestep with the LoRA on")
+
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument("-W", "--width", type=int, help="pixels")
+    sampling.add_argument("-H", "--height", type=int, help="pixels")
+    sampling.add_argument("-T", "--num-frames", type=int)
+    sampling.add_argument("-s", "--num-steps", type=int, help="DDIM steps")
+    sampling.add_argument("-g", "--guidance-scale", type=float, help="1 is off")
+    sampling.add_argument(
+        "-np", "--noise_prior", type=float, help="share of the reference's noise, 0 to 1"
+    )
+    sampling.add_argument(
+        "-r", "--seed", type=int, help="of each prompt's first video; default: the previews'"
+    )
+    sampling.add_argument(
+        "-rn", "--repeat_num", type=int, default=PUBLISHED_REPEATS, help="videos a prompt (10)"
+    )
+    sampling.add_argument("-B", "--batch-size", type=int, default=1, help="videos at a time (1)")
+
+    output = parser.add_argument_group("output")
+    output.add_argument("-o", "--output_dir", type=Path, default=Path("outputs/inference"))
+    output.add_argument("-f", "--fps", type=float, help="frames per second")
+    output.add_argument("--gif", action="store_true", help="write a GIF beside each video")
+    add_json_argument(output)
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("-d", "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    machine.add_argument(
+        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as trained"
+    )
+    machine.add_argument("-x", "--xformers", action="store_true", help="without effect")
+    machine.add_argument("-S", "--sdp", action="store_true", help="without effect")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    from motionmatcher.generation_request import make_request
+
+    request = make_request(arguments)
+    from motionmatcher.devices import choose_device
+    from motionmatcher.files import write_json
+    from motionmatcher.generation import generate
+
+    if arguments.xformers or arguments.sdp:
+        print("note: --xformers and --sdp do nothing: PyTorch's fused attention is always used.")
+    videos = generate(request, choose_device(arguments.device))
+    for video in videos:
+        print(request.output_dir / video["file"])
+    if arguments.json:
+        write_json(arguments.json, {"output_dir": str(request.output_dir), "videos": videos})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""MotionMatcher: customise the motion of a text-to-video diffusion model from one reference clip."""

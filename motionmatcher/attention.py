@@ -1,0 +1,66 @@
+"""Record the attention maps of chosen modules during one pass of the UNet."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+
+class AttentionRecorder:
+    """Collects head-averaged attention maps of chosen modules.
+
+    Only these modules form their probabilities explicitly; all others keep fused attention.
+
+    Attributes:
+        module_names: Paths of the recorded attention modules in the UNet.
+        maps: Module path -> map (N, queries, keys), N the module's batch axis. Filled by the pass.
+    """
+
+    def __init__(self, module_names: Sequence[str]) -> None:
+        self.module_names = tuple(module_names)
+        self.maps: dict[str, Tensor] = {}
+
+    def blank(self) -> "AttentionRecorder":
+        """Make a recorder of the same modules with no maps, for a pass that is repeated."""
+        return AttentionRecorder(self.module_names)
+
+    @contextmanager
+    def attached(self, unet: nn.Module) -> Iterator[None]:
+        """Record every pass of `unet` within the block; the processors found come back after it."""
+        modules: dict[str, Any] = {name: unet.get_submodule(name) for name in self.module_names}
+        found = {name: module.processor for name, module in modules.items()}
+        try:
+            for name, module in modules.items():
+                module.processor = _RecordingProcessor(self.maps, name)
+            yield
+        finally:
+            for name, module in modules.items():
+                module.processor = found[name]
+
+
+class _RecordingProcessor:
+    """Attention with explicit probabilities, kept under a name. Computes what diffusers' does."""
+
+    def __init__(self, maps: dict[str, Tensor], name: str) -> None:
+        self.maps = maps
+        self.name = name
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        # Queries Q, keys K, heads H, inner width D = H * head width.
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (N*H, Q, D/H)
+        key = attn.head_to_batch_dim(attn.to_k(context))  # (N*H, K, D/H)
+        value = attn.head_to_batch_dim(attn.to_v(context))  # (N*H, K, D/H)
+        probabilities = attn.get_attention_scores(query, key, attention_mask)  # (N*H, Q, K)
+        self.maps[self.name] = probabilities.unflatten(0, (-1, attn.heads)).mean(1)  # (N, Q, K)
+        hidden_states = attn.batch_to_head_dim(probabilities @ value)  # (N, Q, D)
+        return attn.to_out[0](hidden_states)

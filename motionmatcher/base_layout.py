@@ -1,0 +1,171 @@
+"""What a base model's folder holds, known from its config files alone, before weights are read."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motionmatcher.errors import UserError
+
+ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
+
+_CONFIGS = {
+    "unet": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "scheduler": "scheduler_config.json",
+    "tokenizer": "tokenizer_config.json",
+}
+_WEIGHT_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+_TRANSFORMERS_STEMS = ("model", "pytorch_model")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_SAMPLED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class BaseLayout:
+    """A base model's folder and configs.
+
+    Attributes:
+        name: Path or hub id as the user gave it.
+        folder: The folder in diffusers' layout.
+        unet_config: `unet/config.json`.
+        vae_config: `vae/config.json`.
+        scheduler_config: `scheduler/scheduler_config.json`.
+    """
+
+    name: str
+    folder: Path
+    unet_config: dict[str, Any]
+    vae_config: dict[str, Any]
+    scheduler_config: dict[str, Any]
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels per latent, in each direction."""
+        return 2 ** (len(self.vae_config["block_out_channels"]) - 1)
+
+    def latent_size(self, width: int, height: int) -> tuple[int, int]:
+        """Height and width of the latents of frames of a size in pixels.
+
+        Raises:
+            UserError: The size is not a multiple of the VAE's scale factor.
+        """
+        scale = self.vae_scale_factor
+        for name, pixels in (("width", width), ("height", height)):
+            if pixels % scale:
+                raise UserError(
+                    f"{name} {pixels} must be a multiple of {scale} pixels for this base model: "
+                    f"use {max(round(pixels / scale), 1) * scale}."
+                )
+        return height // scale, width // scale
+
+    def weight_files(self, part: str) -> list[Path]:
+        """List the weight files of a part; empty when they are missing."""
+        stems = [_WEIGHT_STEMS[part]] if part in _WEIGHT_STEMS else _TRANSFORMERS_STEMS
+        files = sorted((self.folder / part).glob("*"))
+        return [
+            file
+            for file in files
+            if file.suffix in (".safetensors", ".bin")
+            and file.name.split(".")[0].split("-")[0] in stems
+        ]
+
+    def weight_variant(self, part: str) -> str | None:
+        """The variant to load: "fp16" when a part's only weights are named so."""
+        names = [file.name for file in self.weight_files(part)]
+        return "fp16" if names and all(".fp16" in name for name in names) else None
+
+    def missing_weights(self) -> list[str]:
+        """List the parts that have no weight files."""
+        return [p for p in ("unet", "vae", "text_encoder") if not self.weight_files(p)]
+
+    def require_weights(self) -> None:
+        """Refuse a folder without all of its weights.
+
+        Raises:
+            UserError: Names the missing parts and how to get them.
+        """
+        missing = self.missing_weights()
+        if missing:
+            raise UserError(
+                f"{self.folder} has no weights for {', '.join(missing)}. {_download_hint(self.name)}"
+            )
+
+    def fingerprint(self) -> str:
+        """Identify configs and weights by a hash that does not depend on where the folder lies.
+
+        Configs count in full; weight files by name, size and one MiB from their middle, for hashing
+        gigabytes would take longer than loading them.
+        """
+        digest = hashlib.sha256()
+        for part, name in _CONFIGS.items():
+            digest.update((self.folder / part / name).read_bytes())
+        for part in ("unet", "vae", "text_encoder"):
+            for file in self.weight_files(part):
+                size = file.stat().st_size
+                digest.update(f"{part}/{file.name}:{size}".encode())
+                with file.open("rb") as content:
+                    content.seek(max(size // 2 - _SAMPLED_BYTES // 2, 0))
+                    digest.update(content.read(_SAMPLED_BYTES))
+        return digest.hexdigest()[:16]
+
+
+def find_base(name: str, configs_only: bool = False) -> BaseLayout:
+    """Find a base model and read its configs.
+
+    Args:
+        name: A folder in diffusers' layout, or a hub id, which is downloaded.
+        configs_only: Download no weights.
+
+    Raises:
+        UserError: It is not there, incomplete, or not a text-to-video UNet; says how to get it.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _download(name, configs_only)
+    contents = {part: _read_config(name, folder / part / file) for part, file in _CONFIGS.items()}
+    found_class = contents["unet"].get("_class_name")
+    if found_class != "UNet3DConditionModel":
+        raise UserError(
+            f"{folder / 'unet'}: the UNet is a {found_class}; expected a UNet3DConditionModel, "
+            f"as in {ZEROSCOPE_ID}."
+        )
+    return BaseLayout(name, folder, contents["unet"], contents["vae"], contents["scheduler"])
+
+
+def _read_config(name: str, file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise UserError(f"{file} is missing: {name} is not complete. {_download_hint(name)}")
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is damaged: {error}. {_download_hint(name)}") from error
+    return content
+
+
+def _download(name: str, configs_only: bool) -> Path:
+    if not _HUB_ID.fullmatch(name) or name.startswith(("models/", "./", "../")):
+        raise UserError(f"{name}: there is no such base model folder. {_download_hint(name)}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    texts = [f"{part}/*.{kind}" for part in _CONFIGS for kind in ("json", "txt")]
+    weights = [f"{part}/*.{kind}" for part in _CONFIGS for kind in ("safetensors", "bin")]
+    try:
+        return Path(snapshot_download(name, allow_patterns=texts + weights * (not configs_only)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{name} is no folder here and could not be downloaded ({reason}). {_download_hint(name)}"
+        ) from error
+
+
+def _download_hint(name: str) -> str:
+    is_folder = name.startswith((".", "/", "models/")) or not _HUB_ID.fullmatch(name)
+    folder = name if is_folder else f"models/{name.split('/')[-1]}"
+    return (
+        f"Download it with: hf download {ZEROSCOPE_ID if is_folder else name} --local-dir {folder}"
+    )

@@ -1,0 +1,193 @@
+"""The base model: scheduler, tokenizer, text encoder, VAE and UNet of one diffusers folder, frozen.
+
+The UNet stays on the device. Text encoder and VAE live on the CPU, compute in fp32, and visit the
+device for their work.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from motionmatcher.base_layout import BaseLayout
+from motionmatcher.diffusion import NoiseSchedule
+from motionmatcher.unet import MotionUNet
+from motionmatcher.video import Frames
+
+# Pixels of frames that the VAE takes at once; bounds its memory whatever the clip's length.
+VAE_SLICE_PIXELS = 576 * 320
+
+
+@dataclass
+class BaseModel:
+    """A frozen text-to-video model.
+
+    Attributes:
+        schedule: The noise schedule it was trained with.
+        tokenizer: Prompt -> token ids.
+        text_encoder: Token ids -> text states.
+        vae: Frames <-> latents.
+        unet: The denoiser; carries the LoRA when there is one.
+        device: Where it computes.
+        fingerprint: Identifies configs and weights, wherever the folder lies.
+    """
+
+    schedule: NoiseSchedule
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    unet: MotionUNet
+    device: torch.device
+    fingerprint: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the UNet's frozen weights."""
+        return self.unet.conv_in.weight.dtype
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels per latent, in each direction."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def latent_shape(self, num_frames: int, width: int, height: int) -> tuple[int, int, int, int]:
+        """Shape of one video's latents, (C, F, h, w)."""
+        scale = self.vae_scale_factor
+        return self.unet.config.in_channels, num_frames, height // scale, width // scale
+
+    def predict(self, latents: Tensor, timesteps: Tensor | int, text_states: Tensor) -> Tensor:
+        """Run the UNet in the precision of its weights.
+
+        Args:
+            latents: Noisy latents (B, C, F, h, w).
+            timesteps: One timestep, or one a batch element (B,).
+            text_states: Encoded prompts (B, T, D).
+
+        Returns:
+            The prediction (B, C, F, h, w): fp32, or fp64 for fp64 weights.
+        """
+        half = self.dtype.itemsize < 4
+        with torch.autocast(self.device.type, self.dtype, enabled=half):
+            prediction = self.unet(
+                latents.to(self.dtype), timesteps, text_states.to(self.dtype)
+            ).sample
+        return prediction.float() if half else prediction
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Encode prompts; words beyond the tokenizer's length are cut off.
+
+        Returns:
+            Text states (len(prompts), T, D), fp32, on the device.
+        """
+        tokens = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        with self._on_device(self.text_encoder):
+            return self.text_encoder(tokens.input_ids.to(self.device))[0]
+
+    @torch.no_grad()
+    def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+        """Encode frames to latents, a draw from the VAE's posterior.
+
+        Args:
+            frames: uint8 (F, 3, H, W).
+            generator: CPU generator of the draw.
+
+        Returns:
+            Scaled latents (1, C, F, h, w), fp32, on the device.
+        """
+        slices = []
+        with self._on_device(self.vae):
+            for part in frames.split(self._frames_per_slice(*frames.shape[-2:])):
+                pixels = part.to(self.device, torch.float32) / 127.5 - 1
+                posterior = self.vae.encode(pixels).latent_dist
+                draw = torch.randn(posterior.mean.shape, generator=generator).to(self.device)
+                slices.append(posterior.mean + posterior.std * draw)
+        latents = torch.cat(slices) * self.vae.config.scaling_factor  # (F, C, h, w)
+        # Contiguous as when read from a file: another layout would round differently.
+        return latents.transpose(0, 1)[None].contiguous()
+
+    @torch.no_grad()
+    def decode_video(self, latents: Tensor) -> Frames:
+        """Decode one video's latents to frames.
+
+        Args:
+            latents: Scaled latents (C, F, h, w).
+
+        Returns:
+            uint8 (F, H, W, 3).
+        """
+        scale = self.vae_scale_factor
+        height, width = latents.shape[-2] * scale, latents.shape[-1] * scale
+        slices = []
+        with self._on_device(self.vae):
+            frame_latents = latents.transpose(0, 1) / self.vae.config.scaling_factor
+            for part in frame_latents.split(self._frames_per_slice(height, width)):
+                pixels = self.vae.decode(part.to(self.device, torch.float32)).sample
+                pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+                slices.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
+        return np.concatenate(slices)
+
+    @staticmethod
+    def _frames_per_slice(height: int, width: int) -> int:
+        return max(VAE_SLICE_PIXELS // (height * width), 1)
+
+    @contextmanager
+    def _on_device(self, module: nn.Module) -> Iterator[None]:
+        module.to(self.device)
+        try:
+            yield
+        finally:
+            module.to("cpu")
+
+
+def load_base_model(
+    layout: BaseLayout,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    rescale_schedule: bool = False,
+) -> BaseModel:
+    """Load a base model's weights.
+
+    Args:
+        layout: The folder, as `base_layout.find_base` checked it.
+        device: Where it shall compute.
+        dtype: Dtype of the UNet's weights; text encoder and VAE are fp32.
+        rescale_schedule: See `NoiseSchedule.from_config`.
+
+    Raises:
+        UserError: Weight files are missing.
+    """
+    layout.require_weights()
+
+    def load(part_class: Any, part: str, **options: Any) -> Any:
+        variant = layout.weight_variant(part)
+        return part_class.from_pretrained(
+            layout.folder, subfolder=part, variant=variant, local_files_only=True, **options
+        )
+
+    unet = load(MotionUNet, "unet", torch_dtype=dtype)
+    text_encoder = load(CLIPTextModel, "text_encoder", dtype=torch.float32)
+    vae = load(AutoencoderKL, "vae", torch_dtype=torch.float32)
+    for part in (unet, text_encoder, vae):
+        part.eval().requires_grad_(False)
+    return BaseModel(
+        schedule=NoiseSchedule.from_config(layout.scheduler_config, rescale_schedule),
+        tokenizer=CLIPTokenizer.from_pretrained(layout.folder / "tokenizer"),
+        text_encoder=text_encoder,
+        vae=vae,
+        unet=unet.to(device),
+        device=device,
+        fingerprint=layout.fingerprint(),
+    )

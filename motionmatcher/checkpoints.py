@@ -1,0 +1,95 @@
+"""Checkpoints: the LoRA, and beside it what training needs to go on as if never stopped."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from motionmatcher.errors import UserError
+from motionmatcher.lora import LoraInfo, save_lora
+from motionmatcher.unet import MotionUNet
+
+STATE_FILE = "training_state.safetensors"
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    unet: MotionUNet,
+    info: LoraInfo,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+) -> None:
+    """Write a checkpoint folder whole or not at all.
+
+    The random streams need no state (see `random_streams`), nor does the learning rate, which is a
+    function of the step.
+
+    Args:
+        folder: `checkpoint-N`; replaced when it is there.
+        step: Updates made so far.
+        unet: Carries the LoRA.
+        info: What the LoRA is.
+        optimizer: Its moments are kept, not its settings: those are the config's.
+        scaler: The loss scaler of fp16, or None.
+    """
+    temporary = folder.with_name(f".{folder.name}-unfinished")
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_lora(unet, temporary / "lora", info)
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
+    for index, moments in optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+            else:
+                numbers[f"optimizer.{index}.{name}"] = value
+    state = {"step": step, "scaler": scaler.state_dict() if scaler else None, "numbers": numbers}
+    save_file(tensors, temporary / STATE_FILE, metadata={"training": json.dumps(state)})
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def load_training_state(
+    folder: Path, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
+) -> int:
+    """Restore optimizer and scaler from a checkpoint.
+
+    Args:
+        folder: `checkpoint-N`.
+        optimizer: Made anew with the config's settings; gets its moments back.
+        scaler: The loss scaler of fp16, or None.
+
+    Returns:
+        The step of the checkpoint.
+
+    Raises:
+        UserError: The checkpoint has no training state, or it belongs to other settings.
+    """
+    file = folder / STATE_FILE
+    if not file.is_file():
+        raise UserError(
+            f"{folder} has no {STATE_FILE}: it can be used by inference.py, or as lora_path of a new "
+            "run, but not resumed."
+        )
+    moments: dict[int, dict[str, Any]] = {}
+    with safe_open(file, "pt") as content:
+        state = json.loads(content.metadata()["training"])
+        entries = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    for name, value in {**entries, **state["numbers"]}.items():
+        _, index, key = name.split(".", 2)
+        moments.setdefault(int(index), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    if moments and sorted(moments) != sorted(index for g in groups for index in g["params"]):
+        raise UserError(
+            f"{file} belongs to a LoRA with other targets: resume with the run's own settings."
+        )
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    if scaler is not None and state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
+    return int(state["step"])

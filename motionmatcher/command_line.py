@@ -1,0 +1,60 @@
+"""What every script's command line has in common: exact flags, clear errors, exit codes."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from motionmatcher.errors import UserError, did_you_mean
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser that takes no abbreviations and names the nearest flag to an unknown one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse, but name an unknown flag first: argparse would rather miss the one it stood for."""
+        for argument in sys.argv[1:] if args is None else args:
+            flag = argument.partition("=")[0]
+            if flag == "--":
+                break
+            if re.fullmatch(r"--[\w-]+", flag) and flag not in self._option_string_actions:
+                self.error(f"unknown flag {flag}.{did_you_mean(flag, self._option_string_actions)}")
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line that says what is wrong."""
+        self.exit(BAD_INPUT, f"error: {message}\nSee `{self.prog} --help`.\n")
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--json FILE`, which every script that prints figures has."""
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the figures to FILE as JSON"
+    )
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run a script's main function and exit with its code.
+
+    Bad input (`UserError`) becomes one line on stderr and exit code 2. Anything else is a bug and
+    keeps its traceback.
+
+    Args:
+        main: Returns the exit code; None stands for 0.
+    """
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,256 @@
+"""Read, check and write the YAML settings; the only place that knows YAML.
+
+A file may name another in `base:` (relative to itself) and change a few of its keys. Command-line
+overrides (`train_data.width=256`) come last.
+"""
+
+import json
+import textwrap
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.files import write_text
+from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
+
+BASE_KEY = "base"
+_Settings = TypeVar("_Settings")
+
+
+def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSettings:
+    """Read the settings of a run from a YAML file and the command line.
+
+    Args:
+        path: The YAML file.
+        overrides: `key=value` each, the key dotted for groups.
+
+    Returns:
+        The settings, each of its type and within its range.
+
+    Raises:
+        UserError: Names the file and the key that is unknown, missing or wrong.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    values = _read(Path(path), ())
+    for override in overrides:
+        if "=" not in override.lstrip("="):
+            raise UserError(f"'{override}' is not an override: expected key=value.")
+        try:
+            values = OmegaConf.merge(values, OmegaConf.from_dotlist([override]))
+        except (OmegaConfBaseException, YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"the override '{override}' cannot be read: {reason}") from error
+    container = OmegaConf.to_container(values)
+    assert isinstance(container, dict)
+    settings = parse_settings(TrainSettings, container, str(path))
+    check_combinations(settings)
+    return settings
+
+
+def write_settings(path: Path, settings: TrainSettings) -> None:
+    """Write all settings of a run as YAML, so that they can be read again."""
+    from omegaconf import OmegaConf
+
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(asdict(settings))))
+
+
+def idle_keys(settings: TrainSettings) -> list[str]:
+    """Say of every switched-on key that no longer does anything why, one line each."""
+    return [
+        f"{key} does nothing here: {reason}."
+        for key, reason in WITHOUT_EFFECT.items()
+        if getattr(settings, key)
+    ]
+
+
+def check_combinations(settings: TrainSettings) -> None:
+    """Refuse settings that are fine alone but not together.
+
+    Raises:
+        UserError: Names both keys and what to change.
+    """
+    if not settings.use_unet_lora:
+        raise UserError(
+            "use_unet_lora: false would train nothing; remove the key or set it to true."
+        )
+    if settings.min_timestep < settings.motion_extractor.num_denoise_steps:
+        raise UserError(
+            f"min_timestep {settings.min_timestep} is below motion_extractor.num_denoise_steps "
+            f"{settings.motion_extractor.num_denoise_steps}: the step would leave the schedule."
+        )
+    if settings.rescale_schedule and settings.use_offset_noise:
+        raise UserError(
+            "rescale_schedule and use_offset_noise cure the same thing; switch one of them off."
+        )
+    if settings.lr_warmup_steps and settings.lr_scheduler == "constant":
+        raise UserError(
+            "lr_warmup_steps has no effect with lr_scheduler: constant; "
+            "use constant_with_warmup or remove it."
+        )
+    if settings.loss_weights.spatial_loss == settings.loss_weights.temporal_loss == 0:
+        raise UserError("loss_weights: both weights are 0, so nothing would be trained.")
+    if not settings.lora_targets:
+        raise UserError(
+            "lora_targets is empty: nothing would be trained; the default is [attention]."
+        )
+
+
+def parse_settings(
+    settings_class: type[_Settings], values: Mapping[str, Any], source: str, prefix: str = ""
+) -> _Settings:
+    """Build a settings dataclass of plain values, each checked.
+
+    Args:
+        settings_class: A dataclass made of `setting` and `section` fields.
+        values: Keys and values as YAML gives them.
+        source: The file, for errors.
+        prefix: The group's name and a dot, for errors.
+
+    Raises:
+        UserError: Names the source and the key.
+    """
+    known = {entry.name: entry for entry in fields(settings_class)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise UserError(
+                f"{source}: unknown key '{prefix}{key}'.{did_you_mean(str(key), known)}"
+            )
+    annotations: dict[str, Any] = typing.get_type_hints(settings_class)
+    parsed: dict[str, Any] = {}
+    for name, entry in known.items():
+        annotation, key = annotations[name], f"{prefix}{name}"
+        required = entry.default is MISSING and entry.default_factory is MISSING
+        if is_dataclass(annotation) and (name in values or required):
+            group = values.get(name, {})
+            if not isinstance(group, Mapping):
+                raise UserError(f"{source}: {key} must be a group of keys, not {group!r}.")
+            group_class: Any = annotation
+            parsed[name] = parse_settings(group_class, group, source, f"{key}.")
+        elif name in values:
+            value = _convert(values[name], annotation, f"{source}: {key}")
+            _check_range(value, entry.metadata, f"{source}: {key}")
+            parsed[name] = value
+        elif required:
+            raise UserError(f"{source}: {key} is missing ({entry.metadata['meaning']}).")
+    return settings_class(**parsed)
+
+
+def document_settings(settings_class: Any = TrainSettings, indent: str = "") -> str:
+    """Write every key as commented YAML: its meaning, range and default."""
+    lines = []
+    for entry in fields(settings_class):
+        annotation: Any = typing.get_type_hints(settings_class)[entry.name]
+        if is_dataclass(annotation):
+            lines += ["", f"{indent}# {annotation.__doc__}", f"{indent}{entry.name}:"]
+            lines += [document_settings(annotation, indent + "  ")]
+            continue
+        allowed = _describe_range(entry.metadata)
+        lines += textwrap.wrap(
+            f"{entry.metadata['meaning']}{allowed}",
+            width=100,
+            initial_indent=f"{indent}# ",
+            subsequent_indent=f"{indent}# ",
+        )
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        shown = "???  # must be given" if default is MISSING else _as_yaml(default)
+        lines.append(f"{indent}{entry.name}: {shown}")
+    return "\n".join(lines)
+
+
+def _describe_range(metadata: Mapping[str, Any]) -> str:
+    minimum, maximum, choices = (metadata[key] for key in ("minimum", "maximum", "choices"))
+    if choices:
+        return f" [{' | '.join(choices)}]"
+    if minimum is None:
+        return ""
+    return f" [{minimum:g} …{f' {maximum:g}' if maximum is not None else ''}]"
+
+
+def _as_yaml(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> Any:
+    """Read one file over those it names as its base."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such settings file.")
+    if path.resolve() in seen:
+        raise UserError(f"{path}: its '{BASE_KEY}' leads back to itself.")
+    try:
+        values = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {reason}") from error
+    if not isinstance(values, DictConfig):
+        raise UserError(f"{path} must be a list of `key: value` lines.")
+    base = values.pop(BASE_KEY, None)
+    if base is None:
+        return values
+    return OmegaConf.merge(_read(path.parent / str(base), (*seen, path.resolve())), values)
+
+
+def _convert(value: Any, annotation: Any, place: str) -> Any:
+    """Bring one plain value to its field's type, or say what was expected."""
+    alternatives = (
+        typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    )
+    if value is None and type(None) in alternatives:
+        return None
+    if type(None) in alternatives and value == "":
+        return None  # the published files leave optional paths empty
+    (wanted,) = (kind for kind in alternatives if kind is not type(None))
+    if wanted == list[str]:
+        entries = [value] if isinstance(value, str) else value
+        if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
+            return entries
+        raise UserError(f"{place} must be a text or a list of texts, not {value!r}.")
+    if wanted is str and value is False:
+        return "no"  # YAML reads a bare `no` as false
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise UserError(f"{place} must be {names[wanted]}, not {value!r}.")
+    return value
+
+
+def _check_range(value: Any, metadata: Mapping[str, Any], place: str) -> None:
+    minimum, maximum, choices = (metadata[key] for key in ("minimum", "maximum", "choices"))
+    if value is None:
+        return
+    if isinstance(value, float) and value != value:
+        raise UserError(f"{place} is not a number.")
+    if minimum is not None and value < minimum:
+        raise UserError(f"{place} must be at least {minimum:g}, not {value:g}.")
+    if maximum is not None and value > maximum:
+        raise UserError(f"{place} must be at most {maximum:g}, not {value:g}.")
+    if choices is not None:
+        for entry in _as_list(value):
+            if entry not in choices:
+                raise UserError(
+                    f"{place} must be one of {', '.join(choices)}, not '{entry}'."
+                    + did_you_mean(str(entry), choices)
+                )
+
+
+def _as_list(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+if __name__ == "__main__":
+    print(f"""# Every setting of train.py with its meaning, range and default.
+# Printed by `python -m motionmatcher.config`; not a config to run, but to copy keys from.
+{document_settings()}""")

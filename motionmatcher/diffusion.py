@@ -1,0 +1,208 @@
+"""The diffusion process: noising, deterministic DDIM steps, inversion, the noise prior.
+
+Notation: `z_0` clean latents, `eps` noise, `abar_t` the cumulative product of alphas up to t,
+`z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps`. Latents are (B, C, F, h, w). Everything here is
+computed in the dtype of the latents.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# (latents (B, C, F, h, w), timestep) -> the model's prediction, same shape
+Denoiser = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A trained noise schedule and how sampling walks over it.
+
+    Attributes:
+        alphas_cumprod: abar_t for t = 0 … T-1, shape (T,), fp32.
+        final_alpha_cumprod: abar beyond the last sampling step, where t < 0.
+        prediction_type: "epsilon" or "v_prediction".
+        timesteps_of: Gives diffusers' DDIM timesteps, descending, for a number of steps.
+    """
+
+    alphas_cumprod: Tensor
+    final_alpha_cumprod: float
+    prediction_type: str
+    timesteps_of: Callable[[int], list[int]]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], rescale: bool = False) -> "NoiseSchedule":
+        """Build the schedule of a `scheduler_config.json`.
+
+        Args:
+            config: The settings of a diffusers scheduler; read as DDIM's.
+            rescale: Rescale to zero terminal signal-to-noise ratio (arXiv:2305.08891, Algorithm 1),
+                and visit the last timestep when sampling. Wants a v-prediction base.
+        """
+        from diffusers import DDIMScheduler
+
+        changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        scheduler = DDIMScheduler.from_config(dict(config), **(changes if rescale else {}))
+
+        def timesteps_of(num_steps: int) -> list[int]:
+            scheduler.set_timesteps(num_steps)
+            return scheduler.timesteps.tolist()
+
+        return cls(
+            alphas_cumprod=scheduler.alphas_cumprod,
+            final_alpha_cumprod=float(scheduler.final_alpha_cumprod),
+            prediction_type=scheduler.config.prediction_type,
+            timesteps_of=timesteps_of,
+        )
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T, the number of timesteps the base was trained with."""
+        return len(self.alphas_cumprod)
+
+    def alpha_cumprod(self, timesteps: Tensor | int, like: Tensor) -> Tensor:
+        """Look up abar_t, ready to be multiplied with latents.
+
+        Args:
+            timesteps: One timestep, or one a batch element, shape (B,); below 0 means clean.
+            like: Latents whose device and rank the result takes.
+
+        Returns:
+            abar_t, shape (B or 1, 1, …, 1), fp32.
+        """
+        steps = torch.as_tensor(timesteps, device=like.device).reshape(-1)
+        alphas = self.alphas_cumprod.to(like.device)[steps.clamp(min=0)]  # (B,)
+        alphas = torch.where(steps >= 0, alphas, alphas.new_tensor(self.final_alpha_cumprod))
+        return alphas.reshape(-1, *[1] * (like.ndim - 1))
+
+    def scales(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Look up the scale of the signal, `sqrt(abar_t)`, and of the noise, `sqrt(1 - abar_t)`.
+
+        The roots are taken in fp32, as diffusers' DDIM takes them, and only then brought to the
+        latents' dtype: one DDIM step is so short that exact roots change the loss by 7e-5.
+
+        Args:
+            timesteps: As in `alpha_cumprod`.
+            like: Latents whose device, dtype and rank the result takes.
+        """
+        alpha = self.alpha_cumprod(timesteps, like)
+        return alpha.sqrt().to(like.dtype), (1 - alpha).sqrt().to(like.dtype)
+
+    def sampling_steps(self, num_steps: int) -> list[tuple[int, int]]:
+        """List the DDIM steps from noise to clean as (timestep, next timestep); the last is < 0."""
+        stride = self.num_train_timesteps // num_steps
+        return [(timestep, timestep - stride) for timestep in self.timesteps_of(num_steps)]
+
+
+def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Noise clean latents: `z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps` (DDPM, Eq. 4)."""
+    alpha = schedule.alpha_cumprod(timesteps, latents).to(latents.dtype)
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+
+def true_prediction(
+    latents: Tensor, noise: Tensor, timesteps: Tensor, schedule: NoiseSchedule
+) -> Tensor:
+    """What a perfect model predicts for `z_t`: the noise, or the velocity of a v-prediction base.
+
+    The velocity is `v = sqrt(abar_t) eps - sqrt(1 - abar_t) z_0` (arXiv:2202.00512, Appendix D).
+    """
+    if schedule.prediction_type == "epsilon":
+        return noise
+    alpha = schedule.alpha_cumprod(timesteps, latents).to(latents.dtype)
+    return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+
+
+def ddim_step(
+    sample: Tensor,
+    prediction: Tensor,
+    timesteps: Tensor | int,
+    next_timesteps: Tensor | int,
+    schedule: NoiseSchedule,
+) -> Tensor:
+    """Move latents from one timestep to another, deterministically (DDIM, Eq. 12 with eta = 0).
+
+    Args:
+        sample: `z_t` (B, C, F, h, w).
+        prediction: The model's prediction for `z_t`, same shape.
+        timesteps: t, where the sample is; one, or one a batch element.
+        next_timesteps: Where it goes: lower denoises, higher inverts.
+        schedule: The base's noise schedule.
+
+    Returns:
+        The latents at `next_timesteps`, same shape and dtype as `sample`.
+    """
+    prediction = prediction.to(sample.dtype)
+    signal_scale, noise_scale = schedule.scales(timesteps, sample)
+    next_signal_scale, next_noise_scale = schedule.scales(next_timesteps, sample)
+    if schedule.prediction_type == "epsilon":
+        noise = prediction
+        clean = (sample - noise_scale * noise) / signal_scale
+    else:
+        clean = signal_scale * sample - noise_scale * prediction
+        noise = signal_scale * prediction + noise_scale * sample
+    return next_signal_scale * clean + next_noise_scale * noise
+
+
+def sample_ddim(
+    noise: Tensor,
+    denoiser: Denoiser,
+    steps: Iterable[tuple[int, int]],
+    schedule: NoiseSchedule,
+) -> Tensor:
+    """Generate latents from start noise with DDIM.
+
+    Args:
+        noise: `z_T` (B, C, F, h, w).
+        denoiser: The model, guidance and all.
+        steps: What `schedule.sampling_steps` lists, perhaps wrapped in a progress bar.
+        schedule: The base's noise schedule.
+
+    Returns:
+        Clean latents (B, C, F, h, w).
+    """
+    latents = noise
+    for timestep, next_timestep in steps:
+        prediction = denoiser(latents, timestep)
+        latents = ddim_step(latents, prediction, timestep, next_timestep, schedule)
+    return latents
+
+
+def invert_ddim(
+    latents: Tensor,
+    denoiser: Denoiser,
+    steps: Sequence[tuple[int, int]],
+    schedule: NoiseSchedule,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Tensor:
+    """Find the noise from which DDIM would generate given latents (DDIM, Sec. 4.3).
+
+    The step from t' up to t evaluates the model at t on the latents at t', as is usual.
+
+    Args:
+        latents: Clean latents (B, C, F, h, w).
+        denoiser: The base model under the empty prompt, without guidance.
+        steps: What `schedule.sampling_steps` lists; walked backwards.
+        schedule: The base's noise schedule.
+        progress: Wraps the steps, e.g. in a progress bar.
+
+    Returns:
+        Noise (B, C, F, h, w).
+    """
+    for timestep, lower_timestep in progress(list(reversed(steps))):
+        prediction = denoiser(latents, timestep)
+        latents = ddim_step(latents, prediction, lower_timestep, timestep, schedule)
+    return latents
+
+
+def mix_noise(inverted: Tensor, fresh: Tensor, noise_prior: float) -> Tensor:
+    """Mix the reference's inversion noise into fresh noise: `sqrt(p) inv + sqrt(1 - p) fresh`.
+
+    Args:
+        inverted: DDIM inversion of the reference (1 or B, C, F, h, w).
+        fresh: Standard normal noise (B, C, F, h, w).
+        noise_prior: p in 0 … 1; the mix keeps unit variance.
+    """
+    return noise_prior**0.5 * inverted.to(fresh) + (1 - noise_prior) ** 0.5 * fresh

@@ -1,0 +1,22 @@
+"""Errors that are the user's to mend, as opposed to bugs."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: one clear line naming the file, key or value, what was expected and what to do."""
+
+
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
+    """Suggest the valid name nearest to a mistyped one.
+
+    Args:
+        word: The name as the user wrote it.
+        valid: The names that exist.
+
+    Returns:
+        " Did you mean 'NAME'?", or an empty string when nothing is near.
+    """
+    nearest = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""

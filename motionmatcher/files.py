@@ -1,0 +1,81 @@
+"""Writing files so that a reader never sees half of one."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and rename it to `path` when the block succeeds.
+
+    Args:
+        path: The file to write. Its folder is made when it is not there.
+
+    Yields:
+        A path in the same folder with the same suffix; removed when the block raises.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are readable by their owner alone
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Write a JSON file atomically; NaN and infinity are refused, for they are not JSON."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def slug(text: str, max_length: int = 48) -> str:
+    """Make a short file name of a prompt: lower-case words joined by hyphens.
+
+    Args:
+        text: Any text; only its letters and digits count, so it can never name another folder.
+        max_length: Longest result in characters; whole words are kept.
+
+    Returns:
+        The name, "prompt" when the text has no letter or digit.
+    """
+    words = re.findall(r"[^\W_]+", text.lower())
+    name = ""
+    for word in words:
+        longer = f"{name}-{word}" if name else word[:max_length]
+        if len(longer.encode()) > max_length:
+            break
+        name = longer
+    return name or "prompt"
+
+
+def unused_path(path: Path) -> Path:
+    """Return `path`, or its first variant `name-2`, `name-3`, … that does not exist yet."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return candidate
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,200 @@
+"""Generate videos for prompts with a trained run: the one call behind inference.py."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from filelock import FileLock
+from tqdm import tqdm
+
+from motionmatcher.base_layout import BaseLayout
+from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.contact_sheet import write_contact_sheet
+from motionmatcher.devices import weight_dtype
+from motionmatcher.errors import UserError
+from motionmatcher.files import slug, unused_path, write_json
+from motionmatcher.lora import load_lora
+from motionmatcher.reference import Reference, ReferenceClip
+from motionmatcher.runs import Run
+from motionmatcher.sampling import SamplingSettings, sample_latents
+from motionmatcher.settings import TrainSettings
+from motionmatcher.video import Frames, write_gif, write_mp4
+
+MANIFEST = "manifest.json"
+MANIFEST_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """What shall be generated.
+
+    Attributes:
+        prompts: Texts; each gets `repeat_num` videos.
+        seed: Seed of each prompt's first video; the next ones count up.
+        repeat_num: Videos a prompt.
+        batch_size: Videos computed at a time.
+        sampling: How to sample.
+        run: The trained run.
+        trained: The run's settings; None for a published run.
+        checkpoint: Folder of the checkpoint.
+        lora_rank: The rank the user expects, or None.
+        layout: The base model.
+        mixed_precision: "no", "fp16" or "bf16".
+        fps: Frames per second of the files.
+        gif: Write a GIF beside each video.
+        output_dir: Folder for videos, manifest and contact sheet.
+    """
+
+    prompts: Sequence[str]
+    seed: int
+    repeat_num: int
+    batch_size: int
+    sampling: SamplingSettings
+    run: Run
+    trained: TrainSettings | None
+    checkpoint: Path
+    lora_rank: int | None
+    layout: BaseLayout
+    mixed_precision: str
+    fps: float
+    gif: bool
+    output_dir: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to make."""
+
+    prompt: str
+    seed: int
+
+
+@torch.no_grad()
+def generate(request: GenerationRequest, device: torch.device) -> list[dict[str, Any]]:
+    """Generate all videos of a request, this process's share under `accelerate launch`.
+
+    Args:
+        request: What to generate.
+        device: Where to compute.
+
+    Returns:
+        The manifest's entries of the videos that this process made.
+    """
+    processes = PartialState(cpu=device.type == "cpu")
+    if processes.num_processes > 1:
+        device = processes.device
+    dtype = weight_dtype(request.mixed_precision, device)
+    base = load_base_model(request.layout, device, dtype)
+    info = load_lora(base.unet, request.checkpoint / "lora")
+    base.unet.train(False)
+    if request.lora_rank not in (None, info.rank):
+        raise UserError(
+            f"--lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
+        )
+    if info.base not in (None, base.fingerprint) and processes.is_main_process:
+        print(f"note: the LoRA was trained on another base than {request.layout.name}.")
+
+    with processes.main_process_first():
+        inversion_noise = _inversion_noise(request, base)
+    encoded = dict(zip(request.prompts, base.encode_prompts(request.prompts), strict=True))
+    negative_states = base.encode_prompts([request.sampling.negative_prompt])
+    entries: list[dict[str, Any]] = []
+    clips: list[Frames] = []
+    # Whole batches are dealt out, so that the number of processes changes no result.
+    with processes.split_between_processes(_batches(request)) as share:
+        for number, batch in enumerate(share, 1):
+            latents = sample_latents(
+                base,
+                torch.stack([encoded[job.prompt] for job in batch]),
+                negative_states,
+                [job.seed for job in batch],
+                request.sampling,
+                inversion_noise,
+                partial(tqdm, desc=f"batch {number} of {len(share)}"),
+            )
+            for job, video in zip(batch, latents, strict=True):
+                frames = base.decode_video(video)
+                entries.append(_write_video(request, job, frames))
+                clips.append(frames)
+    if clips:
+        sheet = unused_path(request.output_dir / "contact_sheet.png")
+        write_contact_sheet(sheet, clips, [f"{e['seed']}: {e['prompt']}" for e in entries])
+    processes.wait_for_everyone()
+    return entries
+
+
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """Read what a folder's `manifest.json` says of its videos; empty when there is none."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        return []
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        entries: list[dict[str, Any]] = content["videos"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged: move it away, or choose another folder.") from error
+    return entries
+
+
+def _batches(request: GenerationRequest) -> list[list[Job]]:
+    jobs = [
+        Job(prompt, request.seed + repeat)
+        for prompt in request.prompts
+        for repeat in range(request.repeat_num)
+    ]
+    size = request.batch_size
+    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+
+def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tensor | None:
+    sampling, trained = request.sampling, request.trained
+    if sampling.noise_prior == 0:
+        return None
+    cached = trained.cached_latent_dir if trained else None
+    reference = Reference(
+        ReferenceClip.of(trained.train_data) if trained else None,
+        base,
+        trained.seed if trained else 0,
+        read_folder=Path(cached) if cached else request.run.reference_folder,
+        write_folder=request.run.reference_folder,
+    )
+    return reference.inversion_noise(
+        sampling.num_frames,
+        sampling.width,
+        sampling.height,
+        sampling.num_inference_steps,
+        lambda steps: tqdm(steps, "inverting the reference"),
+    )
+
+
+def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[str, Any]:
+    """Write one video under a name not taken yet, and enter it in the manifest."""
+    folder = request.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".manifest.lock"):  # several processes may write here
+        path = unused_path(folder / f"{slug(job.prompt)}_{job.seed}.mp4")
+        write_mp4(path, frames, request.fps)
+        if request.gif:
+            write_gif(path.with_suffix(".gif"), frames, request.fps)
+        entry = {
+            "file": path.name,
+            "prompt": job.prompt,
+            "negative_prompt": request.sampling.negative_prompt,
+            "seed": job.seed,
+            "checkpoint": str(request.checkpoint),
+            "settings": {
+                **asdict(request.sampling),
+                "fps": request.fps,
+                "model": request.layout.name,
+                "mixed_precision": request.mixed_precision,
+                "batch_size": request.batch_size,
+            },
+        }
+        entries = [*read_manifest(folder), entry]
+        write_json(folder / MANIFEST, {"format": MANIFEST_FORMAT, "videos": entries})
+    return entry

@@ -1,0 +1,116 @@
+"""Turn inference.py's flags into a checked request, before any weight is read."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from motionmatcher.base_layout import find_base
+from motionmatcher.errors import UserError
+from motionmatcher.generation import GenerationRequest, read_manifest
+from motionmatcher.runs import Run
+from motionmatcher.sampling import SamplingSettings
+from motionmatcher.training_run import sampling_settings
+
+# What the published program takes when a run does not say (published runs hold no settings).
+PUBLISHED_MODEL = "models/zeroscope_v2_576w/"
+PUBLISHED_FPS = 8.0
+PUBLISHED_SAMPLING = SamplingSettings(
+    num_frames=16,
+    width=384,
+    height=384,
+    num_inference_steps=75,
+    guidance_scale=12.0,
+    lora_scale=1.0,
+    noise_prior=0.3,
+    min_timestep=500,
+)
+_RANGES = {
+    "--repeat_num": (1, None),
+    "--batch-size": (1, None),
+    "--num-frames": (1, None),
+    "--num-steps": (1, None),
+    "--guidance-scale": (0, None),
+    "--lora_scale": (0, None),
+    "--noise_prior": (0, 1),
+    "--min_timestep": (0, None),
+    "--seed": (0, None),
+    "--fps": (0.1, None),
+}
+
+
+def make_request(arguments: argparse.Namespace) -> GenerationRequest:
+    """Check the flags and fill in what the run knows.
+
+    Args:
+        arguments: inference.py's flags; None where one was not given.
+
+    Raises:
+        UserError: Names the flag, file or folder that does not fit.
+    """
+    for flag, (minimum, maximum) in _RANGES.items():
+        _check_range(flag, getattr(arguments, flag.strip("-").replace("-", "_")), minimum, maximum)
+    prompts = _read_prompts(arguments.prompt, arguments.prompts)
+    run = Run.open(arguments.checkpoint_folder)
+    checkpoint = run.find_checkpoint(arguments.checkpoint_index)
+    trained = run.settings()
+    given = {
+        "num_frames": arguments.num_frames,
+        "width": arguments.width,
+        "height": arguments.height,
+        "num_inference_steps": arguments.num_steps,
+        "guidance_scale": arguments.guidance_scale,
+        "lora_scale": arguments.lora_scale,
+        "noise_prior": arguments.noise_prior,
+        "min_timestep": arguments.min_timestep,
+        "negative_prompt": arguments.negative_prompt,
+    }
+    known = sampling_settings(trained) if trained else PUBLISHED_SAMPLING
+    sampling = replace(known, **{name: value for name, value in given.items() if value is not None})
+
+    def choose(flag: Any, of_run: Any) -> Any:
+        return of_run if flag is None else flag
+
+    model = choose(arguments.model, trained.pretrained_model_path if trained else PUBLISHED_MODEL)
+    layout = find_base(model)
+    layout.require_weights()
+    layout.latent_size(sampling.width, sampling.height)
+    read_manifest(arguments.output_dir)  # a damaged one is better known now
+    return GenerationRequest(
+        prompts=prompts,
+        seed=choose(arguments.seed, (trained.validation_data.seed if trained else None) or 0),
+        repeat_num=arguments.repeat_num,
+        batch_size=arguments.batch_size,
+        sampling=sampling,
+        run=run,
+        trained=trained,
+        checkpoint=checkpoint,
+        lora_rank=arguments.lora_rank,
+        layout=layout,
+        mixed_precision=choose(
+            arguments.mixed_precision, trained.mixed_precision if trained else "fp16"
+        ),
+        fps=choose(arguments.fps, trained.train_data.fps if trained else PUBLISHED_FPS),
+        gif=arguments.gif,
+        output_dir=arguments.output_dir,
+    )
+
+
+def _read_prompts(given: list[str], file: Path | None) -> list[str]:
+    prompts = list(given)
+    if file is not None:
+        if not file.is_file():
+            raise UserError(f"--prompts {file}: there is no such file.")
+        prompts += file.read_text(encoding="utf-8").splitlines()
+    prompts = [prompt.strip() for prompt in prompts if prompt.strip()]
+    if not prompts:
+        raise UserError('no prompt: give --prompt "…", or --prompts FILE with one prompt a line.')
+    return list(dict.fromkeys(prompts))
+
+
+def _check_range(flag: str, value: float | None, minimum: float, maximum: float | None) -> None:
+    if value is None:
+        return
+    if not value >= minimum or (maximum is not None and value > maximum):
+        upper = f" and at most {maximum:g}" if maximum is not None else ""
+        raise UserError(f"{flag} must be at least {minimum:g}{upper}, not {value:g}.")

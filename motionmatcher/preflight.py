@@ -1,0 +1,138 @@
+"""Check a training run before any weight is read: settings, clip, base, map sizes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from motionmatcher.base_layout import BaseLayout, find_base
+from motionmatcher.errors import UserError
+from motionmatcher.features import Size, block_at_scale, map_sizes
+from motionmatcher.settings import TrainSettings
+from motionmatcher.video import bucket_size, check_length, probe
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a checked run will do.
+
+    Attributes:
+        settings: With sizes resolved: no bucketing left, no null in the preview's sizes.
+        layout: The base model's folder and configs.
+        latent_size: Height and width of the latents.
+        cross_size: Height and width of the cross-attention maps.
+        temporal_size: Height and width of the temporal attention's grid.
+        notes: Things the user should know, one line each.
+    """
+
+    settings: TrainSettings
+    layout: BaseLayout
+    latent_size: Size
+    cross_size: Size
+    temporal_size: Size
+    notes: tuple[str, ...]
+
+
+def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> TrainingPlan:
+    """Check everything that can be checked without reading weights.
+
+    Args:
+        settings: The settings as read.
+        resuming: The run has its reference already, so the clip need not be there.
+        dry_run: Weights may be missing; that is a note then.
+
+    Raises:
+        UserError: Something does not fit; names it and what to do.
+    """
+    notes: list[str] = []
+    if not resuming:
+        settings = _resolve_sizes(settings, notes)
+    layout = find_base(settings.pretrained_model_path, configs_only=dry_run)
+    if not dry_run:
+        layout.require_weights()
+    elif layout.missing_weights():
+        notes.append(
+            f"{layout.folder} has no weights yet for {', '.join(layout.missing_weights())}."
+        )
+    data, validation = settings.train_data, settings.validation_data
+    latent_size = layout.latent_size(data.width, data.height)
+    assert validation.width is not None
+    assert validation.height is not None
+    layout.latent_size(validation.width, validation.height)
+
+    sizes = map_sizes(layout.unet_config["down_block_types"], latent_size)
+    spatial, temporal = (
+        block_at_scale(sizes, latent_size, f"motion_extractor.{name}", scale)
+        for name, scale in (
+            ("spatial_scale_factor", settings.motion_extractor.spatial_scale_factor),
+            ("temporal_scale_factor", settings.motion_extractor.temporal_scale_factor),
+        )
+    )
+    _check_schedule(settings, layout)
+    _check_folders(settings)
+    return TrainingPlan(
+        settings, layout, latent_size, sizes[spatial], sizes[temporal], tuple(notes)
+    )
+
+
+def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
+    """Settle all sizes and the preview's seed, so that the run's config no longer needs the clip."""
+    data, validation = settings.train_data, settings.validation_data
+    clip = probe(data.single_video_path)
+    for frames in {data.n_sample_frames, validation.num_frames or data.n_sample_frames}:
+        check_length(
+            data.single_video_path, clip.num_frames, data.sample_start_idx, data.frame_step, frames
+        )
+    if abs(clip.fps / data.frame_step - data.fps) > 0.01 * data.fps:
+        notes.append(
+            f"{data.single_video_path} has {clip.fps:g} fps; with frame_step {data.frame_step} that is "
+            f"{clip.fps / data.frame_step:g}, but previews will play at train_data.fps {data.fps:g}."
+        )
+    asked = data.width, data.height
+    width, height = asked
+    if data.use_bucketing:
+        width, height = bucket_size(*asked, clip.width, clip.height)
+    preview = validation.width or data.width, validation.height or data.height
+    # A preview asked for at the training's size follows it into its bucket.
+    preview_width, preview_height = (width, height) if preview == asked else preview
+    return replace(
+        settings,
+        train_data=replace(data, width=width, height=height, use_bucketing=False),
+        validation_data=replace(
+            validation,
+            width=preview_width,
+            height=preview_height,
+            num_frames=validation.num_frames or data.n_sample_frames,
+            seed=settings.seed if validation.seed is None else validation.seed,
+        ),
+    )
+
+
+def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
+    config = layout.scheduler_config
+    num_timesteps = config.get("num_train_timesteps", 1000)  # diffusers' own default
+    prediction_type = config.get("prediction_type", "epsilon")
+    if settings.min_timestep >= num_timesteps:
+        raise UserError(
+            f"min_timestep {settings.min_timestep} must be below the base's {num_timesteps} timesteps."
+        )
+    if settings.validation_data.num_inference_steps > num_timesteps:
+        raise UserError(
+            f"validation_data.num_inference_steps {settings.validation_data.num_inference_steps} must "
+            f"be at most the base's {num_timesteps} timesteps."
+        )
+    if prediction_type not in ("epsilon", "v_prediction"):
+        raise UserError(
+            f"{layout.folder / 'scheduler'}: prediction_type {prediction_type} is not supported; "
+            "expected epsilon or v_prediction."
+        )
+    if settings.rescale_schedule and prediction_type != "v_prediction":
+        raise UserError(
+            "rescale_schedule wants a v-prediction base: at zero SNR an epsilon-prediction base "
+            f"({settings.pretrained_model_path}) has nothing to say. Set it to false."
+        )
+
+
+def _check_folders(settings: TrainSettings) -> None:
+    for key in ("lora_path", "cached_latent_dir"):
+        folder = getattr(settings, key)
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(f"{key}: {folder} is not a folder.")

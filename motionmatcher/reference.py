@@ -1,0 +1,204 @@
+"""The reference clip as the model needs it: latents and inversion noise, made once and kept."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from motionmatcher.base_model import BaseModel
+from motionmatcher.errors import UserError
+from motionmatcher.files import atomic_path
+from motionmatcher.random_streams import generator
+from motionmatcher.sampling import Progress, invert_reference
+from motionmatcher.settings import TrainData
+from motionmatcher.video import bucket_size, check_length, fit_frames, probe, read_clip
+
+
+@dataclass(frozen=True)
+class ReferenceClip:
+    """Which frames of which file the reference is.
+
+    Attributes:
+        path: The clip.
+        start: Index of the first frame.
+        step: Distance between frames.
+    """
+
+    path: str
+    start: int
+    step: int
+
+    @classmethod
+    def of(cls, data: TrainData) -> "ReferenceClip":
+        """Take the clip of a run's settings."""
+        return cls(data.single_video_path, data.sample_start_idx, data.frame_step)
+
+
+def training_size(data: TrainData) -> tuple[int, int]:
+    """Choose the width and height in pixels that a run trains at, by the settings and the clip.
+
+    Raises:
+        UserError: The clip is not there or too short.
+    """
+    clip = probe(data.single_video_path)
+    check_length(
+        data.single_video_path,
+        clip.num_frames,
+        data.sample_start_idx,
+        data.frame_step,
+        data.n_sample_frames,
+    )
+    if data.use_bucketing:
+        return bucket_size(data.width, data.height, clip.width, clip.height)
+    return data.width, data.height
+
+
+class Reference:
+    """Latents and inversion noise of a reference clip, from the cache or made anew.
+
+    Each is kept in a file named by a hash of all that it depends on, and says so in its metadata.
+    Only when no file fits is the clip read.
+    """
+
+    def __init__(
+        self,
+        clip: ReferenceClip | None,
+        base: BaseModel,
+        seed: int,
+        read_folder: Path | None,
+        write_folder: Path | None,
+    ) -> None:
+        """Prepare to look up or make a reference.
+
+        Args:
+            clip: The reference; None when nobody knows it (a published run).
+            base: The base model that encodes and inverts.
+            seed: The run's seed; the VAE's posterior is drawn from its stream "latents".
+            read_folder: Holds cached files, ours or published; None for none.
+            write_folder: Gets what is made anew; None keeps it in memory only.
+        """
+        self.clip = clip
+        self.base = base
+        self.seed = seed
+        self.folders = [folder for folder in (read_folder, write_folder) if folder is not None]
+        self.write_folder = write_folder
+        self._made: dict[str, Tensor] = {}
+
+    def latents(self, num_frames: int, width: int, height: int) -> Tensor:
+        """Give the reference's latents at a size.
+
+        Args:
+            num_frames: F.
+            width: Pixels.
+            height: Pixels.
+
+        Returns:
+            (1, C, F, h, w), fp32, on the device.
+
+        Raises:
+            UserError: No cached file fits and the clip cannot be read.
+        """
+        depends_on = self._latents_depend_on(num_frames, width, height)
+        latents = self._find("latents", depends_on)
+        if latents is None:
+            latents = self._published_latents(num_frames, width, height)
+        if latents is None:
+            if self.clip is None:
+                raise UserError(
+                    f"the run has no reference latents of {num_frames} frames at {width}x{height}, and "
+                    "does not say which clip they come from: keep its size, or use --noise_prior 0."
+                )
+            frames = read_clip(self.clip.path, self.clip.start, self.clip.step, num_frames)
+            pixels = fit_frames(frames, width, height)
+            latents = self.base.encode_video(pixels, generator(self.seed, "latents"))
+            self._keep("latents", depends_on, latents)
+        return latents.to(self.base.device)
+
+    def inversion_noise(
+        self, num_frames: int, width: int, height: int, num_steps: int, progress: Progress = iter
+    ) -> Tensor:
+        """Give the noise that DDIM inversion finds for the reference.
+
+        Args:
+            num_frames: F.
+            width: Pixels.
+            height: Pixels.
+            num_steps: DDIM steps of the inversion.
+            progress: Wraps the steps when it is made anew.
+
+        Returns:
+            (1, C, F, h, w), fp32, on the device.
+
+        Raises:
+            UserError: As `latents`.
+        """
+        depends_on = {
+            **self._latents_depend_on(num_frames, width, height),
+            "num_inference_steps": num_steps,
+        }
+        noise = self._find("inversion", depends_on)
+        if noise is None:
+            latents = self.latents(num_frames, width, height)
+            empty = self.base.encode_prompts([""])
+            noise = invert_reference(self.base, latents, empty, num_steps, progress)
+            self._keep("inversion", depends_on, noise)
+        return noise.to(self.base.device)
+
+    def _latents_depend_on(self, num_frames: int, width: int, height: int) -> dict[str, Any]:
+        return {
+            "clip": asdict(self.clip) if self.clip else None,
+            "num_frames": num_frames,
+            "width": width,
+            "height": height,
+            "base": self.base.fingerprint,
+            "seed": self.seed,
+        }
+
+    def _find(self, kind: str, depends_on: Mapping[str, Any]) -> Tensor | None:
+        name = _file_name(kind, depends_on)
+        if name in self._made:
+            return self._made[name]
+        for folder in self.folders:
+            if (folder / name).is_file():
+                with safe_open(folder / name, "pt") as file:
+                    return file.get_tensor(kind)
+        return None
+
+    def _keep(self, kind: str, depends_on: Mapping[str, Any], tensor: Tensor) -> None:
+        name = _file_name(kind, depends_on)
+        self._made[name] = tensor
+        if self.write_folder is not None:
+            with atomic_path(self.write_folder / name) as temporary:
+                save_file(
+                    {kind: tensor.cpu().contiguous()},
+                    temporary,
+                    metadata={"format": "pt", "depends_on": json.dumps(depends_on)},
+                )
+
+    def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
+        """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""
+        shape = self.base.latent_shape(num_frames, width, height)
+        for folder in self.folders:
+            for file in sorted(folder.glob("*.pt")):
+                latents = torch.load(file, map_location="cpu", weights_only=True)["latents"]
+                if latents.shape == shape:
+                    return latents[None].float()
+        return None
+
+
+def tensor_fingerprint(tensor: Tensor) -> str:
+    """Identify a tensor by a hash of its values in fp32."""
+    values = tensor.detach().float().cpu().contiguous().numpy()
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+
+def _file_name(kind: str, depends_on: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+    return f"{kind}-{digest[:12]}.safetensors"

@@ -1,0 +1,134 @@
+"""Generate videos: DDIM with guidance, the noise prior, and the LoRA on at high noise only.
+
+Previews and inference both come here, so that they cannot differ.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from motionmatcher.base_model import BaseModel
+from motionmatcher.diffusion import Denoiser, invert_ddim, mix_noise, sample_ddim
+from motionmatcher.random_streams import video_noise
+from motionmatcher.unet import PassMode
+
+Progress = Callable[[Iterable], Iterable]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How videos are generated.
+
+    Attributes:
+        num_frames: Frames.
+        width: Pixels.
+        height: Pixels.
+        num_inference_steps: DDIM steps.
+        guidance_scale: Classifier-free guidance; 1 is off.
+        lora_scale: Scale of the LoRA; 0 is the base model.
+        noise_prior: Share of the reference's inversion noise in the start noise, 0 … 1.
+        min_timestep: Lowest timestep at which the LoRA is on; below, the base paints the details.
+        negative_prompt: What guidance leads away from.
+    """
+
+    num_frames: int
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    lora_scale: float
+    noise_prior: float
+    min_timestep: int
+    negative_prompt: str = ""
+
+
+@torch.no_grad()
+def sample_latents(
+    base: BaseModel,
+    text_states: Tensor,
+    negative_states: Tensor,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+    inversion_noise: Tensor | None,
+    progress: Progress = iter,
+) -> Tensor:
+    """Generate one batch of videos' latents.
+
+    Args:
+        base: The base model with the LoRA.
+        text_states: One encoded prompt a video (B, T, D).
+        negative_states: The encoded negative prompt (1, T, D).
+        seeds: One seed a video; fixes its fresh noise, whatever the batch.
+        settings: How to sample.
+        inversion_noise: The reference's inversion (1, C, F, h, w); needed when noise_prior > 0.
+        progress: Wraps the steps, e.g. in a progress bar.
+
+    Returns:
+        Latents (B, C, F, h, w), fp32.
+    """
+    shape = base.latent_shape(settings.num_frames, settings.width, settings.height)
+    latents = video_noise(seeds, shape).to(base.device)  # (B, C, F, h, w)
+    if settings.noise_prior > 0:
+        assert inversion_noise is not None, "a noise prior needs the reference's inversion"
+        latents = mix_noise(inversion_noise.to(base.device), latents, settings.noise_prior)
+
+    denoiser = guided_denoiser(base, text_states, negative_states, settings)
+    steps = base.schedule.sampling_steps(settings.num_inference_steps)
+    with base.unet.lora_scaled(settings.lora_scale), base.unet.evaluating():
+        return sample_ddim(latents, denoiser, progress(steps), base.schedule)
+
+
+def guided_denoiser(
+    base: BaseModel, text_states: Tensor, negative_states: Tensor, settings: SamplingSettings
+) -> Denoiser:
+    """Combine the prompt's and the negative prompt's predictions (arXiv:2207.12598, Eq. 6).
+
+    Args:
+        base: The base model with the LoRA.
+        text_states: One encoded prompt a video (B, T, D).
+        negative_states: The encoded negative prompt (1, T, D).
+        settings: Guidance scale, and the timestep down to which the LoRA is on.
+    """
+    guided = settings.guidance_scale != 1
+    both_states = torch.cat([negative_states.expand_as(text_states), text_states])  # (2B, T, D)
+
+    def denoise(latents: Tensor, timestep: int) -> Tensor:
+        with base.unet.in_mode(PassMode(lora=timestep >= settings.min_timestep)):
+            if not guided:
+                return base.predict(latents, timestep, text_states)
+            both = base.predict(torch.cat([latents, latents]), timestep, both_states)
+        unconditional, conditional = both.chunk(2)
+        return unconditional + settings.guidance_scale * (conditional - unconditional)
+
+    return denoise
+
+
+@torch.no_grad()
+def invert_reference(
+    base: BaseModel,
+    latents: Tensor,
+    empty_states: Tensor,
+    num_steps: int,
+    progress: Progress = iter,
+) -> Tensor:
+    """Invert the reference with the base model (LoRA off) under the empty prompt.
+
+    Args:
+        base: The base model.
+        latents: Reference latents (1, C, F, h, w).
+        empty_states: The encoded empty prompt (1, T, D).
+        num_steps: DDIM steps.
+        progress: Wraps the steps, e.g. in a progress bar.
+
+    Returns:
+        Inversion noise (1, C, F, h, w), fp32.
+    """
+
+    def denoise(latents: Tensor, timestep: int) -> Tensor:
+        return base.predict(latents, timestep, empty_states)
+
+    steps = base.schedule.sampling_steps(num_steps)
+    with base.unet.in_mode(PassMode(lora=False)), base.unet.evaluating():
+        return invert_ddim(latents.to(base.device), denoise, steps, base.schedule, progress)

@@ -1,0 +1,223 @@
+"""All settings of a training run: their names, types, defaults, ranges and meaning.
+
+Each key is written once, here; `configs/all_settings.yaml` is printed from this module.
+"""
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+# Published keys that have nothing left to switch, and why.
+WITHOUT_EFFECT = {
+    "save_pretrained_model": "a run never holds a copy of the base model",
+    "text_encoder_gradient_checkpointing": "the text is encoded once and not trained",
+    "enable_xformers_memory_efficient_attention": "PyTorch's fused attention is always used",
+    "enable_torch_2_attn": "PyTorch's fused attention is always used",
+}
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Declare one key of the YAML files.
+
+    Args:
+        default: Its default; `...` for a key that must be given.
+        meaning: One line for the documentation, with the unit where there is one.
+        minimum: Lowest value allowed.
+        maximum: Highest value allowed.
+        choices: The values allowed.
+    """
+    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices}
+    if default is ...:
+        return field(metadata=metadata)
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def section(settings_class: type) -> Any:
+    """Declare a group of keys."""
+    required = any(
+        entry.default is MISSING and entry.default_factory is MISSING
+        for entry in fields(settings_class)
+    )
+    return field() if required else field(default_factory=settings_class)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainData:
+    """The reference clip and how it is read."""
+
+    single_video_path: str = setting(..., "the reference clip: mp4, mov, webm, avi or gif")
+    single_video_prompt: str = setting(..., "what the reference clip shows")
+    width: int = setting(384, "pixels; a multiple of 8", minimum=8)
+    height: int = setting(384, "pixels; a multiple of 8", minimum=8)
+    use_bucketing: bool = setting(
+        False,
+        "keep the clip's own aspect at about the area of width x height, in multiples of 64 pixels, "
+        "instead of cropping the centre",
+    )
+    n_sample_frames: int = setting(16, "frames read from the clip", minimum=1)
+    sample_start_idx: int = setting(0, "index of the first frame read", minimum=0)
+    frame_step: int = setting(1, "frame i is sample_start_idx + i * frame_step", minimum=1)
+    fps: float = setting(
+        8.0, "frames per second of previews; warns when the clip's differ", minimum=0.1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationData:
+    """Previews during training; inference takes its defaults from here too."""
+
+    sample_preview: bool = setting(True, "generate previews every validation_steps")
+    prompt: list[str] = setting([], "one prompt or a list; empty: the reference's own prompt")
+    include_training_prompt: bool = setting(
+        False, "preview the reference's own prompt as well: does the reference come back?"
+    )
+    seed: int | None = setting(None, "seed of the previews' noise; null: the run's seed", minimum=0)
+    num_frames: int | None = setting(None, "frames; null: as the training", minimum=1)
+    width: int | None = setting(None, "pixels, a multiple of 8; null: as the training", minimum=8)
+    height: int | None = setting(None, "pixels, a multiple of 8; null: as the training", minimum=8)
+    num_inference_steps: int = setting(
+        75, "DDIM steps, of sampling and of the inversion", minimum=1
+    )
+    guidance_scale: float = setting(12.0, "classifier-free guidance; 1 is off", minimum=0)
+    lora_scale: float = setting(1.0, "scale of the LoRA; 0 is the base model", minimum=0)
+    noise_prior: float = setting(
+        0.3, "share of the reference's inversion noise in the start noise", minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionExtractorSettings:
+    """Which motion features are compared."""
+
+    num_denoise_steps: int = setting(
+        1, "timesteps from the noisy latents to those whose features are compared", minimum=1
+    )
+    spatial_scale_factor: int = setting(
+        4, "latent size / size of the cross-attention maps", minimum=1
+    )
+    temporal_scale_factor: int = setting(
+        4, "latent size / size of the temporal attention's grid", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the two parts of the loss."""
+
+    spatial_loss: float = setting(
+        2000.0, "weight of the cross-attention maps: where things are", minimum=0
+    )
+    temporal_loss: float = setting(
+        2000.0, "weight of the temporal attention maps: how each place changes", minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """All settings of a training run."""
+
+    pretrained_model_path: str = setting(
+        ..., "base model: a folder in diffusers' layout, or the id of one on the Hugging Face Hub"
+    )
+    output_dir: str = setting("./outputs/train", "runs are made in here: train_<time>/")
+    train_data: TrainData = section(TrainData)
+    validation_data: ValidationData = section(ValidationData)
+    motion_extractor: MotionExtractorSettings = section(MotionExtractorSettings)
+    loss_weights: LossWeights = section(LossWeights)
+
+    use_unet_lora: bool = setting(True, "must be true: the LoRA is what is trained")
+    lora_rank: int = setting(32, "rank of the LoRA", minimum=1)
+    lora_targets: list[str] = setting(
+        ["attention"],
+        "modules with a LoRA: attention (the published 266 Linears), temporal_conv (Conv3d of the "
+        "temporal convolutions), spatial_conv (Conv2d of the residual blocks)",
+        choices=("attention", "temporal_conv", "spatial_conv"),
+    )
+    lora_unet_dropout: float = setting(
+        0.1,
+        "probability of dropping an element of a LoRA's input in training",
+        minimum=0,
+        maximum=0.99,
+    )
+    lora_path: str | None = setting(
+        None, "LoRA to start from: a checkpoint-N folder, ours or published"
+    )
+
+    min_timestep: int = setting(
+        500, "lowest timestep trained, and lowest at which sampling has the LoRA on", minimum=1
+    )
+    train_batch_size: int = setting(1, "noises and timesteps drawn a step and process", minimum=1)
+    gradient_accumulation_steps: int = setting(1, "batches summed up for one update", minimum=1)
+    max_train_steps: int = setting(400, "updates of the LoRA", minimum=1)
+    learning_rate: float = setting(5e-4, "of AdamW", minimum=0)
+    lr_scheduler: str = setting(
+        "constant",
+        "how the learning rate changes over the run",
+        choices=(
+            "constant",
+            "constant_with_warmup",
+            "linear",
+            "cosine",
+            "cosine_with_restarts",
+            "polynomial",
+        ),
+    )
+    lr_warmup_steps: int = setting(
+        0, "updates until the full learning rate; not for constant", minimum=0
+    )
+    adam_beta1: float = setting(0.9, "of AdamW", minimum=0, maximum=0.9999)
+    adam_beta2: float = setting(0.999, "of AdamW", minimum=0, maximum=0.999999)
+    adam_weight_decay: float = setting(1e-2, "of AdamW", minimum=0)
+    adam_epsilon: float = setting(
+        1e-8,
+        "of AdamW; gradients as small as this train nothing, so lower it for tiny losses",
+        minimum=1e-30,
+    )
+    use_8bit_adam: bool = setting(False, "AdamW of bitsandbytes, to save memory; CUDA only")
+    use_offset_noise: bool = setting(
+        False, "add noise that is constant over each frame to the training noise"
+    )
+    offset_noise_strength: float = setting(0.1, "scale of the offset noise", minimum=0)
+    rescale_schedule: bool = setting(
+        False, "rescale the noise schedule to zero terminal SNR; for v-prediction bases only"
+    )
+    seed: int = setting(0, "fixes every random stream", minimum=0)
+
+    mixed_precision: str = setting(
+        "fp16",
+        "precision of base and student; motion features are always computed in fp32",
+        choices=("no", "fp16", "bf16"),
+    )
+    gradient_checkpointing: bool = setting(
+        False, "compute activations again in backward: much less memory, about a third more time"
+    )
+    checkpointing_steps: int = setting(50, "updates between checkpoints", minimum=1)
+    checkpoints_total_limit: int | None = setting(
+        None, "checkpoints kept, the newest ones; null: all", minimum=1
+    )
+    validation_steps: int = setting(50, "updates between previews", minimum=1)
+    resume_from_checkpoint: str | None = setting(
+        None, "latest (of output_dir), or a run or checkpoint folder to continue"
+    )
+    cache_latents: bool = setting(
+        True, "keep the reference's latents and inversion noise in the run, for inference"
+    )
+    cached_latent_dir: str | None = setting(
+        None, "take latents and inversion noise from this folder, ours or published"
+    )
+    logger_type: str = setting(
+        "tensorboard", "where the curves go", choices=("tensorboard", "wandb")
+    )
+
+    save_pretrained_model: bool = setting(False, "without effect")
+    text_encoder_gradient_checkpointing: bool = setting(False, "without effect")
+    enable_xformers_memory_efficient_attention: bool = setting(False, "without effect")
+    enable_torch_2_attn: bool = setting(False, "without effect")

@@ -1,0 +1,305 @@
+"""Fine-tune a LoRA so that its predictions carry the reference's motion features (Sec. 3)."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_scheduler
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from motionmatcher.base_model import BaseModel
+from motionmatcher.checkpoints import load_training_state, save_checkpoint
+from motionmatcher.diffusion import add_noise, ddim_step, true_prediction
+from motionmatcher.errors import UserError
+from motionmatcher.extractor import MotionExtractor
+from motionmatcher.gradient_watch import GradientWatch
+from motionmatcher.interruption import interruptible
+from motionmatcher.lora import LoraInfo
+from motionmatcher.losses import FeatureMatchingLoss, match_features
+from motionmatcher.previews import Previewer
+from motionmatcher.random_streams import generator, stream_seed
+from motionmatcher.runs import Run
+from motionmatcher.settings import TrainSettings
+
+# Updates in a row that fp16's loss scaler may skip before they count as a failure.
+MAX_SKIPPED_UPDATES = 20
+
+
+def train(
+    run: Run,
+    settings: TrainSettings,
+    base: BaseModel,
+    latents: Tensor,
+    text_states: Tensor,
+    info: LoraInfo,
+    accelerator: Accelerator,
+    previewer: Previewer | None = None,
+    resume_step: int | None = None,
+) -> bool:
+    """Train the LoRA that the base model carries.
+
+    Args:
+        run: Where checkpoints and previews go.
+        settings: All settings of the run.
+        base: The base model with its LoRA attached.
+        latents: Reference latents (1, C, F, h, w).
+        text_states: The reference's encoded prompt (1, T, D).
+        info: What the LoRA is, for its checkpoints.
+        accelerator: Device, processes, precision and accumulation.
+        previewer: Makes previews every `validation_steps`; None makes none.
+        resume_step: Continue from this checkpoint of the run.
+
+    Returns:
+        True when all steps were made, False when it was interrupted.
+
+    Raises:
+        UserError: The loss or its gradient is not finite; the last checkpoint stays.
+    """
+    parameters = base.unet.lora_parameters()
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    optimizer = accelerator.prepare_optimizer(make_optimizer(settings, list(parameters.values())))
+    first_step = 0
+    if resume_step is not None:
+        checkpoint = run.find_checkpoint(resume_step)
+        first_step = load_training_state(checkpoint, optimizer.optimizer, accelerator.scaler)
+    learning_rate = make_learning_rate(settings, optimizer.optimizer, first_step)
+    latent_size = latents.shape[-2], latents.shape[-1]
+    extractor = MotionExtractor(base.unet, latent_size, settings.motion_extractor)
+    watch = GradientWatch(parameters, settings.adam_epsilon)
+    skipped_updates = 0
+
+    def save(step: int) -> None:
+        if accelerator.is_main_process:
+            save_checkpoint(
+                run.checkpoint_folder(step),
+                step,
+                base.unet,
+                info,
+                optimizer.optimizer,
+                accelerator.scaler,
+            )
+            run.drop_old_checkpoints(settings.checkpoints_total_limit)
+
+    def preview(step: int) -> None:
+        if previewer is not None and accelerator.is_main_process:
+            previewer.write(
+                run.samples_folder, step, lambda steps: tqdm(steps, "preview", leave=False)
+            )
+
+    if previewer is not None and first_step == 0:
+        preview(0)  # what the base model makes of the prompts
+    bar = tqdm(
+        range(first_step, settings.max_train_steps),
+        "training",
+        initial=first_step,
+        total=settings.max_train_steps,
+        disable=not accelerator.is_main_process,
+    )
+    with interruptible() as interrupted, torch.random.fork_rng(_cuda_devices(base)):
+        for step in bar:
+            base.unet.train()
+            sums = torch.zeros(3, device=base.device)  # loss, spatial part, temporal part
+            for micro_step in range(settings.gradient_accumulation_steps):
+                place = (step, micro_step, accelerator.process_index)
+                noise, timesteps = draw_batch(settings, base, latents, *place)
+                torch.manual_seed(stream_seed(settings.seed, "dropout", *place))
+                loss = motion_loss(
+                    base, extractor, latents, noise, timesteps, text_states, settings
+                )
+                accelerator.backward(loss.total / settings.gradient_accumulation_steps)
+                parts = torch.stack([loss.total, loss.spatial, loss.temporal]).detach()
+                sums += parts / settings.gradient_accumulation_steps
+
+            average_gradients(parameters, accelerator)
+            if accelerator.scaler is not None:
+                accelerator.unscale_gradients(optimizer)
+            gradient_norm = norm_of_gradients(parameters)
+            total, spatial, temporal, stop = accelerator.reduce(
+                torch.cat([sums, sums.new_tensor([float(interrupted())])]), "mean"
+            ).tolist()
+            require_finite(total, "loss", step, run)
+            if not math.isfinite(gradient_norm):
+                # fp16's loss scaler finds its scale by overflowing now and then.
+                skipped_updates += 1
+                if accelerator.scaler is None or skipped_updates > MAX_SKIPPED_UPDATES:
+                    require_finite(gradient_norm, "gradient", step, run)
+            else:
+                skipped_updates = 0
+                for warning in watch.observe():
+                    accelerator.print(f"\nwarning: {warning}")
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            figures = {
+                "loss": total,
+                "spatial_loss": spatial,
+                "temporal_loss": temporal,
+                "gradient_norm": gradient_norm,
+                "learning_rate": learning_rate.get_last_lr()[0],
+            }
+            learning_rate.step()
+
+            done = step + 1
+            accelerator.log(figures, step=done)
+            bar.set_postfix_str(
+                f"loss {total:.3e} (spatial {spatial:.2e}, temporal {temporal:.2e})"
+            )
+            last = stop > 0 or done == settings.max_train_steps
+            if last or done % settings.checkpointing_steps == 0:
+                save(done)
+            if stop > 0:
+                bar.close()
+                accelerator.print(
+                    f"interrupted after step {done}; continue with: train.py --resume {run.folder}"
+                )
+                return False
+            if done % settings.validation_steps == 0 or done == settings.max_train_steps:
+                preview(done)
+    return True
+
+
+def motion_loss(
+    base: BaseModel,
+    extractor: MotionExtractor,
+    latents: Tensor,
+    noise: Tensor,
+    timesteps: Tensor,
+    text_states: Tensor,
+    settings: TrainSettings,
+) -> FeatureMatchingLoss:
+    """Compute the method's loss for one batch (Sec. 3.3).
+
+    Args:
+        base: The base model; its LoRA is on, as the student.
+        extractor: Reads motion features with the LoRA off.
+        latents: Clean reference latents (1 or B, C, F, h, w).
+        noise: The true noise (B, C, F, h, w).
+        timesteps: One a batch element (B,).
+        text_states: The reference's encoded prompt (1 or B, T, D).
+        settings: Step length and weights.
+    """
+    latents = latents.expand_as(noise)
+    text_states = text_states.expand(len(noise), -1, -1)
+    noisy = add_noise(latents, noise, timesteps, base.schedule)  # z_t (B, C, F, h, w)
+    prediction = base.predict(noisy, timesteps, text_states)
+    truth = true_prediction(latents, noise, timesteps, base.schedule)
+
+    # One short step from the same z_t, with the student's prediction and with the true one.
+    earlier = timesteps - settings.motion_extractor.num_denoise_steps
+    predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, base.schedule)
+    true_latents = ddim_step(noisy, truth, timesteps, earlier, base.schedule)
+
+    predicted = extractor(predicted_latents, earlier, text_states)
+    with torch.no_grad():
+        target = extractor(true_latents, earlier, text_states)
+    weights = settings.loss_weights
+    return match_features(predicted, target, weights.spatial_loss, weights.temporal_loss)
+
+
+def draw_batch(
+    settings: TrainSettings, base: BaseModel, latents: Tensor, *place: int
+) -> tuple[Tensor, Tensor]:
+    """Draw the noise and timesteps of one batch on the CPU, from the streams of its place.
+
+    Args:
+        settings: Batch size, lowest timestep, offset noise, seed.
+        base: Its schedule is the range of timesteps.
+        latents: Reference latents (1, C, F, h, w), whose shape and device the noise takes.
+        place: Step, accumulation step, process.
+
+    Returns:
+        Noise (B, C, F, h, w) and timesteps (B,).
+    """
+    batch_size = settings.train_batch_size
+    shape = (batch_size, *latents.shape[1:])
+    noise = torch.randn(shape, generator=generator(settings.seed, "noise", *place))
+    if settings.use_offset_noise:
+        offsets = torch.randn(
+            *shape[:3], 1, 1, generator=generator(settings.seed, "offset noise", *place)
+        )
+        noise = noise + settings.offset_noise_strength * offsets
+    timesteps = torch.randint(
+        settings.min_timestep,
+        base.schedule.num_train_timesteps,
+        (batch_size,),
+        generator=generator(settings.seed, "timesteps", *place),
+    )
+    return noise.to(latents), timesteps.to(latents.device)
+
+
+def make_optimizer(
+    settings: TrainSettings, parameters: list[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Make AdamW over the LoRA's parameters.
+
+    Raises:
+        UserError: 8-bit Adam is wanted and bitsandbytes is not installed.
+    """
+    optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW
+    if settings.use_8bit_adam:
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError as error:
+            raise UserError(
+                "use_8bit_adam needs the package bitsandbytes: pip install bitsandbytes, "
+                "or set use_8bit_adam to false."
+            ) from error
+        optimizer_class = AdamW8bit
+    return optimizer_class(
+        parameters,
+        lr=settings.learning_rate,  # type: ignore[call-arg]
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        weight_decay=settings.adam_weight_decay,
+        eps=settings.adam_epsilon,
+    )
+
+
+def make_learning_rate(
+    settings: TrainSettings, optimizer: torch.optim.Optimizer, first_step: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Make the learning rate schedule, as it stands after `first_step` updates."""
+    for group in optimizer.param_groups:
+        group["initial_lr"] = settings.learning_rate
+    return get_scheduler(
+        settings.lr_scheduler,
+        optimizer,
+        num_warmup_steps=settings.lr_warmup_steps,
+        num_training_steps=settings.max_train_steps,
+        last_epoch=first_step - 1,
+    )
+
+
+def average_gradients(parameters: Mapping[str, nn.Parameter], accelerator: Accelerator) -> None:
+    """Average the gradients over all processes, in one message."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters.values()]
+    mean = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+    parts = mean.split([gradient.numel() for gradient in gradients])
+    for parameter, part in zip(parameters.values(), parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def norm_of_gradients(parameters: Mapping[str, nn.Parameter]) -> float:
+    """Euclidean norm of all gradients together."""
+    gradients = [p.grad for p in parameters.values() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+
+def require_finite(value: float, what: str, step: int, run: Run) -> None:
+    """Stop a run that has gone wrong.
+
+    Raises:
+        UserError: Names the step and what to try.
+    """
+    if not math.isfinite(value):
+        raise UserError(
+            f"the {what} is {value} at step {step + 1}, so training stopped; checkpoints so far are kept "
+            f"in {run.folder}. Try a lower learning_rate, mixed_precision bf16 or no, or lower loss_weights."
+        )
+
+
+def _cuda_devices(base: BaseModel) -> list[torch.device]:
+    return [base.device] if base.device.type == "cuda" else []

@@ -1,0 +1,226 @@
+"""Assemble a training run from its settings: the one call behind train.py."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, init_empty_weights
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+from tqdm import tqdm
+
+from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.config import idle_keys, write_settings
+from motionmatcher.devices import weight_dtype
+from motionmatcher.lora import LoraInfo, add_lora, load_lora, target_modules
+from motionmatcher.preflight import TrainingPlan
+from motionmatcher.previews import Previewer
+from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
+from motionmatcher.runs import Run
+from motionmatcher.sampling import SamplingSettings
+from motionmatcher.settings import TrainSettings
+from motionmatcher.training import train
+from motionmatcher.unet import MotionUNet
+
+
+@dataclass(frozen=True)
+class LoraSize:
+    """How much is trained.
+
+    Attributes:
+        modules: Modules that get an adapter.
+        parameters: Trainable parameters.
+    """
+
+    modules: int
+    parameters: int
+
+
+def measure_lora(unet_config: dict[str, Any], settings: TrainSettings) -> LoraSize:
+    """Count the LoRA's modules and parameters on a UNet without weights."""
+    with init_empty_weights():
+        unet = MotionUNet.from_config(unet_config)
+        modules = target_modules(unet, settings.lora_targets)
+        add_lora(unet, settings.lora_rank, settings.lora_targets)
+    return LoraSize(len(modules), sum(p.numel() for p in unet.lora_parameters().values()))
+
+
+def make_accelerator(
+    settings: TrainSettings, device: torch.device, log_folder: Path
+) -> Accelerator:
+    """Set up device, processes and precision for accelerate."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    half = weight_dtype(settings.mixed_precision, device) != torch.float32
+    return Accelerator(
+        mixed_precision=settings.mixed_precision if half else "no",
+        log_with=settings.logger_type,
+        project_dir=log_folder,
+        cpu=device.type == "cpu",
+    )
+
+
+def start_training(
+    plan: TrainingPlan, device: torch.device, resume: tuple[Run, int] | None = None
+) -> tuple[Run, bool]:
+    """Prepare and train.
+
+    Args:
+        plan: What `preflight.check_training` checked.
+        device: Where to compute.
+        resume: The run and step to continue from; None starts a new run.
+
+    Returns:
+        The run, and whether all steps were made.
+    """
+    settings = plan.settings
+    accelerator = make_accelerator(settings, device, Path(settings.output_dir))
+    run = _shared_run(settings, resume, accelerator)
+    for line in (*plan.notes, *idle_keys(settings)):
+        accelerator.print(f"note: {line}")
+    dtype = weight_dtype(settings.mixed_precision, accelerator.device)
+    if settings.mixed_precision == "fp16" and dtype == torch.float32:
+        accelerator.print("note: a CPU computes mixed_precision fp16 in fp32.")
+    accelerator.print(f"run folder: {run.folder}")
+
+    base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
+    with accelerator.main_process_first():  # the others read what it cached
+        reference = _reference(settings, base, run, accelerator)
+        data = settings.train_data
+        latents = reference.latents(data.n_sample_frames, data.width, data.height)
+        previewer = _previewer(settings, base, reference, latents)
+    text_states = base.encode_prompts([settings.train_data.single_video_prompt])
+    info = _attach_lora(settings, base, latents, run, resume)
+
+    _start_logging(run, accelerator)
+    finished = train(
+        run,
+        settings,
+        base,
+        latents,
+        text_states,
+        info,
+        accelerator,
+        previewer,
+        resume[1] if resume else None,
+    )
+    accelerator.end_training()
+    return run, finished
+
+
+def sampling_settings(settings: TrainSettings) -> SamplingSettings:
+    """Take the preview's sampling settings of a run's resolved settings."""
+    validation = settings.validation_data
+    assert validation.num_frames is not None
+    assert validation.width is not None
+    assert validation.height is not None
+    return SamplingSettings(
+        num_frames=validation.num_frames,
+        width=validation.width,
+        height=validation.height,
+        num_inference_steps=validation.num_inference_steps,
+        guidance_scale=validation.guidance_scale,
+        lora_scale=validation.lora_scale,
+        noise_prior=validation.noise_prior,
+        min_timestep=settings.min_timestep,
+    )
+
+
+def _shared_run(
+    settings: TrainSettings, resume: tuple[Run, int] | None, accelerator: Accelerator
+) -> Run:
+    """Make or take the run folder, the same one in all processes."""
+    if resume is not None:
+        if accelerator.is_main_process:
+            write_settings(resume[0].config_file, settings)
+        return resume[0]
+    runs: list[Any] = [None]
+    if accelerator.is_main_process:
+        runs = [Run.create(settings.output_dir, settings)]
+    run: Run = broadcast_object_list(runs)[0]
+    return run
+
+
+def _reference(
+    settings: TrainSettings, base: BaseModel, run: Run, accelerator: Accelerator
+) -> Reference:
+    cached = settings.cached_latent_dir
+    return Reference(
+        ReferenceClip.of(settings.train_data),
+        base,
+        settings.seed,
+        read_folder=Path(cached) if cached else run.reference_folder,
+        write_folder=run.reference_folder if settings.cache_latents else None,
+    )
+
+
+def _previewer(
+    settings: TrainSettings, base: BaseModel, reference: Reference, latents: Tensor
+) -> Previewer | None:
+    validation = settings.validation_data
+    sampling = sampling_settings(settings)
+    inversion_noise = None
+    if sampling.noise_prior > 0:
+        # Made in any case, so that inference finds it in the run.
+        inversion_noise = reference.inversion_noise(
+            sampling.num_frames,
+            sampling.width,
+            sampling.height,
+            sampling.num_inference_steps,
+            lambda steps: tqdm(steps, "inverting the reference", file=sys.stderr),
+        )
+    if not validation.sample_preview:
+        return None
+    training_prompt = settings.train_data.single_video_prompt
+    prompts = list(validation.prompt) or [training_prompt]
+    if validation.include_training_prompt and training_prompt not in prompts:
+        prompts.append(training_prompt)
+    assert validation.seed is not None
+    return Previewer(
+        base=base,
+        prompts=prompts,
+        text_states=base.encode_prompts(prompts),
+        negative_states=base.encode_prompts([sampling.negative_prompt]),
+        seed=validation.seed,
+        settings=sampling,
+        inversion_noise=inversion_noise,
+        reference_frames=base.decode_video(latents[0]),
+        fps=settings.train_data.fps,
+    )
+
+
+def _attach_lora(
+    settings: TrainSettings,
+    base: BaseModel,
+    latents: Tensor,
+    run: Run,
+    resume: tuple[Run, int] | None,
+) -> LoraInfo:
+    add_lora(
+        base.unet,
+        settings.lora_rank,
+        settings.lora_targets,
+        settings.lora_unet_dropout,
+        settings.seed,
+    )
+    if resume is not None:
+        load_lora(base.unet, run.find_checkpoint(resume[1]) / "lora")
+    elif settings.lora_path is not None:
+        folder = Path(settings.lora_path)
+        load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
+    if settings.gradient_checkpointing:
+        base.unet.enable_gradient_checkpointing()
+    return LoraInfo(
+        rank=settings.lora_rank,
+        targets=tuple(settings.lora_targets),
+        base=base.fingerprint,
+        reference=tensor_fingerprint(latents),
+    )
+
+
+def _start_logging(run: Run, accelerator: Accelerator) -> None:
+    # Set here, for the run folder is not known before all processes have met.
+    accelerator.project_configuration.logging_dir = str(run.log_folder)
+    accelerator.init_trackers("motionmatcher")

@@ -1,0 +1,221 @@
+"""Clip file <-> frames: uint8 arrays (F, H, W, 3), RGB."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionmatcher.errors import UserError
+from motionmatcher.files import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+
+Frames = NDArray[np.uint8]
+
+VIDEO_SUFFIXES = (".mp4", ".gif", ".webm", ".avi", ".mov", ".mkv")
+BUCKET_MULTIPLE = 64
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What a clip's header says.
+
+    Attributes:
+        num_frames: Number of frames in the file.
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second.
+    """
+
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+
+
+def probe(path: Path | str) -> ClipInfo:
+    """Read a clip's size, length and frame rate.
+
+    Raises:
+        UserError: The file is not there or is not a video.
+    """
+    reader = _open(path)
+    height, width, _ = reader[0].shape
+    return ClipInfo(len(reader), width, height, _fps(reader))
+
+
+def read_video(path: Path | str) -> tuple[Frames, float]:
+    """Read all frames of a clip.
+
+    Args:
+        path: Any container and codec that ffmpeg reads (mp4, gif, webm, avi, mov, …).
+
+    Returns:
+        Frames, uint8 (F, H, W, 3), and frames per second.
+
+    Raises:
+        UserError: The file is not there, is not a video, or breaks off.
+    """
+    reader = _open(path)
+    return _read(reader, path, range(len(reader))), _fps(reader)
+
+
+def read_clip(path: Path | str, start: int, step: int, count: int) -> Frames:
+    """Read `count` frames of a clip: frame i is `start + i * step`, in order.
+
+    Args:
+        path: The clip.
+        start: Index of the first frame, from 0.
+        step: Distance between frames, 1 or more.
+        count: Number of frames.
+
+    Returns:
+        Frames, uint8 (count, H, W, 3).
+
+    Raises:
+        UserError: The file cannot be read or is too short.
+    """
+    reader = _open(path)
+    check_length(path, len(reader), start, step, count)
+    return _read(reader, path, range(start, start + count * step, step))
+
+
+def check_length(path: Path | str, num_frames: int, start: int, step: int, count: int) -> None:
+    """Refuse a clip that has no frame `start + (count - 1) * step`.
+
+    Raises:
+        UserError: Names the clip, its length, and the settings that ask for more.
+    """
+    last = start + (count - 1) * step
+    if last >= num_frames:
+        raise UserError(
+            f"{path} has {num_frames} frames, but sample_start_idx {start}, frame_step {step} and "
+            f"n_sample_frames {count} need {last + 1}: lower one of them or take a longer clip."
+        )
+
+
+def fit_frames(frames: Frames, width: int, height: int) -> "torch.Tensor":
+    """Resize frames to cover a size and crop the centre, so that nothing is stretched.
+
+    Args:
+        frames: uint8 (F, H, W, 3).
+        width: Pixels.
+        height: Pixels.
+
+    Returns:
+        uint8 (F, 3, height, width).
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (F, 3, H, W)
+    clip_height, clip_width = pixels.shape[-2:]
+    scale = max(width / clip_width, height / clip_height)
+    covering = max(round(clip_height * scale), height), max(round(clip_width * scale), width)
+    if covering != (clip_height, clip_width):
+        resized = interpolate(pixels.float(), covering, mode="bicubic", antialias=True)
+        pixels = resized.round().clamp(0, 255).to(torch.uint8)
+    top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
+    return pixels[:, :, top : top + height, left : left + width].contiguous()
+
+
+def bucket_size(width: int, height: int, clip_width: int, clip_height: int) -> tuple[int, int]:
+    """Choose the size with a clip's own aspect ratio and about the area asked for.
+
+    Args:
+        width: Pixels asked for.
+        height: Pixels asked for.
+        clip_width: Pixels of the clip.
+        clip_height: Pixels of the clip.
+
+    Returns:
+        Width and height, multiples of 64.
+    """
+    area, aspect = width * height, clip_width / clip_height
+
+    def nearest_multiple(pixels: float) -> int:
+        return max(round(pixels / BUCKET_MULTIPLE), 1) * BUCKET_MULTIPLE
+
+    return nearest_multiple(math.sqrt(area * aspect)), nearest_multiple(math.sqrt(area / aspect))
+
+
+def write_mp4(path: Path | str, frames: Frames, fps: float) -> None:
+    """Write frames as H.264, in the form that browsers play.
+
+    Args:
+        path: The file, ending in .mp4; written under a temporary name and renamed.
+        frames: uint8 (F, H, W, 3). Odd sizes get one repeated line, for the codec wants even ones.
+        fps: Frames per second.
+    """
+    import imageio.v2 as imageio
+
+    odd_height, odd_width = frames.shape[1] % 2, frames.shape[2] % 2
+    if odd_height or odd_width:
+        frames = np.pad(frames, ((0, 0), (0, odd_height), (0, odd_width), (0, 0)), mode="edge")
+    with (
+        atomic_path(path) as temporary,
+        imageio.get_writer(
+            temporary,
+            format="FFMPEG",
+            mode="I",
+            fps=fps,
+            codec="libx264",
+            pixelformat="yuv420p",
+            macro_block_size=1,
+            # One thread and no moving date: the same frames give the same file.
+            output_params=["-crf", "16", "-threads", "1", "-movflags", "+faststart"],
+        ) as writer,
+    ):
+        for frame in frames:
+            writer.append_data(frame)  # type: ignore[attr-defined]
+
+
+def write_gif(path: Path | str, frames: Frames, fps: float) -> None:
+    """Write frames as an endlessly looping GIF.
+
+    Args:
+        path: The file, ending in .gif; written under a temporary name and renamed.
+        frames: uint8 (F, H, W, 3).
+        fps: Frames per second.
+    """
+    from PIL import Image
+
+    images = [Image.fromarray(frame).quantize(256) for frame in frames]
+    with atomic_path(path) as temporary:
+        images[0].save(
+            temporary, save_all=True, append_images=images[1:], duration=1000 / fps, loop=0
+        )
+
+
+def _open(path: Path | str) -> Any:
+    import decord
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: there is no such video file.")
+    try:
+        reader = decord.VideoReader(str(path), num_threads=1)
+        num_frames = len(reader)
+    except (RuntimeError, decord.DECORDError) as error:
+        raise UserError(f"{path} cannot be read as a video: is it one, and whole?") from error
+    if num_frames == 0:
+        raise UserError(f"{path} has no frames.")
+    return reader
+
+
+def _fps(reader: Any) -> float:
+    return float(reader.get_avg_fps())
+
+
+def _read(reader: Any, path: Path | str, indices: Sequence[int]) -> Frames:
+    import decord
+
+    try:
+        frames: Frames = reader.get_batch(list(indices)).asnumpy()
+    except (RuntimeError, decord.DECORDError) as error:
+        raise UserError(f"{path} breaks off: its frames cannot all be decoded.") from error
+    return frames

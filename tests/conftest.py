@@ -1,0 +1,89 @@
+"""What all tests share: the golden folder, a small random base, a synthetic clip."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# Set before torch is imported: with several workers on few cores, spinning threads cost a lot.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from motionmatcher.video import Frames, write_mp4
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", type=Path, default=GOLDEN, help="folder of recorded numbers")
+
+
+@pytest.fixture(scope="session")
+def golden_dir(pytestconfig: pytest.Config) -> Path:
+    """The folder of numbers recorded from the published method."""
+    return pytestconfig.getoption("--golden")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def moving_square(num_frames: int = 12, width: int = 80, height: int = 64) -> Frames:
+    """A white square moving right over a red gradient: uint8 (F, H, W, 3)."""
+    frames = np.zeros((num_frames, height, width, 3), np.uint8)
+    frames[..., 0] = np.linspace(0, 200, width, dtype=np.uint8)
+    for index, frame in enumerate(frames):
+        frame[20:36, 4 * index : 4 * index + 16] = 255
+    return frames
+
+
+@pytest.fixture(scope="session")
+def clip_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip file of 12 frames, 80x64 pixels, 8 fps."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_mp4(path, moving_square(), fps=8)
+    return path
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small base model with random weights on disk, in Zeroscope's layout."""
+    from testbed.random_base import write_random_base
+
+    return write_random_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def run_values(base_folder: Path, clip_path: Path) -> dict[str, Any]:
+    """Settings of a training run that takes seconds, as YAML holds them."""
+    return {
+        "pretrained_model_path": str(base_folder),
+        "train_data": {
+            "single_video_path": str(clip_path),
+            "single_video_prompt": "A square moves.",
+            "width": 32,
+            "height": 32,
+            "n_sample_frames": 4,
+        },
+        "validation_data": {"prompt": "A circle moves.", "num_inference_steps": 4},
+        "motion_extractor": {"spatial_scale_factor": 1, "temporal_scale_factor": 2},
+        "lora_rank": 2,
+        "adam_epsilon": 1e-16,
+        "max_train_steps": 4,
+        "checkpointing_steps": 2,
+        "validation_steps": 4,
+        "mixed_precision": "no",
+    }
+
+
+def write_config(path: Path, values: dict[str, Any]) -> Path:
+    """Write settings as a YAML file (JSON is YAML)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    return path

@@ -1,0 +1,328 @@
+"""The maths is the published maths: every recorded number, in fp64 and fp32."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import init_empty_weights
+from golden_case import (
+    TrainingCase,
+    extractor_settings,
+    load_golden_base,
+    read_goldens,
+    read_tensors,
+    recorded_timesteps,
+    relative_error,
+    step_length,
+    training_case,
+)
+from torch import Tensor
+
+from motionmatcher.base_model import BaseModel
+from motionmatcher.diffusion import add_noise, ddim_step, invert_ddim, mix_noise, sample_ddim
+from motionmatcher.extractor import MotionExtractor
+from motionmatcher.lora import add_lora, load_lora, target_modules
+from motionmatcher.sampling import SamplingSettings, guided_denoiser
+from motionmatcher.settings import MotionExtractorSettings
+from motionmatcher.training import motion_loss
+from motionmatcher.unet import MotionUNet, PassMode
+
+DTYPES = {"fp64": torch.float64, "fp32": torch.float32}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    folder = metafunc.config.getoption("--golden")
+    if "recorded" in metafunc.fixturenames:
+        cases = read_goldens(folder)["training_cases"]
+        metafunc.parametrize("recorded", cases, ids=[case["name"] for case in cases])
+    if "student_case" in metafunc.fixturenames:
+        # Cases that differ in their scale factors alone have the same student.
+        inputs = ("timesteps", "batch", "num_denoise_steps")
+        cases = read_goldens(folder)["training_cases"]
+        different = {str([case[name] for name in inputs]): case for case in reversed(cases)}
+        metafunc.parametrize("student_case", different.values(), ids=lambda case: case["name"])
+    if "timestep" in metafunc.fixturenames:
+        metafunc.parametrize("timestep", recorded_timesteps(folder))
+
+
+@pytest.fixture(scope="module", params=list(DTYPES))
+def precision(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def base(golden_dir: Path, precision: str) -> BaseModel:
+    return load_golden_base(golden_dir, DTYPES[precision])
+
+
+@pytest.fixture(scope="module")
+def tolerances(golden_dir: Path) -> dict[str, Any]:
+    return read_goldens(golden_dir)["tolerances"]
+
+
+def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[str, Tensor]]:
+    size = case.latents.shape[-2:]
+    extractor = MotionExtractor(base.unet, size, case.settings.motion_extractor)
+    parameters = base.unet.lora_parameters()
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+        parameter.grad = None
+    loss = motion_loss(
+        base, extractor, case.latents, case.noise, case.timesteps, case.text_states, case.settings
+    )
+    loss.total.backward()
+    return loss, {name: parameter.grad for name, parameter in parameters.items()}
+
+
+def test_loss_and_gradients(
+    golden_dir: Path,
+    base: BaseModel,
+    precision: str,
+    recorded: dict[str, Any],
+    tolerances: dict[str, Any],
+) -> None:
+    case = training_case(golden_dir, recorded, DTYPES[precision])
+    loss, gradients = loss_and_gradients(base, case)
+
+    tolerance = tolerances[precision]
+    for value, name in (
+        (loss.total, "loss"),
+        (loss.spatial, "spatial_loss"),
+        (loss.temporal, "temporal_loss"),
+    ):
+        assert float(value.detach()) == pytest.approx(recorded[name], rel=tolerance["loss_rel"]), (
+            name
+        )
+    norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
+    assert norm == pytest.approx(recorded["grad_norm"], rel=tolerance["grads_rel_l2"])
+
+    references = read_tensors(golden_dir, "grads")
+    prefix = f"{recorded['name']}/"
+    if not any(name.startswith(prefix) for name in references):
+        return  # only some cases have their gradients recorded
+    names = {"lora_A": "down", "lora_B": "up"}
+    errors, squares = {}, []
+    for name, gradient in gradients.items():
+        module, kind = re.fullmatch(r"(.*)\.(lora_[AB])\.default\.weight", name).groups()
+        reference = references[f"{prefix}{module}.{names[kind]}"].double()
+        errors[name] = relative_error(gradient, reference)
+        squares.append(
+            (float((gradient.double() - reference).square().sum()), float(reference.square().sum()))
+        )
+    assert len(errors) == sum(name.startswith(prefix) for name in references)
+    whole = math.sqrt(sum(a for a, _ in squares) / sum(b for _, b in squares))
+    assert whole <= tolerance["grads_rel_l2"]
+    if precision == "fp32":
+        worst = max(errors, key=errors.__getitem__)
+        assert errors[worst] <= tolerance["grads_worst_tensor_rel_l2"], worst
+
+
+def test_tensors_of_a_training_step(
+    golden_dir: Path, base: BaseModel, precision: str, timestep: int, tolerances: dict[str, Any]
+) -> None:
+    dtype, tolerance = DTYPES[precision], tolerances["fp32"]
+    inputs = {name: value.to(dtype) for name, value in read_tensors(golden_dir, "inputs").items()}
+    recorded = {
+        name.removesuffix(f"_t{timestep}"): value.to(dtype)
+        for name, value in read_tensors(golden_dir, "train").items()
+        if name.endswith(f"_t{timestep}")
+    }
+    compared = set()
+
+    def compare(name: str, value: Tensor, atol: str) -> None:
+        if name in recorded:
+            torch.testing.assert_close(value, recorded[name], rtol=0, atol=tolerance[atol])
+            compared.add(name)
+
+    t = torch.tensor([timestep])
+    earlier = t - step_length(golden_dir, timestep)
+    text = inputs["text_states"]
+    with torch.no_grad():
+        noisy = add_noise(inputs["latents"], inputs["noise"], t, base.schedule)
+        student = base.predict(noisy, t, text)
+        compare("lora_eps", base.predict(inputs["latents"], t, text), "prediction_atol")
+        with base.unet.in_mode(PassMode(lora=False)):
+            compare("base_eps", base.predict(inputs["latents"], t, text), "prediction_atol")
+        predicted = ddim_step(noisy, student, t, earlier, base.schedule)
+        target = ddim_step(noisy, inputs["noise"], t, earlier, base.schedule)
+        compare("noisy", noisy, "step_atol")
+        compare("model_pred", student, "prediction_atol")
+        compare("pred_sample", predicted, "step_atol")
+        compare("target_sample", target, "step_atol")
+
+        scales = {int(match[1]) for name in recorded if (match := re.search(r"_s(\d+)$", name))}
+        for scale in scales:
+            settings = MotionExtractorSettings(
+                spatial_scale_factor=scale, temporal_scale_factor=scale
+            )
+            extractor = MotionExtractor(base.unet, noisy.shape[-2:], settings)
+            for name, latents in (("pred", predicted), ("target", target)):
+                features = extractor(latents, earlier, text)
+                compare(f"{name}_spatial_s{scale}", features.cross_attention, "maps_atol")
+                compare(f"{name}_temporal_s{scale}", features.temporal_attention, "maps_atol")
+    assert compared == set(recorded), "a recorded tensor that no test knows"
+
+
+@pytest.fixture(scope="module")
+def states(golden_dir: Path, precision: str) -> dict[str, Tensor]:
+    return {k: v.to(DTYPES[precision]) for k, v in read_tensors(golden_dir, "inputs").items()}
+
+
+@pytest.fixture(scope="module")
+def sampling(golden_dir: Path) -> dict[str, Any]:
+    return read_goldens(golden_dir)["sampling"]
+
+
+@pytest.fixture(scope="module")
+def assert_sampled(
+    golden_dir: Path, precision: str, tolerances: dict[str, Any]
+) -> Callable[[Tensor, str, str], None]:
+    """Compare with the fp64 chain at its tolerance in fp64, and with what there is in fp32."""
+    recorded = read_tensors(golden_dir, "sampling")
+
+    def compare(value: Tensor, name: str, fp32_tolerance: str) -> None:
+        exact = recorded.get(f"{name}_fp64ref")
+        if precision == "fp64" and exact is not None:
+            assert relative_error(value, exact) <= tolerances["fp64"]["sampling_rel_l2"]
+        elif name in recorded:
+            assert relative_error(value, recorded[name]) <= tolerances["fp32"][fp32_tolerance]
+
+    return compare
+
+
+@pytest.fixture(scope="module")
+def inversion(base: BaseModel, states: dict[str, Tensor], sampling: dict[str, Any]) -> list[Tensor]:
+    """The latents before the inversion and after each of its steps."""
+    visited = []
+
+    def denoise(latents: Tensor, timestep: int) -> Tensor:
+        visited.append(latents)
+        return base.predict(latents, timestep, states["uncond_states"])
+
+    steps = base.schedule.sampling_steps(sampling["num_steps"])
+    with torch.no_grad(), base.unet.in_mode(PassMode(lora=False)):
+        inverted = invert_ddim(states["latents"], denoise, steps, base.schedule)
+    return [*visited, inverted]
+
+
+def test_inversion(
+    base: BaseModel,
+    states: dict[str, Tensor],
+    sampling: dict[str, Any],
+    inversion: list[Tensor],
+    assert_sampled: Callable,
+) -> None:
+    steps = base.schedule.sampling_steps(sampling["num_steps"])
+    assert [timestep for timestep, _ in reversed(steps)] == sampling["inversion_visits"]
+    assert_sampled(inversion[1], "inversion_lora_off_step1", "inversion_rel_l2")
+    assert_sampled(inversion[5], "inversion_lora_off_step5", "inversion_rel_l2")
+    assert_sampled(inversion[-1], "inversion_lora_off", "inversion_rel_l2")
+    mixed = mix_noise(inversion[-1], states["eps"], sampling["noise_prior"])
+    assert_sampled(mixed, "init_latents_lora_off_inv", "inversion_rel_l2")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("guided", [True, False])
+def test_sampling_with_gate_and_noise_prior(
+    base: BaseModel,
+    states: dict[str, Tensor],
+    sampling: dict[str, Any],
+    inversion: list[Tensor],
+    assert_sampled: Callable,
+    guided: bool,
+) -> None:
+    steps = base.schedule.sampling_steps(sampling["num_steps"])
+    assert [timestep for timestep, _ in steps] == sampling["timesteps"]
+    start = mix_noise(inversion[-1], states["eps"], sampling["noise_prior"])
+    *_, num_frames, height, width = start.shape
+    settings = SamplingSettings(
+        num_frames=num_frames,
+        width=width * 8,
+        height=height * 8,
+        num_inference_steps=sampling["num_steps"],
+        guidance_scale=sampling["guidance_scale"] if guided else 1,
+        lora_scale=1,
+        noise_prior=sampling["noise_prior"],
+        min_timestep=sampling["min_timestep"],
+    )
+    denoiser = guided_denoiser(base, states["text_states"], states["uncond_states"], settings)
+    sampled = sample_ddim(start, denoiser, steps, base.schedule)
+    if guided:
+        assert_sampled(sampled, "sampled_lora_off_inv", "sampled_rel_l2")
+    else:
+        assert_sampled(sampled, "sampled_noguidance", "sampled_noguidance_rel_l2")
+
+
+def test_lora_order_of_the_published_format(golden_dir: Path) -> None:
+    lora = read_goldens(golden_dir)["lora"]
+    unet = MotionUNet.from_config(MotionUNet.load_config(golden_dir / "unet"))
+    modules = target_modules(unet, ["attention"])
+    assert [[name, kind] for name in modules for kind in ("up", "down")] == lora["index_order"]
+    assert len(modules) == lora["modules"]
+
+
+def test_lora_size(golden_dir: Path) -> None:
+    lora = read_goldens(golden_dir)["lora"]
+    unet = load_golden_base(golden_dir, torch.float32).unet
+    assert sum(w.numel() for w in unet.lora_parameters().values()) == lora["trainable_parameters"]
+
+
+def test_lora_of_the_full_size(golden_dir: Path) -> None:
+    zeroscope = read_goldens(golden_dir)["zeroscope"]
+    with init_empty_weights():
+        unet = MotionUNet()  # the class's own defaults are Zeroscope's architecture
+        assert sum(w.numel() for w in unet.parameters()) == zeroscope["base_parameters"]
+        assert target_modules(unet, ["attention"]) == zeroscope["module_order"]
+        add_lora(unet, 32, ["attention"])
+    trainable = sum(w.numel() for w in unet.lora_parameters().values())
+    assert trainable == zeroscope["trainable_parameters_rank_32"]
+    assert len(unet.lora_layers()) == zeroscope["lora_modules"]
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_half_precision_student(
+    golden_dir: Path, half: torch.dtype, student_case: dict[str, Any]
+) -> None:
+    base = load_golden_base(golden_dir, half)
+    seen: list[torch.dtype] = []
+    base.unet.conv_out.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    case = training_case(golden_dir, student_case, torch.float32)
+    loss, gradients = loss_and_gradients(base, case)
+
+    assert seen == [half], "the student must really have computed in half precision"
+    assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
+    assert float(loss.total.detach()) == pytest.approx(student_case["loss"], rel=0.1)
+
+
+def test_checkpointing_changes_nothing(golden_dir: Path, student_case: dict[str, Any]) -> None:
+    case = training_case(golden_dir, student_case, torch.float32)
+    results = []
+    for checkpointing in (False, True):
+        base = load_golden_base(golden_dir, torch.float32, lora=False)
+        load_lora(base.unet, golden_dir / "lora", dropout=0.3)
+        base.unet.train()
+        if checkpointing:
+            base.unet.enable_gradient_checkpointing()
+        torch.manual_seed(0)
+        results.append(loss_and_gradients(base, case))
+    (plain, plain_gradients), (again, again_gradients) = results
+    assert float(plain.total.detach()) != pytest.approx(student_case["loss"], rel=1e-3), (
+        "dropout must be live"
+    )
+    assert float(again.total.detach()) == pytest.approx(float(plain.total.detach()), rel=1e-6)
+    for name, gradient in plain_gradients.items():
+        assert relative_error(again_gradients[name], gradient) <= 1e-6, name
+
+
+def test_extractor_reads_the_recorded_scale_factors(
+    golden_dir: Path, recorded: dict[str, Any]
+) -> None:
+    unet = MotionUNet.from_config(MotionUNet.load_config(golden_dir / "unet"))
+    layers = MotionExtractor(unet, (24, 24), extractor_settings(recorded)).layers
+    assert layers.cross_size == (24 // recorded["spatial_scale_factor"],) * 2
+    assert all(".attn2" in name and ".attentions." in name for name in layers.cross_attention)
+    assert all(".temp_attentions." in name for name in layers.temporal_attention)

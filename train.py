@@ -1,0 +1,76 @@
+"""Fine-tune a text-to-video model's LoRA on the motion of one reference clip."""
+
+from pathlib import Path
+
+from motionmatcher.command_line import INTERRUPTED, ArgumentParser, add_json_argument, run
+
+
+def parse_arguments():
+    parser = ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, metavar="FILE", help="settings of a new run (YAML)")
+    source.add_argument(
+        "--resume", type=Path, metavar="RUN", help="continue a run or checkpoint folder"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="change settings, e.g. train_data.width=256",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything; read no weights, write nothing"
+    )
+    add_json_argument(parser)
+    return parser.parse_intermixed_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    from motionmatcher.config import load_settings
+    from motionmatcher.devices import choose_device
+    from motionmatcher.files import write_json
+    from motionmatcher.preflight import check_training
+    from motionmatcher.runs import find_resumable
+    from motionmatcher.training_run import measure_lora, start_training
+
+    if arguments.resume:
+        resume = find_resumable(str(arguments.resume), output_dir="")
+        settings = load_settings(resume[0].config_file, arguments.overrides)
+    else:
+        settings = load_settings(arguments.config, arguments.overrides)
+        target = settings.resume_from_checkpoint
+        resume = find_resumable(target, settings.output_dir) if target else None
+    device = choose_device(arguments.device)
+    plan = check_training(settings, resuming=resume is not None, dry_run=arguments.dry_run)
+
+    if arguments.dry_run:
+        lora = measure_lora(plan.layout.unet_config, plan.settings)
+        figures = {
+            "lora_modules": lora.modules,
+            "lora_parameters": lora.parameters,
+            "latent_size": plan.latent_size,
+            "cross_attention_map_size": plan.cross_size,
+            "temporal_attention_map_size": plan.temporal_size,
+            "steps": plan.settings.max_train_steps,
+        }
+        for name, value in figures.items():
+            shown = "x".join(map(str, value)) if isinstance(value, tuple) else f"{value:,}"
+            print(f"{name.replace('_', ' ')}: {shown}")
+        for note in plan.notes:
+            print(f"note: {note}")
+        print("dry run: all checks passed; nothing was read or written.")
+    else:
+        finished_run, finished = start_training(plan, device, resume)
+        figures = {"run": str(finished_run.folder), "finished": finished}
+        if not finished:
+            return INTERRUPTED
+        print(f"finished: {finished_run.folder}")
+    if arguments.json:
+        write_json(arguments.json, figures)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
