@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from diffusers.models.attention_processor import Attention
+from einops import reduce
 from torch import Tensor, nn
 
 
@@ -61,6 +62,8 @@ class _RecordingProcessor:
         key = attn.head_to_batch_dim(attn.to_k(context))  # (N*H, K, D/H)
         value = attn.head_to_batch_dim(attn.to_v(context))  # (N*H, K, D/H)
         probabilities = attn.get_attention_scores(query, key, attention_mask)  # (N*H, Q, K)
-        self.maps[self.name] = probabilities.unflatten(0, (-1, attn.heads)).mean(1)  # (N, Q, K)
+        self.maps[self.name] = reduce(
+            probabilities, "(n heads) q k -> n q k", "mean", heads=attn.heads
+        )
         hidden_states = attn.batch_to_head_dim(probabilities @ value)  # (N, Q, D)
         return attn.to_out[0](hidden_states)

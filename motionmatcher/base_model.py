@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from einops import rearrange
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.diffusion import NoiseSchedule
@@ -116,7 +118,7 @@ class BaseModel:
                 slices.append(posterior.mean + posterior.std * draw)
         latents = torch.cat(slices) * self.vae.config.scaling_factor  # (F, C, h, w)
         # Contiguous as when read from a file: another layout would round differently.
-        return latents.transpose(0, 1)[None].contiguous()
+        return rearrange(latents, "f c h w -> 1 c f h w").contiguous()
 
     @torch.no_grad()
     def decode_video(self, latents: Tensor) -> Frames:
@@ -132,7 +134,9 @@ class BaseModel:
         height, width = latents.shape[-2] * scale, latents.shape[-1] * scale
         slices = []
         with self._on_device(self.vae):
-            frame_latents = latents.transpose(0, 1) / self.vae.config.scaling_factor
+            frame_latents = (
+                rearrange(latents, "c f h w -> f c h w") / self.vae.config.scaling_factor
+            )
             for part in frame_latents.split(self._frames_per_slice(height, width)):
                 pixels = self.vae.decode(part.to(self.device, torch.float32)).sample
                 pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -177,9 +181,10 @@ def load_base_model(
             layout.folder, subfolder=part, variant=variant, local_files_only=True, **options
         )
 
-    unet = load(MotionUNet, "unet", torch_dtype=dtype)
-    text_encoder = load(CLIPTextModel, "text_encoder", dtype=torch.float32)
-    vae = load(AutoencoderKL, "vae", torch_dtype=torch.float32)
+    with _without_transformers_bars():
+        unet = load(MotionUNet, "unet", torch_dtype=dtype)
+        text_encoder = load(CLIPTextModel, "text_encoder", dtype=torch.float32)
+        vae = load(AutoencoderKL, "vae", torch_dtype=torch.float32)
     for part in (unet, text_encoder, vae):
         part.eval().requires_grad_(False)
     return BaseModel(
@@ -191,3 +196,15 @@ def load_base_model(
         device=device,
         fingerprint=layout.fingerprint(),
     )
+
+
+@contextmanager
+def _without_transformers_bars() -> Iterator[None]:
+    """Keep transformers' bar of a second or less from standing among ours."""
+    found = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if found:
+            transformers_logging.enable_progress_bar()

@@ -1,17 +1,15 @@
 """Checkpoints: the LoRA, and beside it what training needs to go on as if never stopped."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from motionmatcher.errors import UserError
 from motionmatcher.lora import LoraInfo, save_lora
+from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
 
 STATE_FILE = "training_state.safetensors"
@@ -46,11 +44,11 @@ def save_checkpoint(
     for index, moments in optimizer.state_dict()["state"].items():
         for name, value in moments.items():
             if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+                tensors[f"optimizer.{index}.{name}"] = value
             else:
                 numbers[f"optimizer.{index}.{name}"] = value
     state = {"step": step, "scaler": scaler.state_dict() if scaler else None, "numbers": numbers}
-    save_file(tensors, temporary / STATE_FILE, metadata={"training": json.dumps(state)})
+    write_tensors(temporary / STATE_FILE, tensors, state)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
@@ -78,9 +76,7 @@ def load_training_state(
             "run, but not resumed."
         )
     moments: dict[int, dict[str, Any]] = {}
-    with safe_open(file, "pt") as content:
-        state = json.loads(content.metadata()["training"])
-        entries = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    entries, state = read_tensors(file)
     for name, value in {**entries, **state["numbers"]}.items():
         _, index, key = name.split(".", 2)
         moments.setdefault(int(index), {})[key] = value

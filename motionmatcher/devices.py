@@ -35,8 +35,8 @@ def weight_dtype(mixed_precision: str, device: torch.device) -> torch.dtype:
 
     Args:
         mixed_precision: "no", "fp16" or "bf16".
-        device: Where it runs; a CPU computes fp16 in fp32.
+        device: Where it runs; fp16 is computed in fp32 everywhere but on CUDA.
     """
-    if mixed_precision == "no" or (mixed_precision == "fp16" and device.type == "cpu"):
+    if mixed_precision == "no" or (mixed_precision == "fp16" and device.type != "cuda"):
         return torch.float32
     return _HALF[mixed_precision]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from motionmatcher.errors import UserError
@@ -152,6 +153,8 @@ def gather_features(
     cross = torch.stack([maps[name] for name in layers.cross_attention]).mean(0)  # (B*F, h*w, T)
     temporal = torch.stack([maps[name] for name in layers.temporal_attention]).mean(0)
     return MotionFeatures(
-        cross_attention=cross.unflatten(1, (height, width)).unflatten(0, (batch_size, -1)),
-        temporal_attention=temporal.unflatten(0, (batch_size, -1)),  # (B, h*w, F, F)
+        cross_attention=rearrange(
+            cross, "(b f) (h w) t -> b f h w t", b=batch_size, h=height, w=width
+        ),
+        temporal_attention=rearrange(temporal, "(b place) i j -> b place i j", b=batch_size),
     )

@@ -89,7 +89,8 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     if processes.num_processes > 1:
         device = processes.device
     dtype = weight_dtype(request.mixed_precision, device)
-    base = load_base_model(request.layout, device, dtype)
+    rescaled = request.trained is not None and request.trained.rescale_schedule
+    base = load_base_model(request.layout, device, dtype, rescaled)
     info = load_lora(base.unet, request.checkpoint / "lora")
     base.unet.train(False)
     if request.lora_rank not in (None, info.rank):

@@ -15,7 +15,7 @@ class GradientWatch:
     counts by the largest gradient that A or B got in any of the steps watched.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], adam_epsilon: float, steps: int = 5):
+    def __init__(self, parameters: Mapping[str, nn.Parameter], adam_epsilon: float, steps: int):
         """Start watching.
 
         Args:

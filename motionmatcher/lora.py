@@ -1,6 +1,5 @@
 """Low-rank adapters: which modules get one, and adapters as files (ours and the published form)."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +9,11 @@ from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motionmatcher.errors import UserError
-from motionmatcher.files import atomic_path
 from motionmatcher.random_streams import stream_seed
+from motionmatcher.tensor_files import read_pickle, read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
@@ -115,13 +112,8 @@ def save_lora(unet: MotionUNet, folder: Path, info: LoraInfo) -> None:
         folder: Gets the file `pytorch_lora_weights.safetensors`.
         info: What the adapter is.
     """
-    tensors = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in get_peft_model_state_dict(unet, adapter_name="default").items()
-    }
-    metadata = {"format": "pt", "motionmatcher": json.dumps(asdict(info))}
-    with atomic_path(folder / ADAPTER_FILE) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    tensors = get_peft_model_state_dict(unet, adapter_name="default")
+    write_tensors(folder / ADAPTER_FILE, tensors, asdict(info))
 
 
 def read_lora(folder: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
@@ -139,14 +131,8 @@ def read_lora(folder: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor
     """
     ours = folder / ADAPTER_FILE
     if ours.is_file():
-        with safe_open(ours, "pt") as file:
-            described = (file.metadata() or {}).get("motionmatcher")
-            if described is None:
-                raise UserError(
-                    f"{ours} was not written by this toolkit: it does not say its rank."
-                )
-            info = LoraInfo(**json.loads(described))
-            return info, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, description = read_tensors(ours)
+        return LoraInfo(**{**description, "targets": tuple(description["targets"])}), tensors
     published = sorted(folder.glob("*_unet.pt"))
     if not published:
         raise UserError(f"{folder} has no LoRA: expected {ADAPTER_FILE} or a published N_unet.pt.")
@@ -184,7 +170,7 @@ def load_lora(unet: MotionUNet, folder: Path, dropout: float = 0.0) -> LoraInfo:
 
 def _read_published(file: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
     """Read `N_unet.pt`: a plain list [up, down, up, down, …] in the order of `target_modules`."""
-    weights = torch.load(file, map_location="cpu", weights_only=True)
+    weights = read_pickle(file)
     modules = target_modules(unet, ["attention"])
     if not isinstance(weights, list) or len(weights) != 2 * len(modules):
         raise UserError(

@@ -1,6 +1,7 @@
 """Check a training run before any weight is read: settings, clip, base, map sizes."""
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from motionmatcher.base_layout import BaseLayout, find_base
@@ -68,6 +69,11 @@ def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> Tr
     )
     _check_schedule(settings, layout)
     _check_folders(settings)
+    if settings.use_8bit_adam and find_spec("bitsandbytes") is None:
+        raise UserError(
+            "use_8bit_adam needs the package bitsandbytes: pip install bitsandbytes, "
+            "or set use_8bit_adam to false."
+        )
     return TrainingPlan(
         settings, layout, latent_size, sizes[spatial], sizes[temporal], tuple(notes)
     )

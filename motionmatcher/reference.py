@@ -7,18 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.errors import UserError
-from motionmatcher.files import atomic_path
 from motionmatcher.random_streams import generator
 from motionmatcher.sampling import Progress, invert_reference
 from motionmatcher.settings import TrainData
-from motionmatcher.video import bucket_size, check_length, fit_frames, probe, read_clip
+from motionmatcher.tensor_files import read_pickle, read_tensors, write_tensors
+from motionmatcher.video import fit_frames, read_clip
 
 
 @dataclass(frozen=True)
@@ -39,25 +36,6 @@ class ReferenceClip:
     def of(cls, data: TrainData) -> "ReferenceClip":
         """Take the clip of a run's settings."""
         return cls(data.single_video_path, data.sample_start_idx, data.frame_step)
-
-
-def training_size(data: TrainData) -> tuple[int, int]:
-    """Choose the width and height in pixels that a run trains at, by the settings and the clip.
-
-    Raises:
-        UserError: The clip is not there or too short.
-    """
-    clip = probe(data.single_video_path)
-    check_length(
-        data.single_video_path,
-        clip.num_frames,
-        data.sample_start_idx,
-        data.frame_step,
-        data.n_sample_frames,
-    )
-    if data.use_bucketing:
-        return bucket_size(data.width, data.height, clip.width, clip.height)
-    return data.width, data.height
 
 
 class Reference:
@@ -167,27 +145,24 @@ class Reference:
             return self._made[name]
         for folder in self.folders:
             if (folder / name).is_file():
-                with safe_open(folder / name, "pt") as file:
-                    return file.get_tensor(kind)
+                return read_tensors(folder / name)[0][kind]
         return None
 
     def _keep(self, kind: str, depends_on: Mapping[str, Any], tensor: Tensor) -> None:
         name = _file_name(kind, depends_on)
         self._made[name] = tensor
         if self.write_folder is not None:
-            with atomic_path(self.write_folder / name) as temporary:
-                save_file(
-                    {kind: tensor.cpu().contiguous()},
-                    temporary,
-                    metadata={"format": "pt", "depends_on": json.dumps(depends_on)},
-                )
+            write_tensors(self.write_folder / name, {kind: tensor}, depends_on)
 
     def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
         """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""
         shape = self.base.latent_shape(num_frames, width, height)
         for folder in self.folders:
             for file in sorted(folder.glob("*.pt")):
-                latents = torch.load(file, map_location="cpu", weights_only=True)["latents"]
+                content = read_pickle(file)
+                if not isinstance(content, dict) or "latents" not in content:
+                    raise UserError(f"{file} is no published cache: it has no 'latents'.")
+                latents = content["latents"]
                 if latents.shape == shape:
                     return latents[None].float()
         return None

@@ -25,6 +25,8 @@ from motionmatcher.settings import TrainSettings
 
 # Updates in a row that fp16's loss scaler may skip before they count as a failure.
 MAX_SKIPPED_UPDATES = 20
+# Updates after which a LoRA that got no gradient is reported.
+WATCHED_STEPS = 5
 
 
 def train(
@@ -68,7 +70,8 @@ def train(
     learning_rate = make_learning_rate(settings, optimizer.optimizer, first_step)
     latent_size = latents.shape[-2], latents.shape[-1]
     extractor = MotionExtractor(base.unet, latent_size, settings.motion_extractor)
-    watch = GradientWatch(parameters, settings.adam_epsilon)
+    watched_steps = min(WATCHED_STEPS, settings.max_train_steps - first_step)
+    watch = GradientWatch(parameters, settings.adam_epsilon, watched_steps)
     skipped_updates = 0
 
     def save(step: int) -> None:
@@ -129,7 +132,8 @@ def train(
             else:
                 skipped_updates = 0
                 for warning in watch.observe():
-                    accelerator.print(f"\nwarning: {warning}")
+                    if accelerator.is_main_process:
+                        bar.write(f"warning: {warning}")
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             figures = {
@@ -232,20 +236,11 @@ def draw_batch(
 def make_optimizer(
     settings: TrainSettings, parameters: list[nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Make AdamW over the LoRA's parameters.
-
-    Raises:
-        UserError: 8-bit Adam is wanted and bitsandbytes is not installed.
-    """
+    """Make AdamW over the LoRA's parameters, or its 8-bit version."""
     optimizer_class: type[torch.optim.Optimizer] = torch.optim.AdamW
     if settings.use_8bit_adam:
-        try:
-            from bitsandbytes.optim import AdamW8bit
-        except ImportError as error:
-            raise UserError(
-                "use_8bit_adam needs the package bitsandbytes: pip install bitsandbytes, "
-                "or set use_8bit_adam to false."
-            ) from error
+        from bitsandbytes.optim import AdamW8bit
+
         optimizer_class = AdamW8bit
     return optimizer_class(
         parameters,

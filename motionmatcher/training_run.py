@@ -82,7 +82,7 @@ def start_training(
         accelerator.print(f"note: {line}")
     dtype = weight_dtype(settings.mixed_precision, accelerator.device)
     if settings.mixed_precision == "fp16" and dtype == torch.float32:
-        accelerator.print("note: a CPU computes mixed_precision fp16 in fp32.")
+        accelerator.print("note: mixed_precision fp16 needs CUDA; this is computed in fp32.")
     accelerator.print(f"run folder: {run.folder}")
 
     base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)

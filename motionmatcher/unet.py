@@ -17,6 +17,7 @@ from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
+from einops import rearrange, repeat
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -123,11 +124,10 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
         """
         batch_size, _, num_frames, _, _ = sample.shape
         time_features = self.time_proj(timesteps.expand(batch_size)).to(sample.dtype)
-        time_states = self.time_embedding(time_features).repeat_interleave(num_frames, dim=0)
-        text_states = text_states.repeat_interleave(num_frames, dim=0)  # (B*F, T, D)
+        time_states = repeat(self.time_embedding(time_features), "b d -> (b f) d", f=num_frames)
+        text_states = repeat(text_states, "b t d -> (b f) t d", f=num_frames)
 
-        hidden = sample.transpose(1, 2).flatten(0, 1)  # (B*F, C, h, w)
-        hidden = self.conv_in(hidden)
+        hidden = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
         hidden = self.transformer_in(hidden, num_frames=num_frames, return_dict=False)[0]
         for index, block in enumerate(self.down_blocks[: last_block + 1]):
             for layer, (resnet, temp_conv) in enumerate(

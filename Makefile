@@ -1,0 +1,40 @@
+# make demo: set up and run the whole method on the small base; no download, no GPU.
+# make test: set up and run all checks.
+# PIP_ARGS passes options to pip, e.g. an index with CPU-only builds of torch.
+
+VENV ?= .venv
+PYTHON ?= python3
+PIP_ARGS ?=
+TEST_WORKERS ?= 2
+
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt
+
+.PHONY: demo test format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m testbed.demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(TEST_WORKERS)
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), \
+	'Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ...'"
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) --editable ".[dev]"
+	touch $@

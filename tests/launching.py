@@ -1,0 +1,60 @@
+"""Run the project's programs inside a test: in this process, or in several of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motionmatcher.command_line import run
+from motionmatcher.config import load_settings
+from motionmatcher.devices import choose_device
+from motionmatcher.preflight import check_training
+from motionmatcher.runs import Run, find_resumable
+from motionmatcher.training_run import start_training
+
+PROJECT = Path(__file__).parents[1]
+
+
+def train_in_process(config: Path, *overrides: str) -> Run:
+    """Train a new run as train.py does."""
+    plan = check_training(load_settings(config, overrides), resuming=False, dry_run=False)
+    return start_training(plan, choose_device("cpu"))[0]
+
+
+def resume_in_process(folder: Path, *overrides: str) -> Run:
+    """Continue a run as `train.py --resume` does."""
+    resume = find_resumable(str(folder), output_dir="")
+    settings = load_settings(resume[0].config_file, overrides)
+    plan = check_training(settings, resuming=True, dry_run=False)
+    return start_training(plan, choose_device("cpu"), resume)[0]
+
+
+def run_script(monkeypatch: pytest.MonkeyPatch, main: Any, *arguments: str) -> int:
+    """Run a script's main function with a command line and return the exit code."""
+    monkeypatch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        run(main)
+    return int(stopped.value.code or 0)
+
+
+def launch(num_processes: int, script: Path, *arguments: str) -> None:
+    """Run a script in several processes on the CPU; fails with its output.
+
+    By torchrun, for `accelerate launch` starts several processes on accelerators only. The script
+    sees the same.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", str(num_processes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+    finished = subprocess.run(
+        [*command, str(script), *map(str, arguments)],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -1,0 +1,213 @@
+"""inference.py: the preview again, seeds and names, the LoRA gate, published runs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import write_config
+from launching import PROJECT, launch, run_script, train_in_process
+from safetensors.torch import load_file
+
+import inference
+from motionmatcher.base_model import BaseModel
+from motionmatcher.lora import target_modules
+from motionmatcher.runs import Run
+from motionmatcher.unet import MotionUNet
+from motionmatcher.video import probe, read_video
+
+PROMPT = "A circle moves."
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> Run:
+    folder = tmp_path_factory.mktemp("trained")
+    # A high learning rate, so that the LoRA visibly does something.
+    values = {**run_values, "output_dir": str(folder), "learning_rate": 0.1}
+    return train_in_process(write_config(folder / "config.yaml", values))
+
+
+@pytest.fixture
+def infer(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[Path]]:
+    """Run inference.py on the trained run; gives the videos it names, in order."""
+
+    def call(*arguments: Any, run: Path = trained.folder, prompt: str = PROMPT) -> list[Path]:
+        figures = tmp_path / "figures.json"
+        given = ["--checkpoint_folder", run, "--device", "cpu", "--json", figures]
+        given += ["--prompt", prompt] if prompt else []
+        given += [] if "-o" in arguments else ["-o", tmp_path / "out"]
+        assert run_script(monkeypatch, inference.main, *given, *arguments) == 0
+        content = json.loads(figures.read_text())
+        return [Path(content["output_dir"]) / video["file"] for video in content["videos"]]
+
+    return call
+
+
+def test_gives_the_preview_again_to_the_bit(trained: Run, infer: Callable) -> None:
+    (video,) = infer("-rn", 1)
+    preview = next(trained.samples_folder.glob("step-00004_a-circle-moves_0.mp4"))
+    assert video.read_bytes() == preview.read_bytes()
+    (untrained,) = infer("-rn", 1, "--lora_scale", 0)
+    step_0 = next(trained.samples_folder.glob("step-00000_a-circle-moves_0.mp4"))
+    assert untrained.read_bytes() == step_0.read_bytes()
+    assert untrained.read_bytes() != video.read_bytes()
+
+
+def test_inversion_is_not_made_again(infer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "motionmatcher.reference.invert_reference", lambda *_: pytest.fail("inverted")
+    )
+    infer("-rn", 1)
+
+
+def test_seeds_names_and_manifest(infer: Callable, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("../../etc/passwd \n\nA circle moves.\n", encoding="utf-8")
+    settings = ["--prompts", prompts, "-rn", 2, "-r", 7, "-B", 3, "-np", 0, "-s", 2, "-f", 5]
+    videos = infer(*settings, "--gif", "-T", 3, "-W", 48, "-n", "blurry")
+    assert [video.name for video in videos] == [
+        "a-circle-moves_7.mp4",
+        "a-circle-moves_8.mp4",
+        "etc-passwd_7.mp4",
+        "etc-passwd_8.mp4",
+    ]
+    folder = tmp_path / "out"
+    assert {video.parent for video in videos} == {folder}
+    assert all(video.with_suffix(".gif").is_file() for video in videos)
+    assert (folder / "contact_sheet.png").is_file()
+    info = probe(videos[0])
+    assert (info.num_frames, info.width, info.height, info.fps) == (3, 48, 32, 5)
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["format"] == 1
+    assert [entry["file"] for entry in manifest["videos"]] == [video.name for video in videos]
+    entry = manifest["videos"][2]
+    assert (entry["prompt"], entry["seed"]) == ("../../etc/passwd", 7)
+    assert entry["negative_prompt"] == "blurry"
+    assert entry["settings"]["noise_prior"] == 0
+    assert entry["settings"]["num_inference_steps"] == 2
+    assert entry["checkpoint"].endswith("checkpoint-4")
+
+
+def test_nothing_is_overwritten(infer: Callable, tmp_path: Path) -> None:
+    first = infer("-rn", 1, "-s", 2, "-np", 0)
+    content = first[0].read_bytes()
+    second = infer("-rn", 1, "-s", 2, "-np", 0, "-r", 0, "-ls", 3)
+    assert [path.name for path in second] == ["a-circle-moves_0-2.mp4"]
+    assert first[0].read_bytes() == content != second[0].read_bytes()
+    assert len(json.loads((tmp_path / "out/manifest.json").read_text())["videos"]) == 2
+    assert (tmp_path / "out/contact_sheet-2.png").is_file()
+
+
+def test_batch_size_changes_no_noise(infer: Callable) -> None:
+    alone = infer("-rn", 2, "-s", 2)
+    together = infer("-rn", 2, "-s", 2, "-B", 2)
+    for one, other in zip(alone, together, strict=True):
+        difference = read_video(one)[0].astype(int) - read_video(other)[0]
+        assert abs(difference).mean() < 1
+
+
+def test_lora_is_on_down_to_min_timestep_only(
+    infer: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    original = BaseModel.predict
+
+    def predict(self: BaseModel, latents: torch.Tensor, timestep: int, states: torch.Tensor) -> Any:
+        layers = self.unet.lora_layers()
+        seen[timestep] = {
+            (not layer.disable_adapters, layer.scaling["default"]) for layer in layers
+        }
+        assert len(latents) == 2, "guidance runs in one batch"
+        return original(self, latents, timestep, states)
+
+    monkeypatch.setattr(BaseModel, "predict", predict)
+    infer("-rn", 1, "-s", 5, "-np", 0, "-mn", 401, "-ls", 0.5)
+    assert seen == {t: {(t >= 401, 0.5)} for t in (801, 601, 401, 201, 1)}
+
+
+def test_another_number_of_steps_inverts_anew_without_the_clip(
+    trained: Run, infer: Callable, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.folder, run)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text)
+    before = set((run / "cached_latents").iterdir())
+    infer("-rn", 1, "-s", 3, run=run)
+    (made,) = set((run / "cached_latents").iterdir()) - before
+    assert made.name.startswith("inversion-")
+
+
+def test_a_published_run(infer: Callable, trained: Run, base_folder: Path, tmp_path: Path) -> None:
+    weights = load_file(trained.checkpoint_folder(4) / "lora" / "pytorch_lora_weights.safetensors")
+    modules = target_modules(MotionUNet.from_pretrained(base_folder / "unet"), ["attention"])
+    published = [
+        torch.nn.Parameter(weights[f"{module}.lora_{kind}.weight"])
+        for module in modules
+        for kind in "BA"
+    ]
+    run = tmp_path / "published"
+    (run / "checkpoint-4" / "lora").mkdir(parents=True)
+    torch.save(published, run / "checkpoint-4" / "lora" / "4_unet.pt")
+    (run / "cached_latents").mkdir()
+    latents = load_file(next(trained.reference_folder.glob("latents-*")))["latents"][0]
+    content = {"latents": latents, "text_prompt": "A square moves."}
+    torch.save(content, run / "cached_latents" / "cached_0.pt")
+
+    known = ["-m", base_folder, "-W", 32, "-H", 32, "-T", 4, "-s", 4, "-rn", 1, "-lr", 2]
+    (video,) = infer(*known, "--mixed_precision", "no", run=run)
+    preview = next(trained.samples_folder.glob("step-00004_a-circle-moves_0.mp4"))
+    assert video.read_bytes() == preview.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-ci", "3"], "has no checkpoint-3; there are: 2, 4."),
+        (["-cf", "gone"], "gone: there is no such run folder"),
+        (["-np", "1.5"], "--noise_prior must be at least 0 and at most 1, not 1.5"),
+        (["-W", "36"], "width 36 must be a multiple of 8 pixels"),
+        (["--prompts", "gone.txt"], "--prompts gone.txt: there is no such file"),
+        (["-lr", "5"], "--lora_rank 5: the checkpoint's LoRA has rank 2"),
+        (["-m", "models/gone/"], "hf download"),
+        (["-rn", "0"], "--repeat_num must be at least 1, not 0"),
+        (["--guidance_scale", "3"], "unknown flag --guidance_scale. Did you mean '--guidance-scale'?"),
+    ],
+)  # fmt: skip
+def test_bad_input(
+    trained: Run,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    given = ["-cf", trained.folder, "-p", PROMPT, "-d", "cpu", "-o", tmp_path / "out", *arguments]
+    assert run_script(monkeypatch, inference.main, *given) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_prompt(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    assert run_script(monkeypatch, inference.main, "-cf", trained.folder, "-p", " ") == 2
+    assert 'no prompt: give --prompt "…"' in capsys.readouterr().err
+
+
+def test_two_processes_give_what_one_gives(trained: Run, infer: Callable, tmp_path: Path) -> None:
+    alone = infer("-rn", 3, "-s", 2)
+    both = tmp_path / "both"
+    settings = ["-cf", trained.folder, "-p", PROMPT, "-d", "cpu", "-rn", 3, "-s", 2, "-o", both]
+    launch(2, PROJECT / "inference.py", *settings)
+    assert [(both / path.name).read_bytes() for path in alone] == [p.read_bytes() for p in alone]
+    entries = json.loads((both / "manifest.json").read_text())["videos"]
+    assert sorted(entry["seed"] for entry in entries) == [0, 1, 2]

@@ -1,0 +1,148 @@
+"""train.py's command line: errors before weights, dry run, no needless imports."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_config
+from launching import PROJECT, run_script
+
+import train
+from testbed.random_base import FULL_SIZE, write_random_base
+
+SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, run_values: dict[str, Any]) -> Path:
+    values = {**run_values, "output_dir": str(tmp_path / "runs")}
+    return write_config(tmp_path / "config.yaml", values)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_imports_nothing_heavy(script: str) -> None:
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = [{script!r}, '--help']\n"
+        f"try: runpy.run_path({str(PROJECT / script)!r}, run_name='__main__')\n"
+        "except SystemExit as stopped: code = stopped.code\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'decord'} & set(sys.modules)\n"
+        "sys.exit(f'imports {heavy}' if heavy else code)\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith(f"usage: {script}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["learning_rat=1"], "unknown key 'learning_rat'. Did you mean 'learning_rate'?"),
+        (["train_data.single_video_path=gone.mp4"], "gone.mp4: there is no such video file"),
+        (["train_data.n_sample_frames=13"], "has 12 frames, but sample_start_idx 0, frame_step 1"),
+        (["train_data.width=36"], "width 36 must be a multiple of 8 pixels"),
+        (["pretrained_model_path=models/gone/"], "zeroscope_v2_576w --local-dir models/gone/"),
+        (["motion_extractor.spatial_scale_factor=8"], "there are 4x4 (scale factor 1), 2x2 (scale factor 2)"),
+        (["rescale_schedule=true"], "rescale_schedule wants a v-prediction base"),
+        (["resume_from_checkpoint=latest"], "latest finds no run with a checkpoint"),
+        (["lora_path=gone"], "lora_path: gone is not a folder"),
+        (["min_timestep=1000"], "min_timestep 1000 must be below the base's 1000 timesteps"),
+        (["use_8bit_adam=true"], "use_8bit_adam needs the package bitsandbytes"),
+        (["--device", "cuda:99"], "--device cuda:99: there is no such device here"),
+        (["--dryrun"], "unknown flag --dryrun. Did you mean '--dry-run'?"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_before_any_weight_is_read(
+    config: Path,
+    overrides: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr("safetensors.torch.load_file", lambda *_: pytest.fail("read weights"))
+    assert run_script(monkeypatch, train.main, "--config", config, *overrides) == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.err.startswith("error: ")
+    assert "Traceback" not in output.err
+    assert not (config.parent / "runs").exists()
+
+
+def test_dry_run_writes_nothing(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    before = sorted(config.parent.rglob("*"))
+    assert run_script(monkeypatch, train.main, "--config", config, "--dry-run") == 0
+    assert sorted(config.parent.rglob("*")) == before
+    assert "all checks passed" in capsys.readouterr().out
+
+
+def test_dry_run_of_the_full_size_from_configs_alone(
+    tmp_path: Path, clip_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    base = write_random_base(tmp_path / "base", FULL_SIZE, configs_only=True)
+    figures = tmp_path / "figures.json"
+    overrides = [
+        f"pretrained_model_path={base}",
+        f"train_data.single_video_path={clip_path}",
+        "train_data.n_sample_frames=12",
+    ]
+    arguments = [
+        "--config",
+        PROJECT / "configs/config_gold_fish.yaml",
+        "--dry-run",
+        "--json",
+        figures,
+    ]
+    assert run_script(monkeypatch, train.main, *arguments, *overrides) == 0
+    assert json.loads(figures.read_text()) == {
+        "lora_modules": 266,
+        "lora_parameters": 21_258_240,
+        "latent_size": [48, 48],
+        "cross_attention_map_size": [12, 12],
+        "temporal_attention_map_size": [12, 12],
+        "steps": 400,
+    }
+    assert "no weights yet for unet, vae, text_encoder" in capsys.readouterr().out
+
+
+def test_a_new_run_with_weights_missing_names_the_download(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    base = write_random_base(tmp_path / "base", configs_only=True)
+    override = f"pretrained_model_path={base}"
+    assert run_script(monkeypatch, train.main, "--config", config, override) == 2
+    assert "has no weights for unet, vae, text_encoder. Download it with: hf download" in (
+        capsys.readouterr().err
+    )
+
+
+def test_train_and_resume_by_command(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    figures = config.parent / "figures.json"
+    short = ["max_train_steps=1", "validation_data.sample_preview=false", "mixed_precision=fp16"]
+    arguments = [
+        "--config",
+        config,
+        "--json",
+        figures,
+        "--device",
+        "cpu",
+        "enable_torch_2_attn=true",
+    ]
+    assert run_script(monkeypatch, train.main, *arguments, *short) == 0
+    output = capsys.readouterr().out
+    assert "note: mixed_precision fp16 needs CUDA; this is computed in fp32." in output
+    assert "note: enable_torch_2_attn does nothing here" in output
+    run = json.loads(figures.read_text())
+    assert run["finished"] is True
+
+    arguments = ["--resume", run["run"], "--device", "cpu", "max_train_steps=2"]
+    assert run_script(monkeypatch, train.main, *arguments) == 0
+    assert (Path(run["run"]) / "checkpoint-2" / "lora").is_dir()
