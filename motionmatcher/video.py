@@ -45,7 +45,7 @@ def probe(path: Path | str) -> ClipInfo:
         UserError: The file is not there or is not a video.
     """
     reader = _open(path)
-    height, width, _ = reader[0].shape
+    _, height, width, _ = _read(reader, path, [0]).shape
     return ClipInfo(len(reader), width, height, _fps(reader))
 
 
@@ -193,6 +193,8 @@ def write_gif(path: Path | str, frames: Frames, fps: float) -> None:
 
 
 def _open(path: Path | str) -> Any:
+    # decord loads CUDA's libraries in a way that breaks torch when torch is loaded after it.
+    import torch  # noqa: F401, I001
     import decord
 
     if not Path(path).is_file():
@@ -215,7 +217,19 @@ def _read(reader: Any, path: Path | str, indices: Sequence[int]) -> Frames:
     import decord
 
     try:
-        frames: Frames = reader.get_batch(list(indices)).asnumpy()
-    except (RuntimeError, decord.DECORDError) as error:
+        frames: Frames
+        if reader[0].shape[-1] == 3:
+            frames = reader.get_batch(list(indices)).asnumpy()
+        else:
+            # decord takes the padding of some narrow frames (48 or 72 pixels) for a channel.
+            frames = _read_with_imageio(path)[list(indices)]
+    except (RuntimeError, IndexError, decord.DECORDError) as error:
         raise UserError(f"{path} breaks off: its frames cannot all be decoded.") from error
     return frames
+
+
+def _read_with_imageio(path: Path | str) -> Frames:
+    import imageio.v2 as imageio
+
+    with imageio.get_reader(path, format="FFMPEG") as reader:
+        return np.stack(list(reader.iter_data()))  # type: ignore[attr-defined]

@@ -1,0 +1,185 @@
+"""Folders of videos to be scored, and what their `manifest.json` says of them."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from motionmatcher.errors import UserError
+from motionmatcher.video import VIDEO_SUFFIXES, Frames, read_video
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_FORMAT = 1
+MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
+MIN_FRAMES = 2
+
+
+@dataclass(frozen=True)
+class OutputVideo:
+    """One video to be scored.
+
+    Attributes:
+        path: The file.
+        prompt: What it was made from; None when nobody says.
+        seed: Likewise.
+        settings: What else the manifest says of how it was made.
+    """
+
+    path: Path
+    prompt: str | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnreadableVideo:
+    """A file that has a video's name and cannot be read as one."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A folder's videos in natural order, those that can be read and those that cannot."""
+
+    path: Path
+    videos: tuple[OutputVideo, ...]
+    unreadable: tuple[UnreadableVideo, ...] = ()
+
+
+def open_folder(path: Path, prompt: str | None = None, needs_prompt: bool = False) -> OutputFolder:
+    """List a folder's videos and decode them once, so that all faults are known before any model.
+
+    Args:
+        path: The folder; its subfolders are not looked into.
+        prompt: Holds for all videos. None: each video's own prompt from the folder's manifest.
+        needs_prompt: Whether a video without a prompt is an error.
+
+    Returns:
+        The videos; the ones that cannot be read to their end are listed apart.
+
+    Raises:
+        UserError: No folder, no videos, none that can be read, a single frame, a bad manifest or prompt.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: there is no such folder of videos.")
+    if prompt is not None and not prompt.strip():
+        raise UserError("--prompt is empty: say what the videos should show.")
+    files = list_videos(path)
+    if not files:
+        raise UserError(f"{path} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
+    manifest = read_manifest(path / MANIFEST_NAME)
+
+    videos, unreadable = [], []
+    for file in tqdm(files, desc=f"reading {path}", unit="video", leave=False, delay=2):
+        made = manifest[file.name] if file.name in manifest else OutputVideo(file)
+        video = OutputVideo(file, prompt or made.prompt, made.seed, made.settings)
+        if needs_prompt and video.prompt is None:
+            raise UserError(
+                f'{file} has no prompt: give --prompt "…" or put a {MANIFEST_NAME} beside it.'
+            )
+        try:
+            num_frames = len(read_video(file)[0])
+        except UserError as error:
+            unreadable.append(UnreadableVideo(file, str(error)))
+            continue
+        if num_frames < MIN_FRAMES:
+            raise UserError(f"{file} has one frame only: a video to be scored needs two or more.")
+        videos.append(video)
+    if not videos:
+        raise UserError(f"{path}: none of its {len(files)} videos can be read.")
+    return OutputFolder(path, tuple(videos), tuple(unreadable))
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """List a folder's video files in natural order, hidden files left out.
+
+    A GIF beside another video of the same name is that video's preview and not one more video.
+    """
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
+    ]
+    others = {file.stem for file in files if file.suffix.lower() != ".gif"}
+    return natural_sort(
+        file for file in files if file.suffix.lower() != ".gif" or file.stem not in others
+    )
+
+
+def read_reference(path: Path) -> tuple[Frames, float]:
+    """Read the reference clip.
+
+    Returns:
+        Frames, uint8 (F, H, W, 3), and frames per second.
+
+    Raises:
+        UserError: It cannot be read or has one frame only.
+    """
+    frames, fps = read_video(path)
+    if len(frames) < MIN_FRAMES:
+        raise UserError(f"{path} has one frame only: a reference clip needs two or more.")
+    return frames, fps
+
+
+def read_manifest(path: Path) -> dict[str, OutputVideo]:
+    """Read what inference wrote of its videos.
+
+    Args:
+        path: The `manifest.json`; it need not exist. Keys it has beyond the known ones are ignored.
+
+    Returns:
+        The videos by file name.
+
+    Raises:
+        UserError: It is not JSON, not of this format, or an entry lacks a key.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also what is not UTF-8
+        raise UserError(f"{path} is not valid JSON ({error}).") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
+        raise UserError(f"{path} has no list 'videos': is it a manifest written by inference.py?")
+    if manifest.get("format") != MANIFEST_FORMAT:
+        raise UserError(
+            f"{path} has format {manifest.get('format')!r}; format {MANIFEST_FORMAT} is understood."
+        )
+    videos = [_manifest_entry(path, index, entry) for index, entry in enumerate(manifest["videos"])]
+    return {video.path.name: video for video in videos}
+
+
+def natural_sort(paths: Iterable[Path]) -> list[Path]:
+    """Sort paths by name the way people count: clip-2 before clip-10."""
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        parts = re.findall(r"\d+|\D+", path.name.lower())
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+    return sorted(paths, key=lambda path: (key(path), path.name))
+
+
+def _manifest_entry(path: Path, index: int, entry: Any) -> OutputVideo:
+    place = f"{path}: videos[{index}]"
+    if not isinstance(entry, dict):
+        raise UserError(f"{place} is not an object.")
+    for key in MANIFEST_KEYS:
+        if key not in entry:
+            raise UserError(f"{place} has no '{key}'.")
+    prompt, seed, settings = entry["prompt"], entry["seed"], entry["settings"]
+    if not isinstance(entry["file"], str) or not entry["file"]:
+        raise UserError(f"{place}: 'file' is not a file name.")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UserError(f"{place}: the prompt is empty.")
+    if not isinstance(seed, int):
+        raise UserError(f"{place}: 'seed' is not an integer.")
+    if not isinstance(settings, dict):
+        raise UserError(f"{place}: 'settings' is not an object.")
+    shown = {name: entry[name] for name in ("negative_prompt", "checkpoint") if entry[name]}
+    return OutputVideo(path.parent / entry["file"], prompt, seed, shown | settings)

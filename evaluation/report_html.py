@@ -1,0 +1,198 @@
+"""The report page's texts and tables as HTML; everything that is not ours is escaped here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from evaluation.intervals import Interval
+from evaluation.results import Results, position, row_name
+from evaluation.scoring import Metric, ScoredFolder, ScoredVideo
+
+NUM_SERIES = 6
+
+
+def summary_table(results: Results) -> str:
+    """Tabulate folders and controls, one row each; any column can be sorted by."""
+    best = {metric.name: _best(results.folders, metric) for metric in results.metrics}
+    rows = []
+    for index, folder in enumerate(results.folders):
+        cells = [
+            _interval_cell(
+                folder.interval(metric),
+                metric,
+                results.controls,
+                folder.interval(metric).mean == best[metric.name] and len(results.folders) > 1,
+            )
+            for metric in results.metrics
+        ]
+        rows.append(
+            f'<tr class="series-{index % NUM_SERIES}"><th scope="row" data-value="'
+            f'{escape(row_name(folder))}"><span class="dot"></span>{escape(row_name(folder))}</th>'
+            f'<td data-value="{len(folder.videos)}">{len(folder.videos)}</td>{"".join(cells)}</tr>'
+        )
+    for name, values in results.controls.items():
+        cells = [_cell(values.get(metric.name, math.nan), metric) for metric in results.metrics]
+        rows.append(
+            f'<tr class="control"><th scope="row" data-value="{escape(name)}">{escape(name)}</th>'
+            f'<td data-value="">–</td>{"".join(cells)}</tr>'
+        )
+    head = _head("Folder", False) + _head("n", True) + _metric_heads(results.metrics)
+    return _table("summary", "Means with 95 % intervals, and controls", head, rows)
+
+
+def video_table(results: Results) -> str:
+    """Tabulate all videos, one row each."""
+    rows = []
+    for index, folder in enumerate(results.folders):
+        for scored in folder.videos:
+            name = scored.video.path.name
+            cells = [_cell(scored.scores.values[m.name], m) for m in results.metrics]
+            rows.append(
+                f'<tr class="series-{index % NUM_SERIES}"><th scope="row" data-value="'
+                f'{escape(folder.name)} {escape(name)}"><span class="dot"></span>{escape(name)}'
+                f'<span class="note">{escape(row_name(folder))}</span></th>{"".join(cells)}</tr>'
+            )
+    head = _head("Video", False) + _metric_heads(results.metrics)
+    return _table("videos", "Every video", head, rows)
+
+
+def reference_card(name: str, uri: str, details: str) -> str:
+    """Show the reference clip."""
+    return (
+        f'<article class="card reference" data-key="reference">{_screen(uri, name)}'
+        f'<div class="words"><p class="tag">Reference</p><h3>{escape(name)}</h3>'
+        f'<p class="note">{escape(details)}</p></div></article>'
+    )
+
+
+def video_card(
+    scored: ScoredVideo, key: str, uri: str, metrics: Sequence[Metric], series: int
+) -> str:
+    """Show one video with its prompt, seed, settings, scores and motion.
+
+    Args:
+        scored: The video and its scores.
+        key: Where the page's data hold its motion.
+        uri: The clip.
+        metrics: Scores to show.
+        series: The folder's colour.
+    """
+    video, scores = scored.video, scored.scores
+    prompt = escape(video.prompt) if video.prompt else "<em>no prompt</em>"
+    seed = f" · seed {video.seed}" if video.seed is not None else ""
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in scores.notes)
+    figures = "".join(
+        f"<div><dt>{escape(m.label)}</dt><dd>{_figure(scores.values[m.name], m)}</dd></div>"
+        for m in metrics
+    )
+    charts = '<div class="charts" aria-hidden="true"></div>' if scores.motion else ""
+    return (
+        f'<article class="card series-{series % NUM_SERIES}" data-key="{escape(key)}">'
+        f"{_screen(uri, video.path.name)}"
+        f'<div class="words"><h3 class="prompt">{prompt}</h3>'
+        f'<p class="note">{escape(video.path.name)}{seed}</p>{notes}{charts}'
+        f'<dl class="figures">{figures}</dl>{_settings(video.settings)}</div></article>'
+    )
+
+
+def folder_section(folder: ScoredFolder, series: int, cards: Sequence[str]) -> str:
+    """Put a folder's cards under its name, with what could not be read."""
+    unreadable = "".join(f"<li>{escape(video.reason)}</li>" for video in folder.folder.unreadable)
+    broken = f'<ul class="unreadable">{unreadable}</ul>' if unreadable else ""
+    return (
+        f'<section class="folder series-{series % NUM_SERIES}"><h2><span class="dot"></span>'
+        f'{escape(row_name(folder))}</h2>{broken}<div class="cards">{"".join(cards)}</div></section>'
+    )
+
+
+def footnotes(results: Results) -> str:
+    """Say what the metrics are, what they were computed with, and what was left out."""
+    metrics = "".join(
+        f"<div><dt>{escape(m.label)}</dt><dd>{escape(m.description)} "
+        f"{m.better.capitalize()} is better.</dd></div>"
+        for m in results.metrics
+    )
+    settings = "".join(
+        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in results.settings.items()
+    )
+    left_out = "".join(f"<li>{escape(reason)}</li>" for reason in results.left_out)
+    missing = f'<h3>Left out</h3><ul class="left-out">{left_out}</ul>' if left_out else ""
+    return f"<h3>Metrics</h3><dl>{metrics}</dl><h3>Computed with</h3><dl>{settings}</dl>{missing}"
+
+
+def _screen(uri: str, name: str) -> str:
+    return (
+        f'<div class="screen"><video src="{uri}" muted playsinline preload="auto" '
+        f'aria-label="{escape(name)}"></video><canvas aria-hidden="true"></canvas></div>'
+    )
+
+
+def _settings(settings: Mapping[str, object]) -> str:
+    if not settings:
+        return ""
+    rows = "".join(
+        f"<div><dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in settings.items()
+    )
+    return f"<details><summary>Settings</summary><dl>{rows}</dl></details>"
+
+
+def _table(name: str, caption: str, head: str, rows: Sequence[str]) -> str:
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
+        f'<table id="{name}"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _head(label: str, numeric: bool, hint: str = "") -> str:
+    kind = "number" if numeric else "text"
+    return (
+        f'<th scope="col" data-kind="{kind}"><button type="button" title="{escape(hint)}">'
+        f'{escape(label)}<span class="arrow" aria-hidden="true"></span></button></th>'
+    )
+
+
+def _metric_heads(metrics: Sequence[Metric]) -> str:
+    return "".join(
+        _head(metric.label, True, f"{metric.description} {metric.better.capitalize()} is better.")
+        for metric in metrics
+    )
+
+
+def _interval_cell(
+    interval: Interval,
+    metric: Metric,
+    controls: Mapping[str, Mapping[str, float]],
+    is_best: bool,
+) -> str:
+    if interval.mean is None:
+        return _cell(math.nan, metric)
+    lines = ""
+    if interval.low is not None and interval.high is not None:
+        low, high = (f"{end:.{metric.digits}f}" for end in (interval.low, interval.high))
+        lines += f'<span class="note interval">{low} – {high}</span>'
+    place = position(interval, metric, controls)
+    if place is not None:
+        lines += '<span class="note" title="0 % is the reference itself, 100 % the worst '
+        lines += f'control ({escape(place[1])})">{round(place[0])} %</span>'
+    figure = f"{interval.mean:.{metric.digits}f}"
+    best = f"<strong>{figure}</strong>" if is_best else figure
+    return f'<td data-value="{interval.mean!r}">{best}{lines}</td>'
+
+
+def _cell(value: float, metric: Metric) -> str:
+    sorting = "" if math.isnan(value) else repr(value)
+    return f'<td data-value="{sorting}">{_figure(value, metric)}</td>'
+
+
+def _figure(value: float, metric: Metric) -> str:
+    return "–" if math.isnan(value) else f"{value:.{metric.digits}f}"
+
+
+def _best(folders: Sequence[ScoredFolder], metric: Metric) -> float | None:
+    means = [mean for folder in folders if (mean := folder.interval(metric).mean) is not None]
+    if not means:
+        return None
+    return max(means) if metric.better == "higher" else min(means)

@@ -1,0 +1,187 @@
+"""What was measured, as text, JSON and CSV."""
+
+import csv
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluation.intervals import Interval
+from evaluation.scoring import Metric, ScoredFolder, Setting
+from motionmatcher.files import atomic_path, write_json
+
+JSON_FORMAT = 1
+SOME_UNREADABLE = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything one command measured.
+
+    Attributes:
+        metrics: The columns.
+        settings: What the figures depend on: models, tracker, sizes.
+        folders: The folders scored.
+        controls: Figures of the reference's controls by control name; empty without them.
+        left_out: What was not measured, and why.
+    """
+
+    metrics: Sequence[Metric]
+    settings: Mapping[str, Setting]
+    folders: Sequence[ScoredFolder]
+    controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 when a video could not be read."""
+        return SOME_UNREADABLE if any(item.folder.unreadable for item in self.folders) else 0
+
+
+def print_folder(folder: ScoredFolder, metrics: Sequence[Metric], tag: str) -> None:
+    """Print a folder's means in one line, and what could not be read.
+
+    Args:
+        folder: The scored folder.
+        metrics: Its columns.
+        tag: What the figures depend on most: the model's or tracker's name.
+    """
+    means = ", ".join(
+        f"{metric.label}: {folder.interval(metric).format(metric.digits)}" for metric in metrics
+    )
+    print(f"{means}  (n = {len(folder.videos)}, {tag})")
+    unreadable = folder.folder.unreadable
+    for video in unreadable:
+        print(f"not scored: {video.reason}", file=sys.stderr)
+    if unreadable:
+        total = len(unreadable) + len(folder.videos)
+        print(
+            f"{folder.name}: {len(unreadable)} of {total} videos could not be read.",
+            file=sys.stderr,
+        )
+
+
+def print_comparison(results: Results) -> None:
+    """Print several folders and the controls under each other, metric by metric."""
+    names = [row_name(folder) for folder in results.folders]
+    width = max(map(len, [*names, *results.controls]))
+    for metric in results.metrics:
+        print(f"\n{metric.label} ({metric.better} is better), mean and 95 % interval")
+        for name, folder in zip(names, results.folders, strict=True):
+            interval = folder.interval(metric)
+            print(f"  {name:<{width}}  {interval.format(metric.digits)}  n = {interval.n}")
+        for name, values in results.controls.items():
+            if metric.name in values:
+                print(f"  {name:<{width}}  {_figure(values[metric.name], metric)}  control")
+
+
+def print_positions(results: Results) -> None:
+    """Print where each folder lies between the reference itself and the worst control."""
+    print("\nWhere the outputs lie: 0 % is the reference itself, 100 % the worst control")
+    for folder in results.folders:
+        for metric in results.metrics:
+            place = position(folder.interval(metric), metric, results.controls)
+            if place is not None:
+                percent, worst = place
+                print(f"  {row_name(folder)}  {metric.label}: {round(percent)} % (worst: {worst})")
+
+
+def position(
+    interval: Interval, metric: Metric, controls: Mapping[str, Mapping[str, float]]
+) -> tuple[float, str] | None:
+    """Place a folder's mean between the best and the worst that the controls show.
+
+    Args:
+        interval: The folder's mean.
+        metric: What was averaged.
+        controls: Figures by control name; the first is the reference against itself.
+
+    Returns:
+        Percent of the way from the reference itself to the worst control, and that one's name; None
+        when the metric has no controls or they do not differ.
+    """
+    values = {
+        name: figures[metric.name]
+        for name, figures in controls.items()
+        if metric.name in figures and not math.isnan(figures[metric.name])
+    }
+    if interval.mean is None or not values:
+        return None
+    best = next(iter(values.values()))
+    worst = max(values, key=lambda name: abs(values[name] - best))
+    if values[worst] == best:
+        return None
+    return 100 * (interval.mean - best) / (values[worst] - best), worst
+
+
+def row_name(folder: ScoredFolder) -> str:
+    """Name a folder in a table."""
+    return f"{folder.name} (base model)" if folder.is_baseline else folder.name
+
+
+def write_results_json(path: Path, results: Results) -> None:
+    """Write all figures as JSON; what is not defined becomes null."""
+    write_json(path, results_as_dict(results))
+
+
+def results_as_dict(results: Results) -> dict[str, Any]:
+    """Put the results into plain JSON types."""
+    return {
+        "format": JSON_FORMAT,
+        "settings": dict(results.settings),
+        "metrics": {
+            metric.name: {"label": metric.label, "better": metric.better}
+            for metric in results.metrics
+        },
+        "folders": [_folder_as_dict(folder, results.metrics) for folder in results.folders],
+        "controls": {name: _defined(values) for name, values in results.controls.items()},
+        "left_out": list(results.left_out),
+    }
+
+
+def write_results_csv(path: Path, results: Results) -> None:
+    """Write one row per video, unreadable ones too; settings are columns, so rows can be pooled."""
+    names = [metric.name for metric in results.metrics]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["folder", "file", "seed", "prompt", *names, *results.settings, "error"])
+        for folder in results.folders:
+            for scored in folder.videos:
+                video, values = scored.video, _defined(scored.scores.values)
+                row = [folder.name, video.path.name, video.seed, video.prompt]
+                figures = [values[name] for name in names]
+                writer.writerow([*row, *figures, *results.settings.values(), None])
+            for broken in folder.folder.unreadable:
+                row = [folder.name, broken.path.name, None, None, *[None] * len(names)]
+                writer.writerow([*row, *results.settings.values(), broken.reason])
+
+
+def _folder_as_dict(folder: ScoredFolder, metrics: Sequence[Metric]) -> dict[str, Any]:
+    return {
+        "folder": folder.name,
+        "baseline": folder.is_baseline,
+        "mean": {metric.name: vars(folder.interval(metric)) for metric in metrics},
+        "videos": [
+            {
+                "file": scored.video.path.name,
+                "prompt": scored.video.prompt,
+                "seed": scored.video.seed,
+                "notes": list(scored.scores.notes),
+                "scores": _defined(scored.scores.values),
+            }
+            for scored in folder.videos
+        ],
+        "unreadable": [
+            {"file": video.path.name, "reason": video.reason} for video in folder.folder.unreadable
+        ],
+    }
+
+
+def _defined(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _figure(value: float, metric: Metric) -> str:
+    return "–" if math.isnan(value) else f"{value:.{metric.digits}f}"

@@ -1,0 +1,137 @@
+"""Synthetic clips with known motion, and small random models in the real layouts."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from motionmatcher.video import Frames, write_mp4
+
+# An affine map of pixel coordinates, first frame to this frame: 3 x 3.
+Motion = np.ndarray
+
+
+@pytest.fixture(scope="session")
+def similarity() -> Callable[..., Motion]:
+    """Maker of pan (pixels), zoom and roll (degrees) about the centre of a frame of a size."""
+
+    def make(size: int, pan=(0.0, 0.0), zoom=1.0, roll_deg=0.0) -> Motion:
+        angle, centre = np.deg2rad(roll_deg), (size - 1) / 2
+        cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+        linear = np.array([[cos, -sin], [sin, cos]])
+        shift = np.array([centre, centre]) - linear @ [centre, centre] + pan
+        return np.vstack([np.column_stack([linear, shift]), [0, 0, 1]])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def render() -> Callable[..., Frames]:
+    """Maker of clips: a textured plane that a motion per frame moves, and a textured square."""
+
+    def make(
+        size: int,
+        motions: Sequence[Motion],
+        square: Sequence[tuple[float, float]] | None = None,
+        square_size: int = 24,
+        seed: int = 0,
+    ) -> Frames:
+        rng = np.random.default_rng(seed)
+        plane = _texture(rng, 3 * size)
+        patch = _texture(rng, square_size)
+        shift = np.array([[1, 0, -size], [0, 1, -size], [0, 0, 1.0]])
+        frames = []
+        for index, motion in enumerate(motions):
+            frame = cv2.warpPerspective(plane, motion @ shift, (size, size))
+            if square is not None:
+                place = np.array([[1, 0, square[index][0]], [0, 1, square[index][1]]], float)
+                mask = cv2.warpAffine(np.ones_like(patch), place, (size, size))
+                frame = np.where(mask > 0, cv2.warpAffine(patch, place, (size, size)), frame)
+            frames.append(frame)
+        return np.stack(frames)
+
+    return make
+
+
+def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
+    layers = [
+        cv2.GaussianBlur(rng.normal(size=(size, size, 3)).astype(np.float32), (0, 0), blur) * blur
+        for blur in (1, 2, 4, 8)
+    ]
+    texture = sum(layers)
+    low, high = texture.min(), texture.max()
+    return ((texture - low) / (high - low) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def noise_clip() -> Callable[..., Frames]:
+    """Maker of blurred coloured noise: a clip of any size for what needs pixels only."""
+
+    def make(num_frames: int = 4, height: int = 48, width: int = 64, seed: int = 0) -> Frames:
+        rng = np.random.default_rng(seed)
+        small = rng.integers(0, 256, (num_frames, 4, 6, 3), dtype=np.uint8)
+        return np.stack([cv2.resize(frame, (width, height)) for frame in small])
+
+    return make
+
+
+@pytest.fixture
+def video_folder(tmp_path: Path, noise_clip: Callable[..., Frames]) -> Path:
+    """Two videos with a manifest, named so that plain sorting would turn them round."""
+    folder = tmp_path / "outputs"
+    entries = []
+    for seed in (2, 10):
+        write_mp4(folder / f"clip-{seed}.mp4", noise_clip(seed=seed), fps=8)
+        entries.append(
+            {
+                "file": f"clip-{seed}.mp4",
+                "prompt": f"a bear, take {seed}",
+                "negative_prompt": None,
+                "seed": seed,
+                "checkpoint": "checkpoint-400",
+                "settings": {"guidance_scale": 12.0},
+                "a_later_key": True,
+            }
+        )
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "videos": entries}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random CLIP in a folder of transformers."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-clip"
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789,."
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    widths = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = CLIPConfig(
+        text_config={
+            **widths,
+            "vocab_size": len(tokens),
+            "max_position_embeddings": 16,
+            "bos_token_id": len(tokens) - 2,
+            "eos_token_id": len(tokens) - 1,
+            "pad_token_id": len(tokens) - 1,
+        },
+        vision_config={**widths, "image_size": 16, "patch_size": 8},
+        projection_dim=8,
+    )
+    torch.manual_seed(0)
+    CLIPModel(config).save_pretrained(folder)
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16).save_pretrained(folder)
+    size = {"shortest_edge": 16}
+    crop = {"height": 16, "width": 16}
+    CLIPImageProcessor(size=size, crop_size=crop).save_pretrained(folder)
+    return folder

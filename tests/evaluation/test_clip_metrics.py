@@ -1,0 +1,34 @@
+"""Frame-wise CLIP metrics against the published formula's numbers and by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from evaluation.clip_metrics import appearance_leakage, clip_text_score, frame_consistency
+
+
+def test_published_numbers(golden_dir: Path):
+    goldens = json.loads((golden_dir / "goldens.json").read_text())
+    expected = goldens["evaluation"]["clip_a"]
+    tolerance = goldens["tolerances"]["evaluation"]["clip_atol"]
+    tensors = load_file(golden_dir / "eval.safetensors")
+    frames, text = tensors["clip_frames_a"], tensors["clip_text_a"]
+    assert clip_text_score(frames, text) == pytest.approx(expected["clip_t"], abs=tolerance)
+    assert frame_consistency(frames) == pytest.approx(expected["frame_consistency"], abs=tolerance)
+
+
+def test_frame_consistency_compares_adjacent_frames_only():
+    frames = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+    assert frame_consistency(frames) == 0.0  # the first and the last are alike, but not adjacent
+    assert frame_consistency(frames[[0, 2, 1]]) == 0.5
+
+
+def test_leakage_is_the_mean_over_all_pairs():
+    frames = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    reference = torch.tensor([[0.0, 5.0], [3.0, 0.0]])
+    root = 0.5**0.5
+    by_hand = (0 + 1 + 1 + 0 + root + root) / 6
+    assert appearance_leakage(frames, reference) == pytest.approx(by_hand)

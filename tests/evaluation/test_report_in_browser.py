@@ -1,0 +1,301 @@
+"""The report page in a real browser: Debian's Chromium, which plays H.264."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from evaluation.controls import score_controls
+from evaluation.flow_tracker import FlowTracker
+from evaluation.folders import OutputFolder, OutputVideo
+from evaluation.motion_scorer import METRICS, MotionScorer
+from evaluation.report import write_report
+from evaluation.results import Results
+from evaluation.scoring import Metric, ScoredFolder, ScoredVideo
+from motionmatcher.video import write_mp4
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="no browser: apt-get install chromium chromium-driver",
+    ),
+    # Selenium leaves closing its sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SIZE, FRAMES, FPS = 64, 8, 8
+HOSTILE = "</script><img src=x onerror=\"document.title='broken in'\">"
+CLIP_T = Metric("clip_t", "CLIP-T", "higher", "Stands in for CLIP.")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, render, similarity):
+    """A page of a reference and two folders with two and one videos, at its file URL."""
+    folder = tmp_path_factory.mktemp("report")
+
+    def pan(speed: float):
+        motions = [similarity(SIZE, pan=(speed * frame, 0.0)) for frame in range(FRAMES)]
+        return render(SIZE, motions, [(10.0, 4.0 * frame) for frame in range(FRAMES)], 20)
+
+    reference = pan(2.0)
+    scorer = MotionScorer(FlowTracker(grid_size=8), reference)
+    folders = []
+    for name, speeds in (("ours", (1.0, 3.0)), ("theirs", (-2.0,))):
+        scored = []
+        for index, speed in enumerate(speeds):
+            path = folder / name / f"clip-{index}.mp4"
+            write_mp4(path, pan(speed), FPS)
+            scores = scorer.score(pan(speed))
+            scores.values["clip_t"] = 0.2 + 0.01 * speed
+            scored.append(ScoredVideo(OutputVideo(path, f"{HOSTILE} {name}", index), scores))
+        opened = OutputFolder(folder / name, tuple(item.video for item in scored))
+        folders.append(ScoredFolder(opened, tuple(scored)))
+    results = Results(
+        [CLIP_T, *METRICS], scorer.settings, folders, score_controls(scorer, reference)
+    )
+    file = folder / "report.html"
+    write_report(file, results, folder / "reference.mp4", reference, FPS, scorer.reference)
+    return file.as_uri()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=DRIVER)
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.set_script_timeout(30)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(driver, page):
+    """The page, freshly opened at desktop width with all videos loaded; no error may be logged."""
+    resize(driver, 1280, 900)
+    driver.get(page)
+    wait_for(driver, "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)")
+    yield driver
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def resize(driver, width: int, height: int) -> None:
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def wait_for(driver, condition: str) -> None:
+    """Wait in the page until a JavaScript expression is true."""
+    driver.execute_async_script(
+        f"const done = arguments[0]; (function look() {{ ({condition}) ? done() : "
+        "setTimeout(look, 20); })();"
+    )
+
+
+def scrub(driver, frame: int) -> None:
+    driver.execute_script(
+        "const s = document.getElementById('scrub'); s.value = arguments[0];"
+        "s.dispatchEvent(new Event('input'));",
+        frame,
+    )
+    wait_for(driver, "[...document.querySelectorAll('video')].every((v) => !v.seeking)")
+
+
+def video_times(driver) -> list[float]:
+    return driver.execute_script(
+        "return [...document.querySelectorAll('video')].map((v) => v.currentTime)"
+    )
+
+
+def press(driver, key: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(driver).send_keys(key).perform()
+
+
+def column(driver, index: int, table: str = "summary") -> list[str]:
+    return driver.execute_script(
+        "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
+        ".map((row) => row.children[arguments[1]].dataset.value)",
+        table,
+        index,
+    )
+
+
+def test_every_clip_loads_with_equal_length(browser):
+    videos = browser.execute_script(
+        "return [...document.querySelectorAll('video')].map((v) => [v.duration, v.videoWidth])"
+    )
+    assert len(videos) == 4
+    assert all(duration == pytest.approx(FRAMES / FPS, abs=0.01) for duration, _ in videos)
+    assert all(width == 3 * SIZE for _, width in videos)
+
+
+def test_scrubbing_moves_all(browser):
+    for frame in (6, 2):
+        scrub(browser, frame)
+        assert video_times(browser) == pytest.approx([(frame + 0.5) / FPS] * 4, abs=1e-3)
+        assert browser.find_element("id", "frame").text == f"{frame + 1} / {FRAMES}"
+
+
+def test_play_and_pause_keep_all_in_step(browser):
+    browser.execute_script("document.getElementById('clips').scrollIntoView()")
+    browser.find_element("id", "play").click()
+    wait_for(browser, "document.querySelector('video').currentTime > 0.3")
+    assert not browser.execute_script("return document.querySelector('video').paused")
+    assert browser.find_element("id", "play").get_attribute("aria-label") == "Pause"
+    browser.find_element("id", "play").click()
+    wait_for(
+        browser, "[...document.querySelectorAll('video')].every((v) => v.paused && !v.seeking)"
+    )
+    times = video_times(browser)
+    assert times == pytest.approx([times[0]] * 4, abs=1e-3)
+    assert times[0] > 0.2
+
+
+def test_tracks_are_drawn_and_can_be_hidden(browser):
+    scrub(browser, 4)
+    painted = (
+        "return [...document.querySelectorAll('canvas')].map((c) => c.getContext('2d')"
+        ".getImageData(0, 0, c.width, c.height).data.some((value) => value > 0))"
+    )
+    assert browser.execute_script(painted) == [True] * 4
+    browser.find_element("id", "tracks").click()
+    assert browser.execute_script(painted) == [False] * 4
+
+
+def test_tables_sort_both_ways_and_keep_missing_figures_last(browser):
+    headings = browser.find_elements("css selector", "#summary thead button")
+    headings[3].click()
+    values = [float(value) for value in column(browser, 3)]
+    assert values == sorted(values)
+    headings[3].click()
+    values = [float(value) for value in column(browser, 3)]
+    assert values == sorted(values, reverse=True)
+    assert headings[3].find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+    headings[2].click()  # the controls have no CLIP-T
+    values = column(browser, 2)
+    assert [value == "" for value in values] == [False] * 2 + [True] * 5
+    assert float(values[0]) < float(values[1])
+    headings[0].click()
+    assert [name.rpartition("/")[2] for name in column(browser, 0)[:2]] == ["ours", "theirs"]
+
+
+def test_charts_and_comparison_are_drawn(browser):
+    counts = browser.execute_script(
+        "return [...document.querySelectorAll('.charts')].map((c) =>"
+        " c.querySelectorAll('svg path.path').length)"
+    )
+    assert counts == [4, 4, 4]  # camera and objects, output and reference
+    comparison = browser.find_element("id", "comparison")
+    assert comparison.is_displayed()
+    assert len(comparison.find_elements("css selector", "circle.mean")) == 2
+    broken = "return document.querySelector('svg').outerHTML.includes('NaN')"
+    assert not browser.execute_script(broken)
+
+
+def test_keyboard_alone_is_enough(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    press(browser, Keys.ARROW_RIGHT)
+    press(browser, Keys.ARROW_RIGHT)
+    assert browser.find_element("id", "frame").text == f"3 / {FRAMES}"
+    press(browser, Keys.ARROW_LEFT)
+    assert browser.find_element("id", "frame").text == f"2 / {FRAMES}"
+    press(browser, " ")
+    assert browser.find_element("id", "play").get_attribute("aria-label") == "Pause"
+    press(browser, " ")
+    assert browser.find_element("id", "play").get_attribute("aria-label") == "Play"
+
+    reached = []
+    for _ in range(60):
+        press(browser, Keys.TAB)
+        active = browser.switch_to.active_element
+        reached.append(active.get_attribute("id") or active.tag_name)
+        if reached[-1] == "tracks":
+            break
+    assert reached[0] == "a"  # past the table, to the clips
+    assert [name for name in reached if name in ("play", "scrub", "tracks")] == [
+        "play",
+        "scrub",
+        "tracks",
+    ]
+    assert reached.count("button") >= 1 + 1 + len(METRICS) + 1  # every heading of the table
+    browser.find_element("css selector", "#summary thead th:nth-child(4) button").send_keys(
+        Keys.ENTER
+    )
+    values = [float(value) for value in column(browser, 3)]
+    assert values == sorted(values)
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)], ids=["phone", "desktop"])
+def test_readable_at_any_width(browser, width, height):
+    resize(browser, width, height)
+    wait_for(browser, f"window.innerWidth === {width}")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    outside = browser.execute_script(
+        "return [...document.querySelectorAll('h1, h2, h3, p, .screen, #player > *')]"
+        ".filter((e) => e.getBoundingClientRect().right > innerWidth + 1"
+        " || (e.clientWidth && e.scrollWidth > e.clientWidth + 1)).map((e) => e.outerHTML)"
+    )
+    assert outside == []
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('#play, #scrub')]"
+        ".map((e) => e.getBoundingClientRect().height)"
+    )
+    assert min(sizes) >= 44  # a finger's width
+
+
+def test_hostile_text_is_shown_and_does_nothing(browser):
+    shown = [element.text for element in browser.find_elements("css selector", ".prompt")]
+    assert shown == [f"{HOSTILE} ours", f"{HOSTILE} ours", f"{HOSTILE} theirs"]
+    assert browser.title == "Motion report: reference.mp4"
+    assert browser.find_elements("tag name", "img") == []
+
+
+def test_only_the_pages_own_script_may_run(driver, page, tmp_path):
+    """Even markup that got in unescaped would be stopped by the page's policy."""
+    from pathlib import Path
+    from urllib.parse import unquote, urlparse
+
+    text = Path(unquote(urlparse(page).path)).read_text()
+    smuggled = "<script>document.title = 'broken in'</script>"
+    (tmp_path / "attacked.html").write_text(text.replace("</main>", f"{smuggled}</main>"))
+    driver.get((tmp_path / "attacked.html").as_uri())
+    assert driver.title == "Motion report: reference.mp4"
+    refused = [entry["message"] for entry in driver.get_log("browser")]
+    assert any("Content Security Policy" in message for message in refused)
+
+
+def test_clips_show_different_pictures_of_the_same_frame(browser):
+    """What is decoded is what was written: the frames of a clip differ, and so do the clips."""
+    grab = (
+        "const [v] = [...document.querySelectorAll('video')].slice(arguments[0]);"
+        "const c = document.createElement('canvas'); c.width = c.height = 16;"
+        "const x = c.getContext('2d'); x.drawImage(v, 0, 0, 16, 16);"
+        "return [...x.getImageData(0, 0, 16, 16).data]"
+    )
+    pictures = {}
+    for frame in (0, 7):
+        scrub(browser, frame)
+        for clip in (0, 3):
+            pictures[frame, clip] = np.array(browser.execute_script(grab, clip), float)
+    for first, second in (((0, 0), (7, 0)), ((0, 3), (7, 3)), ((7, 0), (7, 3))):
+        assert np.abs(pictures[first] - pictures[second]).mean() > 3

@@ -1,0 +1,179 @@
+"""The command lines: what they print and write, and their exit codes."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from motionmatcher.errors import UserError
+from motionmatcher.video import write_mp4
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run_script(monkeypatch):
+    """Run a script's main function with arguments, and give its exit code."""
+
+    def run(name: str, *arguments: object) -> int:
+        monkeypatch.syspath_prepend(str(ROOT))
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        return __import__(name).main()
+
+    return run
+
+
+@pytest.fixture
+def clip_scores(run_script, clip_folder):
+    def run(*arguments: object) -> int:
+        return run_script("clip_scores", "--clip_model", clip_folder, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def motion_discrepancy(run_script):
+    def run(*arguments: object) -> int:
+        return run_script("motion_discrepancy", "--tracker", "flow", "--grid_size", 4, *arguments)
+
+    return run
+
+
+def test_clip_scores_prints_a_line_per_video_and_the_mean(clip_scores, video_folder, capsys):
+    assert clip_scores("--output_dir", video_folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["clip-2.mp4", "clip-10.mp4"]
+    values = [float(line.split()[2]) for line in lines[2:4]]
+    assert lines[4].startswith(f"CLIP-T: {sum(values) / 2:.3f}")
+    assert "T. Cons.: " in lines[4]
+    assert lines[4].endswith("(n = 2, clip_model tiny-clip)")
+
+
+def test_one_good_video_among_broken_ones(clip_scores, video_folder, tmp_path, capsys):
+    clip_scores("--output_dir", video_folder, "--json", tmp_path / "whole.json")
+    good, cut = video_folder / "clip-2.mp4", video_folder / "clip-10.mp4"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 3 // 4])
+    (video_folder / "clip-3.mp4").write_text("no video")
+    capsys.readouterr()
+    code = clip_scores(
+        *("--output_dir", video_folder, "--prompt", "a bear, take 2"),
+        *("--json", tmp_path / "scores.json", "--csv", tmp_path / "scores.csv"),
+    )
+    assert code == 1
+    errors = capsys.readouterr().err
+    assert "2 of 3 videos could not be read" in errors
+    assert "clip-3.mp4 cannot be read as a video" in errors
+    assert "clip-10.mp4" in errors
+
+    whole = json.loads((tmp_path / "whole.json").read_text())["folders"][0]
+    folder = json.loads((tmp_path / "scores.json").read_text())["folders"][0]
+    assert folder["videos"] == [whole["videos"][0]]  # the good one's score is what it was
+    assert folder["mean"]["clip_t"]["n"] == 1
+    assert {video["file"] for video in folder["unreadable"]} == {"clip-3.mp4", "clip-10.mp4"}
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["file"] == good.name
+    assert float(rows[0]["clip_t"]) == folder["videos"][0]["scores"]["clip_t"]
+    assert [bool(row["error"]) for row in rows] == [False, True, True]
+    assert {row["clip_model"] for row in rows} == {"tiny-clip"}
+
+
+def test_folders_are_compared_in_one_table(clip_scores, video_folder, tmp_path, noise_clip, capsys):
+    write_mp4(tmp_path / "base" / "a.mp4", noise_clip(seed=5), fps=8)
+    code = clip_scores(
+        *("--output_dir", video_folder, "--prompt", "a bear"),
+        *("--source_video", video_folder / "clip-2.mp4", "--baseline", tmp_path / "base"),
+    )
+    assert code == 0
+    table = capsys.readouterr().out.partition("\nLeakage (lower is better)")[2].splitlines()
+    assert table[1].split()[0] == str(video_folder)
+    assert table[1].endswith("n = 2")
+    assert table[2].startswith(f"  {tmp_path / 'base'} (base model)")
+
+
+def test_motion_discrepancy_names_its_tracker_everywhere(
+    motion_discrepancy, video_folder, tmp_path, capsys
+):
+    source = video_folder / "clip-2.mp4"
+    json_file, csv_file = tmp_path / "motion.json", tmp_path / "motion.csv"
+    code = motion_discrepancy(
+        *("--source_video", source, "--output_dir", video_folder, "--controls"),
+        *("--json", json_file, "--csv", csv_file),
+    )
+    assert code == 0
+    output = capsys.readouterr().out
+    assert "(n = 2, tracker flow, " in output
+    assert "reference time-shuffled" in output
+    assert "0 % is the reference itself, 100 % the worst control" in output
+    results = json.loads(json_file.read_text())
+    assert results["settings"]["tracker"] == "flow"
+    assert results["folders"][0]["videos"][0]["scores"]["motion_discrepancy"] == 0.0
+    assert results["controls"]["reference itself"]["motion_fidelity"] == pytest.approx(1.0)
+    with csv_file.open() as file:
+        assert [row["tracker"] for row in csv.DictReader(file)] == ["flow", "flow"]
+
+
+def test_position_between_floor_and_ceiling(motion_discrepancy, video_folder, tmp_path, capsys):
+    reference = video_folder / "clip-2.mp4"
+    itself = tmp_path / "itself"
+    itself.mkdir()
+    (itself / "same.mp4").write_bytes(reference.read_bytes())
+    motion_discrepancy("--source_video", reference, "--output_dir", itself, "--controls")
+    output = capsys.readouterr().out
+    assert f"{itself}  Motion discrepancy: 0 % (worst: " in output
+    assert f"{itself}  Fidelity: 0 % (worst: " in output
+
+
+def test_bad_input_is_refused(clip_scores, motion_discrepancy, video_folder, tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        clip_scores("--output_dir", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="there is no such video file"):
+        motion_discrepancy("--output_dir", video_folder, "--source_video", tmp_path / "no.mp4")
+    with pytest.raises(UserError, match="--device tpu9: expected auto"):
+        clip_scores("--output_dir", video_folder, "--device", "tpu9")
+    (video_folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match="has no prompt"):
+        clip_scores("--output_dir", video_folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--outptu_dir", "x"], "--output_dir"),
+        (["--output_dir", "x", "--batch_sise", "3"], "Did you mean '--batch_size'?"),
+        (["--output_dir", "x", "--batch_size", "0"], "is not an integer of 1 or more"),
+        (["--output_dir", "x", "--baseline", "y"], "needs --source_video"),
+    ],
+)
+def test_command_line_errors(clip_scores, arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        clip_scores(*arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_input_ends_a_script_with_one_line_and_code_2(tmp_path):
+    command = [sys.executable, "motion_discrepancy.py", "--tracker", "flow"]
+    command += ["--source_video", str(tmp_path / "no.mp4"), "--output_dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"error: {tmp_path / 'no.mp4'}: there is no such video file."
+
+
+@pytest.mark.parametrize(
+    "script", ["clip_scores", "motion_discrepancy", "imagereward", "evaluation.__main__"]
+)
+def test_help_loads_nothing_heavy(script):
+    heavy = {"torch", "transformers", "cv2", "decord", "open_clip"}
+    code = (
+        f"import sys, {script}; sys.argv = ['x', '--help']\n"
+        f"try: {script}.main()\n"
+        f"except SystemExit: sys.exit(' '.join({heavy} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert "--output_dir DIR" in done.stdout
