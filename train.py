@@ -35,13 +35,16 @@ def main() -> int:
     from motionmatcher.runs import find_resumable
     from motionmatcher.training_run import measure_lora, start_training
 
-    if arguments.resume:
-        resume = find_resumable(str(arguments.resume), output_dir="")
-        settings = load_settings(resume[0].config_file, arguments.overrides)
-    else:
+    resume = None
+    if arguments.config:
         settings = load_settings(arguments.config, arguments.overrides)
-        target = settings.resume_from_checkpoint
-        resume = find_resumable(target, settings.output_dir) if target else None
+        if settings.resume_from_checkpoint:
+            resume = find_resumable(settings.resume_from_checkpoint, settings.output_dir)
+    else:
+        resume = find_resumable(str(arguments.resume), output_dir="")
+    if resume:
+        # A run goes on with its own settings, whatever a config file says by now.
+        settings = load_settings(resume[0].config_file, arguments.overrides)
     device = choose_device(arguments.device)
     plan = check_training(settings, resuming=resume is not None, dry_run=arguments.dry_run)
 

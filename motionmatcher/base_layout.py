@@ -127,6 +127,13 @@ def find_base(name: str, configs_only: bool = False) -> BaseLayout:
     if not folder.is_dir():
         folder = _download(name, configs_only)
     contents = {part: _read_config(name, folder / part / file) for part, file in _CONFIGS.items()}
+    tokenizer = folder / "tokenizer"
+    if not (tokenizer / "tokenizer.json").is_file():
+        for file in ("vocab.json", "merges.txt"):
+            if not (tokenizer / file).is_file():
+                raise UserError(
+                    f"{tokenizer / file} is missing: {name} is not complete. {_download_hint(name)}"
+                )
     found_class = contents["unet"].get("_class_name")
     if found_class != "UNet3DConditionModel":
         raise UserError(

@@ -4,6 +4,7 @@ The UNet stays on the device. Text encoder and VAE live on the CPU, compute in f
 device for their work.
 """
 
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.diffusion import NoiseSchedule
+from motionmatcher.errors import UserError
 from motionmatcher.unet import MotionUNet
 from motionmatcher.video import Frames
 
@@ -37,7 +40,7 @@ class BaseModel:
         vae: Frames <-> latents.
         unet: The denoiser; carries the LoRA when there is one.
         device: Where it computes.
-        fingerprint: Identifies configs and weights, wherever the folder lies.
+        fingerprint: Identifies configs, weights and a rescaled schedule, wherever the folder lies.
     """
 
     schedule: NoiseSchedule
@@ -171,15 +174,31 @@ def load_base_model(
         rescale_schedule: See `NoiseSchedule.from_config`.
 
     Raises:
-        UserError: Weight files are missing.
+        UserError: Weight files are missing, damaged or incomplete.
     """
     layout.require_weights()
 
     def load(part_class: Any, part: str, **options: Any) -> Any:
-        variant = layout.weight_variant(part)
-        return part_class.from_pretrained(
-            layout.folder, subfolder=part, variant=variant, local_files_only=True, **options
-        )
+        try:
+            model, info = part_class.from_pretrained(
+                layout.folder,
+                subfolder=part,
+                variant=layout.weight_variant(part),
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
+        except (OSError, SafetensorError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the weights in {layout.folder / part} are damaged: {reason}"
+            ) from error
+        if info["missing_keys"]:
+            raise UserError(
+                f"the weights in {layout.folder / part} lack {len(info['missing_keys'])} tensors, "
+                f"such as {min(info['missing_keys'])}: download them again."
+            )
+        return model
 
     with _without_transformers_bars():
         unet = load(MotionUNet, "unet", torch_dtype=dtype)
@@ -194,7 +213,7 @@ def load_base_model(
         vae=vae,
         unet=unet.to(device),
         device=device,
-        fingerprint=layout.fingerprint(),
+        fingerprint=layout.fingerprint() + ("-rescaled" if rescale_schedule else ""),
     )
 
 

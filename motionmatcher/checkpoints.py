@@ -49,8 +49,12 @@ def save_checkpoint(
                 numbers[f"optimizer.{index}.{name}"] = value
     state = {"step": step, "scaler": scaler.state_dict() if scaler else None, "numbers": numbers}
     write_tensors(temporary / STATE_FILE, tensors, state)
-    shutil.rmtree(folder, ignore_errors=True)
+    replaced = folder.with_name(f".{folder.name}-replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
     temporary.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_training_state(

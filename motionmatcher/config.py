@@ -5,6 +5,7 @@ overrides (`train_data.width=256`) come last.
 """
 
 import json
+import math
 import textwrap
 import types
 import typing
@@ -18,6 +19,7 @@ from motionmatcher.files import write_text
 from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
 
 BASE_KEY = "base"
+MISSING_MARK = "???"  # how YAML files say that a value must be given
 _Settings = TypeVar("_Settings")
 
 
@@ -96,6 +98,8 @@ def check_combinations(settings: TrainSettings) -> None:
         )
     if settings.loss_weights.spatial_loss == settings.loss_weights.temporal_loss == 0:
         raise UserError("loss_weights: both weights are 0, so nothing would be trained.")
+    if len(set(settings.lora_targets)) < len(settings.lora_targets):
+        raise UserError(f"lora_targets names a kind twice: {', '.join(settings.lora_targets)}.")
     if not settings.lora_targets:
         raise UserError(
             "lora_targets is empty: nothing would be trained; the default is [attention]."
@@ -133,8 +137,11 @@ def parse_settings(
                 raise UserError(f"{source}: {key} must be a group of keys, not {group!r}.")
             group_class: Any = annotation
             parsed[name] = parse_settings(group_class, group, source, f"{key}.")
-        elif name in values:
-            value = _convert(values[name], annotation, f"{source}: {key}")
+        elif name in values and not (required and values[name] == MISSING_MARK):
+            given = values[name]
+            if given is False and "no" in (entry.metadata["choices"] or ()):
+                given = "no"  # YAML reads a bare `no` as false
+            value = _convert(given, annotation, f"{source}: {key}")
             _check_range(value, entry.metadata, f"{source}: {key}")
             parsed[name] = value
         elif required:
@@ -159,7 +166,7 @@ def document_settings(settings_class: Any = TrainSettings, indent: str = "") -> 
             subsequent_indent=f"{indent}# ",
         )
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-        shown = "???  # must be given" if default is MISSING else _as_yaml(default)
+        shown = f"{MISSING_MARK}  # must be given" if default is MISSING else _as_yaml(default)
         lines.append(f"{indent}{entry.name}: {shown}")
     return "\n".join(lines)
 
@@ -189,7 +196,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Any:
         raise UserError(f"{path}: its '{BASE_KEY}' leads back to itself.")
     try:
         values = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {reason}") from error
     if not isinstance(values, DictConfig):
@@ -211,12 +218,10 @@ def _convert(value: Any, annotation: Any, place: str) -> Any:
         return None  # the published files leave optional paths empty
     (wanted,) = (kind for kind in alternatives if kind is not type(None))
     if wanted == list[str]:
-        entries = [value] if isinstance(value, str) else value
+        entries = [value] if isinstance(value, str) else (value or [])
         if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
-            return entries
+            return [entry for entry in entries if entry.strip()]
         raise UserError(f"{place} must be a text or a list of texts, not {value!r}.")
-    if wanted is str and value is False:
-        return "no"  # YAML reads a bare `no` as false
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if wanted is int and isinstance(value, float) and value.is_integer():
@@ -231,8 +236,8 @@ def _check_range(value: Any, metadata: Mapping[str, Any], place: str) -> None:
     minimum, maximum, choices = (metadata[key] for key in ("minimum", "maximum", "choices"))
     if value is None:
         return
-    if isinstance(value, float) and value != value:
-        raise UserError(f"{place} is not a number.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{place} must be a finite number, not {value}.")
     if minimum is not None and value < minimum:
         raise UserError(f"{place} must be at least {minimum:g}, not {value:g}.")
     if maximum is not None and value > maximum:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,12 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def slug(text: str, max_length: int = 48) -> str:
+def slug(text: str, max_bytes: int = 48) -> str:
     """Make a short file name of a prompt: lower-case words joined by hyphens.
 
     Args:
         text: Any text; only its letters and digits count, so it can never name another folder.
-        max_length: Longest result in characters; whole words are kept.
+        max_bytes: Longest result in UTF-8 bytes; whole words are kept where the first one fits.
 
     Returns:
         The name, "prompt" when the text has no letter or digit.
@@ -59,11 +59,24 @@ def slug(text: str, max_length: int = 48) -> str:
     words = re.findall(r"[^\W_]+", text.lower())
     name = ""
     for word in words:
-        longer = f"{name}-{word}" if name else word[:max_length]
-        if len(longer.encode()) > max_length:
+        longer = f"{name}-{word}" if name else word
+        if len(longer.encode()) > max_bytes:
             break
         name = longer
+    if words and not name:
+        name = words[0].encode()[:max_bytes].decode(errors="ignore")
     return name or "prompt"
+
+
+def unique_slugs(texts: Iterable[str]) -> list[str]:
+    """Make a different name of each text, by a number where their slugs are the same."""
+    names: list[str] = []
+    for text in texts:
+        name, number = slug(text), 2
+        while name in names:
+            name, number = f"{slug(text)}-{number}", number + 1
+        names.append(name)
+    return names
 
 
 def unused_path(path: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 from motionmatcher.base_layout import find_base
 from motionmatcher.errors import UserError
 from motionmatcher.generation import GenerationRequest, read_manifest
+from motionmatcher.preflight import check_num_steps
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings
 from motionmatcher.training_run import sampling_settings
@@ -26,6 +27,8 @@ PUBLISHED_SAMPLING = SamplingSettings(
     min_timestep=500,
 )
 _RANGES = {
+    "--width": (1, None),
+    "--height": (1, None),
     "--repeat_num": (1, None),
     "--batch-size": (1, None),
     "--num-frames": (1, None),
@@ -75,6 +78,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     layout = find_base(model)
     layout.require_weights()
     layout.latent_size(sampling.width, sampling.height)
+    check_num_steps(layout, sampling.num_inference_steps, "--num-steps")
     read_manifest(arguments.output_dir)  # a damaged one is better known now
     return GenerationRequest(
         prompts=prompts,

@@ -40,7 +40,7 @@ class GradientWatch:
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
                 adapter = name.split(".lora_")[0]
-                size = parameter.grad.detach().float().square().mean().sqrt()
+                size = parameter.grad.detach().abs().mean()
                 self._largest[adapter] = size.maximum(self._largest.get(adapter, size))
         self._seen += 1
         return self._verdict() if self._seen == self.steps else []

@@ -133,10 +133,10 @@ def read_lora(folder: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor
     if ours.is_file():
         tensors, description = read_tensors(ours)
         return LoraInfo(**{**description, "targets": tuple(description["targets"])}), tensors
-    published = sorted(folder.glob("*_unet.pt"))
+    published = [file for file in folder.glob("*_unet.pt") if file.name.split("_")[0].isdigit()]
     if not published:
         raise UserError(f"{folder} has no LoRA: expected {ADAPTER_FILE} or a published N_unet.pt.")
-    return _read_published(published[-1], unet)
+    return _read_published(max(published, key=lambda file: int(file.name.split("_")[0])), unet)
 
 
 def load_lora(unet: MotionUNet, folder: Path, dropout: float = 0.0) -> LoraInfo:
@@ -172,7 +172,8 @@ def _read_published(file: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Te
     """Read `N_unet.pt`: a plain list [up, down, up, down, …] in the order of `target_modules`."""
     weights = read_pickle(file)
     modules = target_modules(unet, ["attention"])
-    if not isinstance(weights, list) or len(weights) != 2 * len(modules):
+    fits = isinstance(weights, list) and len(weights) == 2 * len(modules)
+    if not fits or not all(isinstance(weight, Tensor) for weight in weights):
         raise UserError(
             f"{file} is not a published LoRA of this UNet: expected a list of {2 * len(modules)} tensors."
         )

@@ -79,6 +79,21 @@ def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> Tr
     )
 
 
+def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
+    """Refuse more DDIM steps than the base's schedule can be walked in.
+
+    Raises:
+        UserError: Names the setting and the most steps there can be.
+    """
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler.from_config(layout.scheduler_config)
+    num_timesteps = scheduler.config.num_train_timesteps
+    most = num_timesteps - scheduler.config.steps_offset  # the offset moves all steps up
+    if num_steps > most:
+        raise UserError(f"{key} must be at most {most} for this base's schedule, not {num_steps}.")
+
+
 def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
     """Settle all sizes and the preview's seed, so that the run's config no longer needs the clip."""
     data, validation = settings.train_data, settings.validation_data
@@ -120,11 +135,9 @@ def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
         raise UserError(
             f"min_timestep {settings.min_timestep} must be below the base's {num_timesteps} timesteps."
         )
-    if settings.validation_data.num_inference_steps > num_timesteps:
-        raise UserError(
-            f"validation_data.num_inference_steps {settings.validation_data.num_inference_steps} must "
-            f"be at most the base's {num_timesteps} timesteps."
-        )
+    check_num_steps(
+        layout, settings.validation_data.num_inference_steps, "validation_data.num_inference_steps"
+    )
     if prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
             f"{layout.folder / 'scheduler'}: prediction_type {prediction_type} is not supported; "

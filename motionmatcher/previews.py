@@ -9,7 +9,7 @@ from torch import Tensor
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.contact_sheet import write_contact_sheet
-from motionmatcher.files import slug
+from motionmatcher.files import unique_slugs
 from motionmatcher.sampling import Progress, SamplingSettings, sample_latents
 from motionmatcher.video import Frames, write_mp4
 
@@ -52,7 +52,7 @@ class Previewer:
             The contact sheet's path.
         """
         clips = [self.reference_frames]
-        for index, prompt in enumerate(self.prompts):
+        for index, name in enumerate(unique_slugs(self.prompts)):
             latents = sample_latents(
                 self.base,
                 self.text_states[index : index + 1],
@@ -63,7 +63,7 @@ class Previewer:
                 progress,
             )
             frames = self.base.decode_video(latents[0])
-            write_mp4(folder / f"step-{step:05d}_{slug(prompt)}_{self.seed}.mp4", frames, self.fps)
+            write_mp4(folder / f"step-{step:05d}_{name}_{self.seed}.mp4", frames, self.fps)
             clips.append(frames)
         sheet = folder / f"step-{step:05d}.png"
         labels = ["reference", *(f"step {step}: {prompt}" for prompt in self.prompts)]

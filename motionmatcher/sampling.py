@@ -3,6 +3,7 @@
 Previews and inference both come here, so that they cannot differ.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -74,33 +75,61 @@ def sample_latents(
         assert inversion_noise is not None, "a noise prior needs the reference's inversion"
         latents = mix_noise(inversion_noise.to(base.device), latents, settings.noise_prior)
 
-    denoiser = guided_denoiser(base, text_states, negative_states, settings)
+    return denoise_with_gate(base, latents, text_states, negative_states, settings, progress)
+
+
+@torch.no_grad()
+def denoise_with_gate(
+    base: BaseModel,
+    latents: Tensor,
+    text_states: Tensor,
+    negative_states: Tensor,
+    settings: SamplingSettings,
+    progress: Progress = iter,
+) -> Tensor:
+    """Denoise start noise, with the LoRA for the steps down to `min_timestep` only.
+
+    Args:
+        base: The base model with the LoRA.
+        latents: Start noise (B, C, F, h, w).
+        text_states: One encoded prompt a video (B, T, D).
+        negative_states: The encoded negative prompt (1, T, D).
+        settings: How to sample.
+        progress: Wraps the steps, e.g. in a progress bar.
+
+    Returns:
+        Latents (B, C, F, h, w).
+    """
+    denoiser = guided_denoiser(base, text_states, negative_states, settings.guidance_scale)
     steps = base.schedule.sampling_steps(settings.num_inference_steps)
-    with base.unet.lora_scaled(settings.lora_scale), base.unet.evaluating():
-        return sample_ddim(latents, denoiser, progress(steps), base.schedule)
+    num_with_lora = sum(timestep >= settings.min_timestep for timestep, _ in steps)
+    remaining = iter(progress(steps))
+    with base.unet.lora_merged(settings.lora_scale):
+        with_lora = itertools.islice(remaining, num_with_lora)
+        latents = sample_ddim(latents, denoiser, with_lora, base.schedule)
+    with base.unet.in_mode(PassMode(lora=False)):
+        return sample_ddim(latents, denoiser, remaining, base.schedule)
 
 
 def guided_denoiser(
-    base: BaseModel, text_states: Tensor, negative_states: Tensor, settings: SamplingSettings
+    base: BaseModel, text_states: Tensor, negative_states: Tensor, guidance_scale: float
 ) -> Denoiser:
     """Combine the prompt's and the negative prompt's predictions (arXiv:2207.12598, Eq. 6).
 
     Args:
-        base: The base model with the LoRA.
+        base: The base model.
         text_states: One encoded prompt a video (B, T, D).
         negative_states: The encoded negative prompt (1, T, D).
-        settings: Guidance scale, and the timestep down to which the LoRA is on.
+        guidance_scale: 1 is off.
     """
-    guided = settings.guidance_scale != 1
     both_states = torch.cat([negative_states.expand_as(text_states), text_states])  # (2B, T, D)
 
     def denoise(latents: Tensor, timestep: int) -> Tensor:
-        with base.unet.in_mode(PassMode(lora=timestep >= settings.min_timestep)):
-            if not guided:
-                return base.predict(latents, timestep, text_states)
-            both = base.predict(torch.cat([latents, latents]), timestep, both_states)
+        if guidance_scale == 1:
+            return base.predict(latents, timestep, text_states)
+        both = base.predict(torch.cat([latents, latents]), timestep, both_states)
         unconditional, conditional = both.chunk(2)
-        return unconditional + settings.guidance_scale * (conditional - unconditional)
+        return unconditional + guidance_scale * (conditional - unconditional)
 
     return denoise
 
@@ -130,5 +159,5 @@ def invert_reference(
         return base.predict(latents, timestep, empty_states)
 
     steps = base.schedule.sampling_steps(num_steps)
-    with base.unet.in_mode(PassMode(lora=False)), base.unet.evaluating():
+    with base.unet.in_mode(PassMode(lora=False)):
         return invert_ddim(latents.to(base.device), denoise, steps, base.schedule, progress)

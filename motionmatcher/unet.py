@@ -80,28 +80,27 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
             yield
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Switch LoRA's dropout off within the block."""
-        found = self.training
-        self.train(False)
-        try:
-            yield
-        finally:
-            self.train(found)
+    def lora_merged(self, scale: float = 1.0) -> Iterator[None]:
+        """Fold the LoRA into the weights within the block, so that it costs nothing per pass.
 
-    @contextmanager
-    def lora_scaled(self, scale: float) -> Iterator[None]:
-        """Multiply the LoRA's share by `scale` within the block."""
-        layers = self.lora_layers()
-        found = [dict(layer.scaling) for layer in layers]
+        The very tensors found come back after it: subtracting the LoRA again would leave rounding.
+        A scale of 0 is the base model, untouched.
+
+        Args:
+            scale: Multiplies the LoRA's share.
+        """
+        found: list[tuple[nn.Parameter, Tensor]] = []
         try:
-            for layer in layers:
-                for adapter in layer.scaling:
-                    layer.scaling[adapter] *= scale
-            yield
+            for layer in self.lora_layers() if scale else []:
+                weight = layer.get_base_layer().weight
+                share = scale * layer.get_delta_weight(layer.active_adapters[0])
+                found.append((weight, weight.data))
+                weight.data = (weight.data.to(share.dtype) + share).to(weight.dtype)
+            with self.in_mode(PassMode(lora=False)):
+                yield
         finally:
-            for layer, scaling in zip(layers, found, strict=True):
-                layer.scaling.update(scaling)
+            for weight, original in found:
+                weight.data = original
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of each layer for backward and compute the rest again there."""

@@ -222,14 +222,18 @@ def _read(reader: Any, path: Path | str, indices: Sequence[int]) -> Frames:
             frames = reader.get_batch(list(indices)).asnumpy()
         else:
             # decord takes the padding of some narrow frames (48 or 72 pixels) for a channel.
-            frames = _read_with_imageio(path)[list(indices)]
-    except (RuntimeError, IndexError, decord.DECORDError) as error:
+            frames = _read_with_opencv(path)[list(indices)]
+    except (RuntimeError, IndexError, ValueError, decord.DECORDError) as error:
         raise UserError(f"{path} breaks off: its frames cannot all be decoded.") from error
     return frames
 
 
-def _read_with_imageio(path: Path | str) -> Frames:
-    import imageio.v2 as imageio
+def _read_with_opencv(path: Path | str) -> Frames:
+    import cv2
 
-    with imageio.get_reader(path, format="FFMPEG") as reader:
-        return np.stack(list(reader.iter_data()))  # type: ignore[attr-defined]
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (frame := capture.read()[1]) is not None:
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    capture.release()
+    return np.stack(frames)

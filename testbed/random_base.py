@@ -21,7 +21,9 @@ SCHEDULER_CONFIG = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
-SMALL = {
+Sizes = dict[str, dict[str, Any]]
+
+SMALL: Sizes = {
     "unet": {
         "sample_size": 8,
         "block_out_channels": (32, 64),
@@ -40,7 +42,7 @@ SMALL = {
     },
 }
 # Zeroscope v2 576w: a UNet of 1.41 B parameters, Stable Diffusion's VAE, OpenCLIP's ViT-H text side.
-FULL_SIZE = {
+FULL_SIZE: Sizes = {
     "unet": {"sample_size": 32, "cross_attention_dim": 1024, "attention_head_dim": 64},
     "vae": {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512},
     "text_encoder": {
@@ -60,7 +62,7 @@ _VAE_BLOCKS = {
 
 def write_random_base(
     folder: Path,
-    sizes: dict[str, dict[str, Any]] | None = None,
+    sizes: Sizes = SMALL,
     prediction_type: str = "epsilon",
     configs_only: bool = False,
     seed: int = 0,
@@ -71,7 +73,7 @@ def write_random_base(
 
     Args:
         folder: Gets the diffusers layout.
-        sizes: Architecture of UNet, VAE and text encoder; `SMALL` when left out.
+        sizes: Architecture of UNet, VAE and text encoder.
         prediction_type: "epsilon" or "v_prediction".
         configs_only: Write no weights.
         seed: Of the weights.
@@ -83,7 +85,6 @@ def write_random_base(
     from diffusers import AutoencoderKL, UNet3DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    sizes = sizes or SMALL
     tokenizer = write_character_tokenizer(folder / "tokenizer")
     text_config = CLIPTextConfig(
         **{"vocab_size": len(tokenizer), "max_position_embeddings": 77, **sizes["text_encoder"]},

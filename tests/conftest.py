@@ -1,6 +1,5 @@
 """What all tests share: the golden folder, a small random base, a synthetic clip."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -80,10 +79,3 @@ def run_values(base_folder: Path, clip_path: Path) -> dict[str, Any]:
         "validation_steps": 4,
         "mixed_precision": "no",
     }
-
-
-def write_config(path: Path, values: dict[str, Any]) -> Path:
-    """Write settings as a YAML file (JSON is YAML)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=2), encoding="utf-8")
-    return path

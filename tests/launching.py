@@ -1,5 +1,6 @@
 """Run the project's programs inside a test: in this process, or in several of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -58,3 +59,10 @@ def launch(num_processes: int, script: Path, *arguments: str) -> None:
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def write_config(path: Path, values: dict[str, Any]) -> Path:
+    """Write settings as a YAML file (JSON is YAML)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    return path

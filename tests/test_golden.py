@@ -23,10 +23,10 @@ from golden_case import (
 from torch import Tensor
 
 from motionmatcher.base_model import BaseModel
-from motionmatcher.diffusion import add_noise, ddim_step, invert_ddim, mix_noise, sample_ddim
+from motionmatcher.diffusion import add_noise, ddim_step, invert_ddim, mix_noise
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.lora import add_lora, load_lora, target_modules
-from motionmatcher.sampling import SamplingSettings, guided_denoiser
+from motionmatcher.sampling import SamplingSettings, denoise_with_gate
 from motionmatcher.settings import MotionExtractorSettings
 from motionmatcher.training import motion_loss
 from motionmatcher.unet import MotionUNet, PassMode
@@ -249,8 +249,9 @@ def test_sampling_with_gate_and_noise_prior(
         noise_prior=sampling["noise_prior"],
         min_timestep=sampling["min_timestep"],
     )
-    denoiser = guided_denoiser(base, states["text_states"], states["uncond_states"], settings)
-    sampled = sample_ddim(start, denoiser, steps, base.schedule)
+    sampled = denoise_with_gate(
+        base, start, states["text_states"], states["uncond_states"], settings
+    )
     if guided:
         assert_sampled(sampled, "sampled_lora_off_inv", "sampled_rel_l2")
     else:

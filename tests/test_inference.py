@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import write_config
-from launching import PROJECT, launch, run_script, train_in_process
+from launching import PROJECT, launch, run_script, train_in_process, write_config
 from safetensors.torch import load_file
 
 import inference
@@ -112,23 +111,29 @@ def test_batch_size_changes_no_noise(infer: Callable) -> None:
         assert abs(difference).mean() < 1
 
 
-def test_lora_is_on_down_to_min_timestep_only(
+def test_lora_is_merged_down_to_min_timestep_only(
     infer: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = {}
+    shares = {}
     original = BaseModel.predict
 
     def predict(self: BaseModel, latents: torch.Tensor, timestep: int, states: torch.Tensor) -> Any:
         layers = self.unet.lora_layers()
-        seen[timestep] = {
-            (not layer.disable_adapters, layer.scaling["default"]) for layer in layers
-        }
+        assert all(layer.disable_adapters for layer in layers), "merged, it costs nothing a step"
         assert len(latents) == 2, "guidance runs in one batch"
+        weight, lora = layers[5].get_base_layer().weight, layers[5].get_delta_weight("default")
+        base_weights.append(weight.clone())
+        shares[timestep] = float((weight - base_weights[0]).norm() / lora.norm())
         return original(self, latents, timestep, states)
 
+    base_weights: list[torch.Tensor] = []
     monkeypatch.setattr(BaseModel, "predict", predict)
     infer("-rn", 1, "-s", 5, "-np", 0, "-mn", 401, "-ls", 0.5)
-    assert seen == {t: {(t >= 401, 0.5)} for t in (801, 601, 401, 201, 1)}
+    # Against the first step's weight, which has half the LoRA in it.
+    assert list(shares) == [801, 601, 401, 201, 1]
+    assert shares[601] == shares[401] == 0
+    assert shares[201] == pytest.approx(0.5, rel=1e-4)
+    assert torch.equal(base_weights[-1], base_weights[-2])
 
 
 def test_another_number_of_steps_inverts_anew_without_the_clip(
@@ -173,6 +178,8 @@ def test_a_published_run(infer: Callable, trained: Run, base_folder: Path, tmp_p
         (["-cf", "gone"], "gone: there is no such run folder"),
         (["-np", "1.5"], "--noise_prior must be at least 0 and at most 1, not 1.5"),
         (["-W", "36"], "width 36 must be a multiple of 8 pixels"),
+        (["-H", "0"], "--height must be at least 1, not 0"),
+        (["-s", "1000"], "--num-steps must be at most 999 for this base's schedule, not 1000"),
         (["--prompts", "gone.txt"], "--prompts gone.txt: there is no such file"),
         (["-lr", "5"], "--lora_rank 5: the checkpoint's LoRA has rank 2"),
         (["-m", "models/gone/"], "hf download"),

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_config
-from launching import PROJECT, run_script
+from launching import PROJECT, run_script, write_config
 
 import train
 from testbed.random_base import FULL_SIZE, write_random_base
@@ -146,3 +145,18 @@ def test_train_and_resume_by_command(
     arguments = ["--resume", run["run"], "--device", "cpu", "max_train_steps=2"]
     assert run_script(monkeypatch, train.main, *arguments) == 0
     assert (Path(run["run"]) / "checkpoint-2" / "lora").is_dir()
+
+
+def test_resuming_by_config_continues_the_run(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    short = ["max_train_steps=1", "validation_data.sample_preview=false"]
+    assert run_script(monkeypatch, train.main, "--config", config, *short, "--device", "cpu") == 0
+    (run,) = (config.parent / "runs").iterdir()
+    latest = ["resume_from_checkpoint=latest", "max_train_steps=2", "--device", "cpu"]
+    assert run_script(monkeypatch, train.main, "--config", config, *latest) == 0
+    assert sorted(path.name for path in run.glob("checkpoint-*")) == [
+        "checkpoint-1",
+        "checkpoint-2",
+    ]
+    assert len(list((config.parent / "runs").iterdir())) == 1

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import write_config
-from launching import PROJECT, launch, resume_in_process, train_in_process
+from launching import PROJECT, launch, resume_in_process, train_in_process, write_config
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

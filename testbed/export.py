@@ -1,0 +1,95 @@
+"""Write the base and the small CLIP as folders that diffusers and transformers load, in fp16."""
+
+from pathlib import Path
+
+from transformers import CLIPImageProcessor
+
+from motionmatcher.errors import UserError
+from motionmatcher.files import write_json, write_text
+from testbed.autoencoder import load_autoencoder
+from testbed.config import PretrainConfig
+from testbed.denoiser import latest_stage, load_denoiser, make_scheduler, stage_name
+from testbed.model_card import model_card
+from testbed.renderer import FRAME_SIZE
+from testbed.sampling import SmallBase
+from testbed.text import load_clip, text_state_path
+
+MODEL_INDEX = {
+    "_class_name": "TextToVideoSDPipeline",
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet3DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def export_base(config: PretrainConfig) -> str:
+    """Write the averaged weights as they are now to `model_dir`.
+
+    Args:
+        config: Names the folders.
+
+    Returns:
+        What was written, for people.
+
+    Raises:
+        UserError: There is no training state of the UNet yet.
+    """
+    base, progress = load_trained_base(config)
+    folder = config.model_dir
+    base.unet.half().save_pretrained(folder / "unet")
+    base.vae.half().save_pretrained(folder / "vae")
+    base.text_encoder.half().save_pretrained(folder / "text_encoder")
+    base.tokenizer.save_pretrained(folder / "tokenizer")
+    base.scheduler.save_pretrained(folder / "scheduler")
+    write_json(folder / "model_index.json", MODEL_INDEX)
+    write_json(folder / "training.json", progress)
+    write_text(folder / "README.md", model_card(config))
+    return f"{folder}: {progress['stage']}, step {progress['step']}"
+
+
+def load_trained_base(config: PretrainConfig) -> tuple[SmallBase, dict[str, str | int]]:
+    """Load the base as its training left it, and how far that is.
+
+    Raises:
+        UserError: There is no training state of the UNet yet.
+    """
+    stage = latest_stage(config)
+    if stage is None:
+        raise UserError(
+            f"{config.state_dir}: no state of the UNet yet; run python -m testbed.pretrain first"
+        )
+    model, step = load_denoiser(config, stage)
+    _, tokenizer = load_clip(config)
+    base = SmallBase(
+        model.unet, model.text_encoder, tokenizer, load_autoencoder(config), make_scheduler()
+    )
+    settings = config.denoiser.stages[stage]
+    return base, {
+        "stage": stage_name(settings),
+        "step": step,
+        "num_steps": settings.num_steps,
+        "num_frames": settings.num_frames,
+        "seed": config.seed,
+    }
+
+
+def export_clip(config: PretrainConfig) -> Path:
+    """Write the averaged small CLIP to `clip_dir`.
+
+    Raises:
+        UserError: It has not been trained yet.
+    """
+    if not text_state_path(config).is_file():
+        raise UserError(f"{text_state_path(config)}: no state of the small CLIP yet")
+    clip, tokenizer = load_clip(config)
+    clip.half().save_pretrained(config.clip_dir)
+    tokenizer.save_pretrained(config.clip_dir)
+    CLIPImageProcessor(
+        size={"height": FRAME_SIZE, "width": FRAME_SIZE},
+        crop_size={"height": FRAME_SIZE, "width": FRAME_SIZE},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    ).save_pretrained(config.clip_dir)
+    return config.clip_dir

@@ -1,0 +1,106 @@
+"""The model card of the exported base, written from what its training and scoring left behind."""
+
+import json
+from typing import Any
+
+from testbed.autoencoder import autoencoder_state_path
+from testbed.config import PretrainConfig
+from testbed.denoiser import denoiser_state_path, stage_name
+from testbed.score import format_scores
+from testbed.stage import hours_spent, steps_done
+from testbed.text import text_state_path
+
+_CARD = """# Moving Shapes
+
+A small text-to-video base in the layout of Zeroscope v2: clips of {size} by {size} pixels and
+{frames} frames, one coloured shape moving over a background. It is made by this repository from
+nothing but its own renderer, so that motion customisation can be tried, tested and measured against
+ground truth on a laptop. It knows nothing else, and is of no use for anything else.
+
+## Data
+
+`testbed/scenes.py` draws the clips: circle, square, triangle or star in 8 colours, on 5 styles of
+backgrounds in 6 colours, along 7 kinds of paths, some of them growing or shrinking, and with a
+moving camera over half of the textured backgrounds. `testbed/captions.py` describes them; the
+appearance is always named, motion, places, size and camera in a good part. One in eight of the
+combinations of appearance is held out of all training. A seed fixes every clip.
+
+## Recipe
+
+    python -m testbed.pretrain --config testbed/moving_shapes.yaml            # from nothing
+    python -m testbed.pretrain --config testbed/moving_shapes.yaml --resume   # go on
+    python -m testbed.score --json models/moving_shapes/scores.json           # measure
+
+Seed {seed}, {threads} CPU thread(s). What was run for these weights, in wall time on cores shared
+with other work:
+
+| stage | steps | of | hours |
+|---|---|---|---|
+{stages}
+
+The weights are averages over the training steps, stored in fp16.
+
+## Gates
+
+What each stage had to reach before the next one was built on it (`testbed/gates.py`):
+
+{gates}
+
+## Scores
+
+{scores}
+"""
+
+
+def model_card(config: PretrainConfig) -> str:
+    """Write the card.
+
+    Args:
+        config: Names the states, the gates' figures and the scores.
+
+    Returns:
+        Markdown.
+    """
+    from testbed.renderer import FRAME_SIZE
+
+    return _CARD.format(
+        size=FRAME_SIZE,
+        frames=config.denoiser.stages[-1].num_frames,
+        seed=config.seed,
+        threads=config.num_threads,
+        stages=_stage_rows(config),
+        gates=_gate_lines(config),
+        scores=_scores(config),
+    )
+
+
+def _stage_rows(config: PretrainConfig) -> str:
+    stages = [
+        ("autoencoder", autoencoder_state_path(config), config.autoencoder.num_steps),
+        ("small CLIP", text_state_path(config), config.text.num_steps),
+    ]
+    for index, settings in enumerate(config.denoiser.stages):
+        path = denoiser_state_path(config, index)
+        stages.append((stage_name(settings), path, settings.num_steps))
+    return "\n".join(
+        f"| {name} | {steps_done(path)} | {num_steps} | {hours_spent(path):.1f} |"
+        for name, path, num_steps in stages
+    )
+
+
+def _gate_lines(config: PretrainConfig) -> str:
+    lines = []
+    for path in sorted(config.state_dir.glob("gate-*.json")):
+        figures: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        values = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        lines.append(f"- {path.stem.removeprefix('gate-')}: {values}")
+    return "\n".join(lines) or "None measured yet."
+
+
+def _scores(config: PretrainConfig) -> str:
+    path = config.model_dir / "scores.json"
+    if not path.is_file():
+        return "Not measured yet."
+    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    settings = ", ".join(f"{name} {value}" for name, value in scores["settings"].items())
+    return f"`python -m testbed.score` ({settings}):\n\n```\n{format_scores(scores)}\n```"

@@ -1,0 +1,149 @@
+"""Make the Moving Shapes base from nothing: autoencoder, small CLIP, latents, UNet.
+
+    python -m testbed.pretrain --config testbed/moving_shapes.yaml [--resume]
+
+goes from stage to stage, checks each stage's gate, and exports the base after each stage of the
+UNet. It can be stopped at any time; --resume goes on from the last checkpoint.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from motionmatcher.command_line import ArgumentParser, run
+from motionmatcher.errors import UserError
+
+if TYPE_CHECKING:
+    from testbed.config import PretrainConfig
+
+
+def main() -> int:
+    """Parse the command line and run it."""
+    parser = ArgumentParser(prog="python -m testbed.pretrain", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", type=Path, required=True, help="YAML with the settings")
+    parser.add_argument("--resume", action="store_true", help="go on from the saved states")
+    parser.add_argument(
+        "--export", action="store_true", help="only write the weights as they are now"
+    )
+    parser.add_argument(
+        "--ignore_gates", action="store_true", help="go on although a stage fell short"
+    )
+    arguments = parser.parse_args()
+
+    from testbed.config import load_config
+
+    config = load_config(arguments.config)
+    has_state = config.state_dir.is_dir() and any(config.state_dir.iterdir())
+    if has_state and not (arguments.resume or arguments.export):
+        raise UserError(
+            f"{config.state_dir} holds the state of an earlier training: give --resume to go on "
+            "with it, or move it away"
+        )
+    import torch
+
+    torch.set_num_threads(config.num_threads)
+    if arguments.export:
+        export_all(config)
+    else:
+        pretrain(config, arguments.ignore_gates)
+    return 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the recipe.
+
+    Attributes:
+        name: Names its gate.
+        state: File of its training state.
+        num_steps: Steps of the whole stage.
+        train: Goes on with the training until the stage is complete.
+        measure: Measures the figures of the gate.
+    """
+
+    name: str
+    state: Path
+    num_steps: int
+    train: Callable[[], bool]
+    measure: Callable[[], dict[str, float]]
+
+
+def list_stages(config: "PretrainConfig") -> list[Stage]:
+    """List the stages in order."""
+    from testbed import gates
+    from testbed.autoencoder import autoencoder_state_path, train_autoencoder
+    from testbed.denoiser import denoiser_state_path, train_denoiser
+    from testbed.text import text_state_path, train_text
+
+    stages = [
+        Stage(
+            "autoencoder",
+            autoencoder_state_path(config),
+            config.autoencoder.num_steps,
+            partial(train_autoencoder, config),
+            partial(gates.measure_autoencoder, config),
+        ),
+        Stage(
+            "text",
+            text_state_path(config),
+            config.text.num_steps,
+            partial(train_text, config),
+            partial(gates.measure_text, config),
+        ),
+    ]
+    for index, settings in enumerate(config.denoiser.stages):
+        stages.append(
+            Stage(
+                f"denoiser-{index}",
+                denoiser_state_path(config, index),
+                settings.num_steps,
+                partial(train_denoiser, config, index),
+                partial(gates.measure_denoiser, config, index),
+            )
+        )
+    return stages
+
+
+def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
+    """Run every stage that is not complete yet, in order, and export the base after each.
+
+    Args:
+        config: The settings.
+        ignore_gates: Go on although a stage fell short.
+
+    Raises:
+        UserError: A stage fell short.
+    """
+    from motionmatcher.files import write_json
+    from testbed.denoiser import latest_stage
+    from testbed.gates import require
+    from testbed.stage import steps_done
+
+    for stage in list_stages(config):
+        gate = config.state_dir / f"gate-{stage.name}.json"
+        if steps_done(stage.state) < stage.num_steps:
+            gate.unlink(missing_ok=True)
+            stage.train()
+        if not gate.is_file():
+            write_json(gate, stage.measure())
+        figures: dict[str, float] = json.loads(gate.read_text(encoding="utf-8"))
+        print(f"{stage.name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        if latest_stage(config) is not None:
+            export_all(config)
+        if not ignore_gates:
+            require(stage.name, figures)
+
+
+def export_all(config: "PretrainConfig") -> None:
+    """Write the base and the small CLIP as they are now."""
+    from testbed.export import export_base, export_clip
+
+    print(export_clip(config))
+    print(export_base(config))
+
+
+if __name__ == "__main__":
+    run(main)

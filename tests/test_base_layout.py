@@ -1,0 +1,201 @@
+"""What a base model's folder holds is known before weights are read; what is missing is named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from motionmatcher.base_layout import find_base
+from motionmatcher.errors import UserError
+
+ZEROSCOPE_DOWNLOAD = r"Download it with: hf download cerspense/zeroscope_v2_576w --local-dir {}$"
+
+
+@pytest.fixture
+def folder(base_folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return shutil.copytree(base_folder, tmp_path / "base")
+
+
+def download_hint(folder: Path) -> str:
+    return ZEROSCOPE_DOWNLOAD.format(folder)
+
+
+def test_a_complete_folder(base_folder: Path) -> None:
+    layout = find_base(str(base_folder))
+    assert layout.folder == base_folder
+    assert layout.name == str(base_folder)
+    assert layout.unet_config["block_out_channels"] == [32, 64]
+    assert layout.scheduler_config["beta_end"] == 0.012
+    assert layout.vae_scale_factor == 8
+    assert layout.missing_weights() == []
+    layout.require_weights()
+
+
+def test_latent_size_is_height_first(base_folder: Path) -> None:
+    layout = find_base(str(base_folder))
+    assert layout.latent_size(width=64, height=40) == (5, 8)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [
+        (60, 64, "width 60 must be a multiple of 8 pixels for this base model: use 64"),
+        (64, 67, "height 67 must be a multiple of 8 pixels for this base model: use 64"),
+        (3, 64, "width 3 must be a multiple of 8 pixels for this base model: use 8"),
+    ],
+)
+def test_sizes_that_do_not_fit(base_folder: Path, width: int, height: int, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
+        find_base(str(base_folder)).latent_size(width, height)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "unet/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "scheduler/scheduler_config.json",
+        "tokenizer/tokenizer_config.json",
+    ],
+)
+def test_a_missing_config_is_named(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+    message = rf"^{folder / missing} is missing: {folder} is not complete\. {download_hint(folder)}"
+    with pytest.raises(UserError, match=message):
+        find_base(str(folder))
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    for part in ("unet", "text_encoder"):
+        for file in (folder / part).glob("*.safetensors"):
+            file.unlink()
+    layout = find_base(str(folder))
+    assert layout.missing_weights() == ["unet", "text_encoder"]
+    message = rf"^{folder} has no weights for unet, text_encoder\. {download_hint(folder)}"
+    with pytest.raises(UserError, match=message):
+        layout.require_weights()
+
+
+def test_a_damaged_config(folder: Path) -> None:
+    (folder / "vae" / "config.json").write_text('{"block_out_channels": [32,')
+    message = rf"^{folder / 'vae' / 'config.json'} is damaged: .* {download_hint(folder)}"
+    with pytest.raises(UserError, match=message):
+        find_base(str(folder))
+
+
+def test_a_unet_of_another_class(folder: Path) -> None:
+    config = folder / "unet" / "config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "_class_name": "UNet2DConditionModel"}))
+    message = (
+        "the UNet is a UNet2DConditionModel; expected a UNet3DConditionModel, as in cerspense/"
+    )
+    with pytest.raises(UserError, match=message):
+        find_base(str(folder))
+
+
+@pytest.mark.parametrize(
+    "name", ["models/zeroscope_v2_576w", "./nowhere", "/nowhere/at/all", "a/b/c", "nowhere"]
+)
+def test_a_folder_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = rf"^{name}: there is no such base model folder\. {ZEROSCOPE_DOWNLOAD.format(name)}"
+    with pytest.raises(UserError, match=message):
+        find_base(name)
+
+
+@pytest.mark.parametrize("configs_only", [False, True])
+def test_a_hub_id_is_downloaded(
+    base_folder: Path, monkeypatch: pytest.MonkeyPatch, configs_only: bool
+) -> None:
+    asked = {}
+
+    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+        asked.update(name=name, patterns=allow_patterns)
+        return str(base_folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    layout = find_base("cerspense/zeroscope_v2_576w", configs_only)
+    assert asked["name"] == "cerspense/zeroscope_v2_576w"
+    assert layout.folder == base_folder
+    assert {"unet/*.json", "tokenizer/*.txt", "scheduler/*.json"} <= set(asked["patterns"])
+    assert ("unet/*.bin" in asked["patterns"]) == (not configs_only)
+    assert ("text_encoder/*.safetensors" in asked["patterns"]) == (not configs_only)
+
+
+def test_a_hub_id_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+        raise LocalEntryNotFoundError("no network\nmore lines")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    message = (
+        r"^someone/their_model is no folder here and could not be downloaded \(no network\)\. "
+        r"Download it with: hf download someone/their_model --local-dir models/their_model$"
+    )
+    with pytest.raises(UserError, match=message):
+        find_base("someone/their_model")
+
+
+@pytest.mark.parametrize(
+    ("part", "files", "found", "variant"),
+    [
+        ("unet", ["diffusion_pytorch_model.bin"], 1, None),
+        ("unet", ["diffusion_pytorch_model.fp16.safetensors"], 1, "fp16"),
+        ("unet", ["diffusion_pytorch_model.fp16.bin", "diffusion_pytorch_model.bin"], 2, None),
+        ("text_encoder", ["pytorch_model.bin"], 1, None),
+        ("text_encoder", ["model.fp16.safetensors", "pytorch_model.fp16.bin"], 2, "fp16"),
+        ("text_encoder", ["model-00001-of-00002.safetensors"], 1, None),
+        ("unet", ["optimizer.bin", "training_args.bin", "notes.txt"], 0, None),
+    ],
+)
+def test_weight_files(
+    folder: Path, part: str, files: list[str], found: int, variant: str | None
+) -> None:
+    for file in (folder / part).glob("*.safetensors"):
+        file.unlink()
+    for file in files:
+        (folder / part / file).touch()
+    layout = find_base(str(folder))
+    assert len(layout.weight_files(part)) == found
+    assert layout.weight_variant(part) == variant
+
+
+def test_the_fingerprint_does_not_depend_on_the_place(base_folder: Path, folder: Path) -> None:
+    fingerprint = find_base(str(folder)).fingerprint()
+    assert fingerprint == find_base(str(base_folder)).fingerprint()
+    assert len(fingerprint) == 16
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_the_fingerprint_depends_on_the_weights(folder: Path, part: str) -> None:
+    before = find_base(str(folder)).fingerprint()
+    (file,) = (folder / part).glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert find_base(str(folder)).fingerprint() != before
+
+
+def test_the_fingerprint_depends_on_the_schedule(folder: Path) -> None:
+    before = find_base(str(folder)).fingerprint()
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace("0.012", "0.013"))
+    assert find_base(str(folder)).fingerprint() != before
+
+
+@pytest.mark.parametrize("gone", ["vocab.json", "merges.txt"])
+def test_a_tokenizer_without_its_words(folder: Path, tmp_path: Path, gone: str) -> None:
+    base = tmp_path / "copy"
+    shutil.copytree(folder, base)
+    (base / "tokenizer" / "tokenizer.json").unlink()
+    for name in {"vocab.json", "merges.txt"} - {gone}:
+        (base / "tokenizer" / name).write_text("{}")
+    with pytest.raises(UserError, match=rf"{gone} is missing.*hf download"):
+        find_base(str(base))

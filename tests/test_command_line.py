@@ -1,0 +1,109 @@
+"""Scripts take exact flags only, and tell bad input from bugs."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.errors import UserError, did_you_mean
+
+
+@pytest.fixture
+def parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="script.py")
+    parser.add_argument("--prompt")
+    parser.add_argument("--num-steps", type=int)
+    parser.add_argument("paths", nargs="*")
+    return parser
+
+
+def exit_code_and_message(
+    capsys: pytest.CaptureFixture[str], call: Callable[[], object]
+) -> tuple[object, str]:
+    with pytest.raises(SystemExit) as caught:
+        call()
+    return caught.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--promt", "--promt=a bear", "--prom"])
+def test_an_unknown_flag_names_the_nearest(
+    parser: ArgumentParser, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    code, message = exit_code_and_message(capsys, lambda: parser.parse_args([flag, "5"]))
+    assert code == 2
+    name = flag.partition("=")[0]
+    assert message == (
+        f"error: unknown flag {name}. Did you mean '--prompt'?\nSee `script.py --help`.\n"
+    )
+
+
+def test_an_unknown_flag_far_from_all_others(
+    parser: ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, message = exit_code_and_message(capsys, lambda: parser.parse_args(["--xyzzy"]))
+    assert code == 2
+    assert message.startswith("error: unknown flag --xyzzy.\n")
+
+
+def test_what_follows_two_hyphens_is_no_flag(parser: ArgumentParser) -> None:
+    assert parser.parse_args(["--", "--promt"]).paths == ["--promt"]
+
+
+def test_a_value_of_the_wrong_type_exits_with_2(
+    parser: ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, message = exit_code_and_message(
+        capsys, lambda: parser.parse_args(["--num-steps", "many"])
+    )
+    assert code == 2
+    assert message.startswith("error: argument --num-steps: invalid int value: 'many'\n")
+
+
+def test_flags_and_values_are_parsed(parser: ArgumentParser) -> None:
+    arguments = parser.parse_args(["--prompt=a - b", "--num-steps", "5", "x"])
+    assert arguments == argparse.Namespace(prompt="a - b", num_steps=5, paths=["x"])
+
+
+def test_json_flag_is_a_path() -> None:
+    parser = ArgumentParser()
+    add_json_argument(parser)
+    assert parser.parse_args(["--json", "a/b.json"]).json == Path("a/b.json")
+    assert parser.parse_args([]).json is None
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_run_exits_with_what_main_returns(
+    capsys: pytest.CaptureFixture[str], returned: int | None, code: int
+) -> None:
+    assert exit_code_and_message(capsys, lambda: run(lambda: returned)) == (code, "")
+
+
+def test_run_turns_bad_input_into_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UserError("clip.mp4: there is no such video file.")
+
+    code, message = exit_code_and_message(capsys, lambda: run(main))
+    assert code == 2
+    assert message == "error: clip.mp4: there is no such video file.\n"
+
+
+def test_run_says_that_it_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    assert exit_code_and_message(capsys, lambda: run(main)) == (130, "interrupted\n")
+
+
+def test_run_leaves_bugs_their_traceback() -> None:
+    def main() -> None:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(main)
+
+
+def test_did_you_mean() -> None:
+    assert did_you_mean("widht", ["width", "height"]) == " Did you mean 'width'?"
+    assert did_you_mean("zzz", ["width", "height"]) == ""

@@ -1,0 +1,217 @@
+"""inference.py's flags are checked, and completed by what the run knows."""
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference import parse_arguments
+from motionmatcher.config import parse_settings, write_settings
+from motionmatcher.errors import UserError
+from motionmatcher.generation import GenerationRequest
+from motionmatcher.generation_request import make_request
+from motionmatcher.runs import Run
+from motionmatcher.sampling import SamplingSettings
+from motionmatcher.settings import TrainSettings
+
+TRAINED = SamplingSettings(
+    num_frames=4,
+    width=40,
+    height=32,
+    num_inference_steps=5,
+    guidance_scale=7.0,
+    lora_scale=0.9,
+    noise_prior=0.25,
+    min_timestep=300,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path, run_values: dict[str, Any]) -> Run:
+    validation = {
+        "prompt": "A circle moves.",
+        "seed": 21,
+        "num_frames": 4,
+        "width": 40,
+        "height": 32,
+        "num_inference_steps": 5,
+        "guidance_scale": 7,
+        "lora_scale": 0.9,
+        "noise_prior": 0.25,
+    }
+    values = {**run_values, "validation_data": validation, "min_timestep": 300}
+    values["train_data"] = {**run_values["train_data"], "fps": 6}
+    run = Run(tmp_path / "train_x")
+    for step in (2, 10):
+        run.checkpoint_folder(step).mkdir(parents=True)
+    write_settings(run.config_file, parse_settings(TrainSettings, values, "test"))
+    return run
+
+
+@pytest.fixture
+def request_of(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Make the request of a command line, with prompt, run and output folder given."""
+
+    def make(*flags: str, prompt: str | None = "A cat.") -> GenerationRequest:
+        prompts = [] if prompt is None else ["--prompt", prompt]
+        common = ["--checkpoint_folder", str(run.folder), "-o", str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", ["inference.py", *prompts, *common, *flags])
+        return make_request(parse_arguments())
+
+    return make
+
+
+def test_the_run_s_settings_are_the_defaults(request_of, run: Run, base_folder: Path) -> None:
+    request = request_of()
+    assert request.sampling == TRAINED
+    assert request.prompts == ["A cat."]
+    assert (request.seed, request.repeat_num, request.batch_size) == (21, 10, 1)
+    assert request.checkpoint == run.folder / "checkpoint-10"
+    assert request.layout.folder == base_folder
+    assert request.mixed_precision == "no"
+    assert request.fps == 6
+    assert request.lora_rank is None
+    assert not request.gif
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "-W 48 -H 64 -T 8 -s 9 -g 3.5 -ls 0.5 -np 0 -mn 100 -n blurry",
+        "--width 48 --height 64 --num-frames 8 --num-steps 9 --guidance-scale 3.5 "
+        "--lora_scale 0.5 --noise_prior 0 --min_timestep 100 --negative-prompt blurry",
+    ],
+    ids=["short", "long"],
+)
+def test_flags_win_over_the_run(request_of, flags: str) -> None:
+    assert request_of(*flags.split()).sampling == SamplingSettings(
+        num_frames=8,
+        width=48,
+        height=64,
+        num_inference_steps=9,
+        guidance_scale=3.5,
+        lora_scale=0.5,
+        noise_prior=0.0,
+        min_timestep=100,
+        negative_prompt="blurry",
+    )
+
+
+def test_a_zero_is_given_too(request_of) -> None:
+    sampling = request_of("-np", "0", "-ls", "0", "-mn", "0", "-g", "0").sampling
+    assert sampling == replace(
+        TRAINED, noise_prior=0, lora_scale=0, min_timestep=0, guidance_scale=0
+    )
+    assert request_of("-r", "0").seed == 0
+
+
+def test_the_rest_of_the_flags(request_of, run: Run, base_folder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(base_folder, tmp_path / "other_base")
+    flags = f"-m {model} -r 4 -rn 3 -B 2 -ci 2 -lr 8 -f 12.5 --gif --mixed_precision bf16".split()
+    request = request_of(*flags)
+    assert request.layout.folder == model
+    assert (request.seed, request.repeat_num, request.batch_size) == (4, 3, 2)
+    assert request.checkpoint == run.folder / "checkpoint-2"
+    assert request.lora_rank == 8
+    assert request.fps == 12.5
+    assert request.mixed_precision == "bf16"
+    assert request.gif
+    assert request.output_dir == tmp_path / "out"
+
+
+def test_a_published_run_takes_the_published_values(
+    request_of, run: Run, base_folder: Path
+) -> None:
+    run.config_file.unlink()
+    request = request_of("--model", str(base_folder))
+    assert request.sampling == SamplingSettings(
+        num_frames=16,
+        width=384,
+        height=384,
+        num_inference_steps=75,
+        guidance_scale=12.0,
+        lora_scale=1.0,
+        noise_prior=0.3,
+        min_timestep=500,
+    )
+    assert (request.seed, request.fps, request.mixed_precision) == (0, 8, "fp16")
+    assert request.trained is None
+
+
+def test_a_published_run_without_its_base(
+    request_of, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.config_file.unlink()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="models/zeroscope_v2_576w/: there is no such base model"):
+        request_of()
+
+
+def test_prompts_of_flags_and_of_a_file(request_of, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("A dog.\n\n  A bär.  \nA cat.\n", encoding="utf-8")
+    request = request_of("-p", "A bird.", "--prompts", str(file))
+    assert request.prompts == ["A cat.", "A bird.", "A dog.", "A bär."]
+
+
+@pytest.mark.parametrize("prompt", [None, "  "])
+def test_no_prompt_at_all(request_of, prompt: str | None) -> None:
+    with pytest.raises(UserError, match=r'^no prompt: give --prompt "…", or --prompts FILE'):
+        request_of(prompt=prompt)
+
+
+def test_a_prompts_file_that_is_not_there(request_of) -> None:
+    with pytest.raises(UserError, match=r"^--prompts none\.txt: there is no such file"):
+        request_of("--prompts", "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-rn 0", "--repeat_num must be at least 1, not 0"),
+        ("-B 0", "--batch-size must be at least 1, not 0"),
+        ("-T 0", "--num-frames must be at least 1, not 0"),
+        ("-s 0", "--num-steps must be at least 1, not 0"),
+        ("-g -1", "--guidance-scale must be at least 0, not -1"),
+        ("-ls -0.5", "--lora_scale must be at least 0, not -0.5"),
+        ("-np 1.5", "--noise_prior must be at least 0 and at most 1, not 1.5"),
+        ("-np nan", "--noise_prior must be at least 0 and at most 1, not nan"),
+        ("-mn -1", "--min_timestep must be at least 0, not -1"),
+        ("-r -1", "--seed must be at least 0, not -1"),
+        ("-f 0", "--fps must be at least 0.1, not 0"),
+        ("-W 36", "width 36 must be a multiple of 8 pixels for this base model: use 32"),
+        ("-ci 3", "has no checkpoint-3; there are: 2, 10"),
+        ("-m models/none", "models/none: there is no such base model folder"),
+        ("-cf nowhere", "nowhere: there is no such run folder"),
+    ],
+)
+def test_what_does_not_fit_is_named(request_of, flags: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        request_of(*flags.split())
+
+
+@pytest.mark.parametrize("content", ["{", '{"vidéos": []}', "[]"])
+def test_a_damaged_manifest_is_known_before_the_work(
+    request_of, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json is damaged: move it away, or choose"):
+        request_of()
+
+
+def test_a_request_writes_nothing(request_of, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    request_of()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_unknown_flags_are_refused(request_of, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        request_of("--noise-prior", "0.5")
+    assert caught.value.code == 2
+    message = "error: unknown flag --noise-prior. Did you mean '--noise_prior'?"
+    assert capsys.readouterr().err.startswith(message)

@@ -1,0 +1,103 @@
+"""Previews are videos with prompt and seed in their names, and one contact sheet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from motionmatcher.base_layout import find_base
+from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.contact_sheet import contact_sheet
+from motionmatcher.previews import Previewer
+from motionmatcher.sampling import SamplingSettings, sample_latents
+from motionmatcher.video import write_mp4
+
+SETTINGS = SamplingSettings(
+    num_frames=2,
+    width=32,
+    height=16,
+    num_inference_steps=1,
+    guidance_scale=1,
+    lora_scale=1,
+    noise_prior=0,
+    min_timestep=500,
+)
+
+
+@pytest.fixture(scope="module")
+def base(base_folder: Path) -> BaseModel:
+    return load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+
+
+def previewer(base: BaseModel, *prompts: str) -> Previewer:
+    return Previewer(
+        base=base,
+        prompts=prompts,
+        text_states=base.encode_prompts(prompts),
+        negative_states=base.encode_prompts([""]),
+        seed=3,
+        settings=SETTINGS,
+        inversion_noise=None,
+        reference_frames=np.full((2, 16, 32, 3), 200, np.uint8),
+        fps=5,
+    )
+
+
+def test_names_content_and_sheet(base: BaseModel, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "samples"
+    makes = previewer(base, "A cat.", "A dog!")
+    sheet = makes.write(folder, step=50, progress=iter)
+    assert sheet == folder / "step-00050.png"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "step-00050.png",
+        "step-00050_a-cat_3.mp4",
+        "step-00050_a-dog_3.mp4",
+    ]
+    latents = sample_latents(
+        base, makes.text_states[1:], makes.negative_states, [3], SETTINGS, None
+    )
+    expected = base.decode_video(latents[0])
+    write_mp4(tmp_path / "expected.mp4", expected, fps=5)
+    written = (folder / "step-00050_a-dog_3.mp4").read_bytes()
+    assert written == (tmp_path / "expected.mp4").read_bytes()
+    shown = np.asarray(Image.open(sheet))
+    clips = [makes.reference_frames, expected, expected]
+    labels = ["reference", "step 50: A cat.", "step 50: A dog!"]
+    wanted = contact_sheet(clips, labels)
+    row = len(wanted) // 3
+    assert np.array_equal(shown[:row], wanted[:row]), "the reference stands first"
+    assert np.array_equal(shown[2 * row :], wanted[2 * row :])
+
+
+def test_the_same_step_gives_the_same_files(base: BaseModel, tmp_path: Path) -> None:
+    for name in "ab":
+        torch.manual_seed(ord(name))
+        previewer(base, "A cat.").write(tmp_path / name, 1, iter)
+    one, other = (sorted((tmp_path / name).iterdir()) for name in "ab")
+    assert [path.name for path in one] == [path.name for path in other]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("prompt", ["../../etc/passwd", "/etc/passwd", "..", "a\0b", "x" * 500])
+def test_a_prompt_never_leaves_the_folder(base: BaseModel, tmp_path: Path, prompt: str) -> None:
+    folder = tmp_path / "deep" / "samples"
+    previewer(base, prompt).write(folder, 0, iter)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 2
+    assert {path.parent for path in written} == {folder}
+
+
+def test_sampling_draws_nothing_from_the_global_stream(base: BaseModel, tmp_path: Path) -> None:
+    makes = previewer(base, "A cat.")
+    before = torch.get_rng_state()
+    makes.write(tmp_path, 0, iter)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_progress_wraps_each_video_s_steps(base: BaseModel, tmp_path: Path) -> None:
+    seen = []
+    makes = previewer(base, "A cat.", "A dog.")
+    makes.write(tmp_path, 0, lambda steps: seen.append(list(steps)) or seen[-1])
+    assert seen == [base.schedule.sampling_steps(1)] * 2

@@ -1,0 +1,250 @@
+"""The reference is made once, found again without its clip, and made anew when anything differs."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from motionmatcher import reference as reference_module
+from motionmatcher.base_layout import find_base
+from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.diffusion import ddim_step
+from motionmatcher.errors import UserError
+from motionmatcher.lora import add_lora
+from motionmatcher.random_streams import generator
+from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
+from motionmatcher.settings import TrainData
+from motionmatcher.video import fit_frames, read_clip
+
+SIZE = (3, 32, 24)  # frames, width, height
+
+
+@pytest.fixture(scope="module")
+def base(base_folder: Path) -> BaseModel:
+    return load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+
+
+@pytest.fixture
+def clip(clip_path: Path, tmp_path: Path) -> ReferenceClip:
+    """A copy of the clip that a test may delete; every second frame from the second on."""
+    copy = shutil.copy(clip_path, tmp_path / "clip.mp4")
+    return ReferenceClip(str(copy), start=1, step=2)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "cached_latents"
+
+
+def cached(clip: ReferenceClip | None, base: BaseModel, cache: Path) -> Reference:
+    return Reference(clip, base, seed=0, read_folder=cache, write_folder=cache)
+
+
+def files(cache: Path) -> list[str]:
+    return sorted(path.name.split("-")[0] for path in cache.iterdir())
+
+
+def test_latents_are_those_of_the_clip_s_frames(
+    base: BaseModel, clip: ReferenceClip, cache: Path
+) -> None:
+    latents = cached(clip, base, cache).latents(*SIZE)
+    assert latents.shape == (1, 4, 3, 3, 4)
+    pixels = fit_frames(read_clip(clip.path, 1, 2, 3), 32, 24)
+    assert torch.equal(latents, base.encode_video(pixels, generator(0, "latents")))
+
+
+def test_the_cache_needs_no_clip(base: BaseModel, clip: ReferenceClip, cache: Path) -> None:
+    first = cached(clip, base, cache)
+    latents, noise = first.latents(*SIZE), first.inversion_noise(*SIZE, num_steps=2)
+    assert files(cache) == ["inversion", "latents"]
+    Path(clip.path).unlink()
+    again = cached(clip, base, cache)
+    assert torch.equal(again.latents(*SIZE), latents)
+    assert torch.equal(again.inversion_noise(*SIZE, num_steps=2), noise)
+    assert files(cache) == ["inversion", "latents"]
+
+
+def test_a_hit_computes_nothing(
+    base: BaseModel, clip: ReferenceClip, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached(clip, base, cache).inversion_noise(*SIZE, num_steps=1)
+
+    def never(*args: object, **kwargs: object) -> Tensor:
+        raise AssertionError("computed although cached")
+
+    monkeypatch.setattr(base, "encode_video", never)
+    monkeypatch.setattr(reference_module, "invert_reference", never)
+    again = cached(clip, base, cache)
+    again.latents(*SIZE)
+    again.inversion_noise(*SIZE, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": (2, 32, 24)},
+        {"size": (3, 40, 24)},
+        {"size": (3, 32, 32)},
+        {"start": 0},
+        {"step": 1},
+        {"seed": 1},
+        {"fingerprint": "another base"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_anything_else_is_made_anew(
+    base: BaseModel, clip: ReferenceClip, cache: Path, change: dict
+) -> None:
+    cached(clip, base, cache).latents(*SIZE)
+    other_clip = replace(clip, **{k: v for k, v in change.items() if k in ("start", "step")})
+    other_base = replace(base, fingerprint=change.get("fingerprint", base.fingerprint))
+    other = Reference(other_clip, other_base, change.get("seed", 0), cache, cache)
+    latents = other.latents(*change.get("size", SIZE))
+    num_frames, width, height = change.get("size", SIZE)
+    assert latents.shape == (1, 4, num_frames, height // 8, width // 8)
+    assert files(cache) == ["latents", "latents"]
+
+
+def test_another_number_of_steps_inverts_anew(
+    base: BaseModel, clip: ReferenceClip, cache: Path
+) -> None:
+    reference = cached(clip, base, cache)
+    one, two = (reference.inversion_noise(*SIZE, num_steps=steps) for steps in (1, 2))
+    assert files(cache) == ["inversion", "inversion", "latents"]
+    assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize("kind", ["another size", "no cache"])
+def test_a_clip_that_is_gone_is_an_error_only_when_needed(
+    base: BaseModel, clip: ReferenceClip, cache: Path, kind: str
+) -> None:
+    if kind == "another size":
+        cached(clip, base, cache).latents(*SIZE)
+    Path(clip.path).unlink()
+    with pytest.raises(UserError, match=r"clip\.mp4: there is no such video file"):
+        cached(clip, base, cache).latents(2, 32, 24)
+
+
+def test_without_a_folder_it_is_kept_in_memory(base: BaseModel, clip: ReferenceClip) -> None:
+    reference = Reference(clip, base, 0, read_folder=None, write_folder=None)
+    latents = reference.latents(*SIZE)
+    Path(clip.path).unlink()
+    assert torch.equal(reference.latents(*SIZE), latents)
+
+
+def test_another_folder_is_read_and_not_written(
+    base: BaseModel, clip: ReferenceClip, cache: Path, tmp_path: Path
+) -> None:
+    latents = cached(clip, base, cache).latents(*SIZE)
+    Path(clip.path).unlink()
+    reference = Reference(clip, base, 0, read_folder=cache, write_folder=tmp_path / "new")
+    assert torch.equal(reference.latents(*SIZE), latents)
+    reference.inversion_noise(*SIZE, num_steps=1)
+    assert files(cache) == ["latents"]
+    assert files(tmp_path / "new") == ["inversion"]
+
+
+def test_inversion_is_the_base_s_under_the_empty_prompt(
+    base: BaseModel, clip: ReferenceClip, cache: Path
+) -> None:
+    reference = cached(clip, base, cache)
+    latents = reference.latents(*SIZE)
+    noise = reference.inversion_noise(*SIZE, num_steps=2)
+    expected = latents
+    with torch.no_grad():
+        for timestep, lower in ((1, -499), (501, 1)):
+            prediction = base.unet(expected, timestep, base.encode_prompts([""])).sample
+            expected = ddim_step(expected, prediction, lower, timestep, base.schedule)
+    torch.testing.assert_close(noise, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_inversion_has_the_lora_off(base_folder: Path, clip: ReferenceClip) -> None:
+    base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+    expected = Reference(clip, base, 0, None, None).inversion_noise(*SIZE, num_steps=1)
+    add_lora(base.unet, 2, ["spatial_conv"], dropout=0.5)
+    for weight in base.unet.lora_parameters().values():
+        weight.data.fill_(0.1)
+    base.unet.train()
+    noise = Reference(clip, base, 0, None, None).inversion_noise(*SIZE, num_steps=1)
+    assert torch.equal(noise, expected)
+    assert base.unet.training
+
+
+# --- published runs
+
+
+def test_published_latents_are_used(base: BaseModel, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    published = torch.randn(4, 3, 3, 4)
+    torch.save({"latents": torch.randn(4, 9, 3, 4)}, cache / "cached_0.pt")
+    torch.save({"latents": published.half(), "prompt": "A cat."}, cache / "cached_1.pt")
+    latents = cached(None, base, cache).latents(*SIZE)
+    assert latents.dtype == torch.float32
+    assert torch.equal(latents, published.half().float()[None])
+
+
+def test_a_published_run_without_the_wanted_size(base: BaseModel, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    message = (
+        "no reference latents of 3 frames at 32x24, and does not say which clip they come from"
+    )
+    with pytest.raises(UserError, match=message):
+        cached(None, base, cache).latents(*SIZE)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"frames": 3}, "is no published cache: it has no 'latents'"),
+        ([1, 2], "is no published cache"),
+    ],
+)
+def test_a_pickle_of_something_else(
+    base: BaseModel, cache: Path, content: object, message: str
+) -> None:
+    cache.mkdir(parents=True)
+    torch.save(content, cache / "cached_0.pt")
+    with pytest.raises(UserError, match=f"cached_0.pt {message}"):
+        cached(None, base, cache).latents(*SIZE)
+
+
+def test_a_damaged_cache_is_named(base: BaseModel, clip: ReferenceClip, cache: Path) -> None:
+    cached(clip, base, cache).latents(*SIZE)
+    (file,) = cache.iterdir()
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(UserError, match=f"{file.name} is damaged"):
+        cached(clip, base, cache).latents(*SIZE)
+
+
+def test_files_say_what_they_depend_on(base: BaseModel, clip: ReferenceClip, cache: Path) -> None:
+    from motionmatcher.tensor_files import read_tensors
+
+    latents = cached(clip, base, cache).latents(*SIZE)
+    (file,) = cache.iterdir()
+    assert torch.equal(load_file(file)["latents"], latents)
+    assert read_tensors(file)[1] == {
+        "clip": {"path": clip.path, "start": 1, "step": 2},
+        "num_frames": 3,
+        "width": 32,
+        "height": 24,
+        "base": base.fingerprint,
+        "seed": 0,
+    }
+
+
+def test_the_clip_of_a_run_s_settings() -> None:
+    data = TrainData(
+        single_video_path="a.mp4", single_video_prompt="", sample_start_idx=4, frame_step=3
+    )
+    assert ReferenceClip.of(data) == ReferenceClip("a.mp4", 4, 3)
+
+
+def test_a_fingerprint_is_of_the_values() -> None:
+    values = torch.randn(2, 3)
+    assert tensor_fingerprint(values) == tensor_fingerprint(values.double())
+    assert tensor_fingerprint(values) == tensor_fingerprint(values.T.contiguous().T)
+    assert tensor_fingerprint(values) != tensor_fingerprint(values + 1e-6)

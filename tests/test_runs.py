@@ -1,0 +1,111 @@
+"""Run folders hold settings and checkpoints, and resuming finds the right ones."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from motionmatcher.errors import UserError
+from motionmatcher.runs import Run, find_resumable
+from motionmatcher.settings import TrainData, TrainSettings
+
+SETTINGS = TrainSettings(
+    pretrained_model_path="base",
+    train_data=TrainData(single_video_path="clip.mp4", single_video_prompt="A cat."),
+    lora_rank=7,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return make_run(tmp_path, "train_2030-01-01T00-00-00", 50, 100, 400)
+
+
+def make_run(folder: Path, name: str, *steps: int) -> Run:
+    run = Run(folder / name)
+    run.folder.mkdir()
+    for step in steps:
+        run.checkpoint_folder(step).mkdir()
+    return run
+
+
+def test_a_new_run_is_named_by_its_time_and_holds_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda form: form.replace("%Y-%m-%dT%H-%M-%S", "NOW"))
+    run = Run.create(str(tmp_path / "outputs"), SETTINGS)
+    assert run.folder == tmp_path / "outputs" / "train_NOW"
+    assert run.settings() == SETTINGS
+    assert run.checkpoint_steps() == []
+    again = Run.create(str(tmp_path / "outputs"), SETTINGS)
+    assert again.folder == tmp_path / "outputs" / "train_NOW-2", "nothing is overwritten"
+
+
+def test_the_published_layout(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.config_file == tmp_path / "config.yaml"
+    assert run.samples_folder == tmp_path / "samples"
+    assert run.reference_folder == tmp_path / "cached_latents"
+    assert run.log_folder == tmp_path / "logs"
+    assert run.checkpoint_folder(50) == tmp_path / "checkpoint-50"
+
+
+def test_a_published_run_does_not_say_its_settings(run: Run) -> None:
+    assert Run.open(run.folder).settings() is None
+
+
+def test_checkpoints_are_listed_by_number(run: Run) -> None:
+    for other in ("checkpoint-x", "checkpoint-50-old", ".checkpoint-60-unfinished", "samples"):
+        (run.folder / other).mkdir()
+    assert run.checkpoint_steps() == [50, 100, 400]
+    assert run.find_checkpoint() == run.folder / "checkpoint-400"
+    assert run.find_checkpoint(100) == run.folder / "checkpoint-100"
+
+
+def test_a_checkpoint_that_is_not_there(run: Run) -> None:
+    with pytest.raises(UserError, match="has no checkpoint-99; there are: 50, 100, 400"):
+        run.find_checkpoint(99)
+    with pytest.raises(UserError, match="has no checkpoint-1; there are: none"):
+        Run(run.folder / "nowhere").find_checkpoint(1)
+
+
+def test_opening_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^{tmp_path / 'none'}: there is no such run folder"):
+        Run.open(tmp_path / "none")
+    with pytest.raises(
+        UserError, match=f"^{tmp_path} has no checkpoints: expected folders checkpoi"
+    ):
+        Run.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"), [(None, [50, 100, 400]), (1, [400]), (2, [100, 400]), (9, [50, 100, 400])]
+)
+def test_the_newest_checkpoints_are_kept(run: Run, keep: int | None, left: list[int]) -> None:
+    run.drop_old_checkpoints(keep)
+    assert run.checkpoint_steps() == left
+
+
+def test_latest_is_the_last_run_with_a_checkpoint(tmp_path: Path) -> None:
+    make_run(tmp_path, "train_2030-01-01T00-00-00", 500)
+    wanted = make_run(tmp_path, "train_2030-01-02T00-00-00", 9, 10)
+    make_run(tmp_path, "train_2030-01-03T00-00-00")
+    assert find_resumable("latest", str(tmp_path)) == (wanted, 10)
+
+
+def test_latest_of_nothing(tmp_path: Path) -> None:
+    message = f"resume_from_checkpoint: latest finds no run with a checkpoint in {tmp_path}"
+    with pytest.raises(UserError, match=message):
+        find_resumable("latest", str(tmp_path))
+
+
+def test_resuming_a_run_or_one_of_its_checkpoints(run: Run) -> None:
+    assert find_resumable(str(run.folder), "") == (run, 400)
+    assert find_resumable(str(run.folder / "checkpoint-50"), "") == (run, 50)
+
+
+def test_resuming_what_is_not_there(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no checkpoint-7; there are: 50, 100, 400"):
+        find_resumable(str(run.folder / "checkpoint-7"), "")
+    with pytest.raises(UserError, match="there is no such run folder"):
+        find_resumable(str(tmp_path / "nowhere"), "")

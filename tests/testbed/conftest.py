@@ -1,0 +1,68 @@
+"""A pretraining small enough for tests."""
+
+from pathlib import Path
+
+import pytest
+
+from testbed.config import (
+    AutoencoderConfig,
+    DenoiserConfig,
+    DenoiserStageConfig,
+    PretrainConfig,
+    TextConfig,
+)
+
+
+def tiny_stage(num_frames: int) -> DenoiserStageConfig:
+    return DenoiserStageConfig(
+        num_frames=num_frames,
+        num_steps=2,
+        batch_size=2,
+        learning_rate=1e-3,
+        text_learning_rate=1e-4,
+        final_rate=0.1,
+    )
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> PretrainConfig:
+    return PretrainConfig(
+        seed=3,
+        num_threads=1,
+        checkpoint_minutes=60.0,
+        state_dir=tmp_path / "states",
+        model_dir=tmp_path / "base",
+        clip_dir=tmp_path / "clip",
+        autoencoder=AutoencoderConfig(
+            block_out_channels=(4, 4, 4, 4),
+            norm_num_groups=2,
+            num_steps=3,
+            batch_size=2,
+            num_crop_steps=2,
+            crop_size=32,
+            crop_batch_size=3,
+            learning_rate=1e-3,
+            latent_noise=0.1,
+            object_weight=1.0,
+            edge_weight=5.0,
+        ),
+        text=TextConfig(
+            hidden_size=32,
+            image_hidden_size=32,
+            num_layers=1,
+            image_num_layers=1,
+            num_steps=2,
+            batch_size=4,
+            learning_rate=1e-3,
+        ),
+        denoiser=DenoiserConfig(
+            block_out_channels=(32, 32),
+            layers_per_block=1,
+            attention_head_dim=8,
+            num_cached_clips=4,
+            caption_dropout=0.1,
+            noise_offset=0.3,
+            ema_decay=0.9,
+            stages=(tiny_stage(1), tiny_stage(8)),
+        ),
+    )

@@ -1,0 +1,140 @@
+"""The recipe as a whole: it goes through all stages, and a resumed run equals an unbroken one."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from motionmatcher.errors import UserError
+from testbed import gates, latents, score, sheets
+from testbed.autoencoder import autoencoder_state_path, train_autoencoder
+from testbed.config import PretrainConfig, load_config
+from testbed.denoiser import denoiser_state_path, train_denoiser
+from testbed.pretrain import export_all, main, pretrain
+from testbed.sampling import load_small_base, sample_videos
+from testbed.stage import read_state, steps_done
+from testbed.text import train_text
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latents, "PART_SIZE", 2)
+    monkeypatch.setattr(gates, "RECONSTRUCTED_FRAMES", 20)
+    monkeypatch.setattr(gates, "PROBE_CLIPS", 4)
+    monkeypatch.setattr(gates, "PROBE_TRAINING_CLIPS", 3)
+
+
+def assert_same_state(first: Path, second: Path) -> None:
+    tensors, _ = read_state(first)
+    others, _ = read_state(second)
+    assert tensors.keys() == others.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, others[name]), name
+
+
+def test_whole_recipe_writes_a_base_that_samples(tiny_config: PretrainConfig) -> None:
+    pretrain(tiny_config, ignore_gates=True)
+    base = load_small_base(tiny_config.model_dir)
+    index = json.loads((tiny_config.model_dir / "model_index.json").read_text())
+    parts = {name for name in index if not name.startswith("_")}
+    assert parts == {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
+    progress = json.loads((tiny_config.model_dir / "training.json").read_text())
+    assert progress["stage"] == "unet, 8 frames"
+    assert progress["step"] == 2
+    card = (tiny_config.model_dir / "README.md").read_text(encoding="utf-8")
+    assert "| autoencoder | 3 | 3 |" in card
+    assert "| unet, 8 frames | 2 | 2 |" in card
+    assert "denoiser-1: position_r2" in card
+    assert "Not measured yet." in card
+    videos = sample_videos(base, ["a red circle", "a blue star"], [0, 1], 4, 2, 3.0)
+    assert [video.shape for video in videos] == [(4, 64, 64, 3)] * 2
+    # A video depends on its own prompt and seed alone.
+    again = sample_videos(base, ["a blue star"], [1], 4, 2, 3.0)
+    assert abs(again[0].astype(int) - videos[1].astype(int)).max() <= 1
+
+
+def test_resumed_training_equals_an_unbroken_one(tiny_config: PretrainConfig) -> None:
+    whole = tiny_config
+    broken = dataclasses.replace(tiny_config, state_dir=tiny_config.state_dir.with_name("broken"))
+    for config in (whole, broken):
+        stops = (None,) if config is whole else (1, None)
+        for stop in stops:
+            train_autoencoder(config, stop)
+        for stop in stops:
+            train_text(config, stop)
+        latents.encode_clips(config)
+        for stop in stops:
+            train_denoiser(config, 0, stop)
+    for path in (autoencoder_state_path, lambda config: denoiser_state_path(config, 0)):
+        assert steps_done(path(broken)) >= 2
+        assert_same_state(path(whole), path(broken))
+
+
+def test_gates_stop_a_base_that_fell_short(tiny_config: PretrainConfig) -> None:
+    with pytest.raises(UserError, match=r"autoencoder: shape_accuracy is 0\.\d+, at least 0\.95"):
+        pretrain(tiny_config)
+    assert not tiny_config.model_dir.exists()
+
+
+def test_shipped_config_is_valid() -> None:
+    config = load_config(Path(__file__).parents[2] / "testbed" / "moving_shapes.yaml")
+    assert [stage.num_frames for stage in config.denoiser.stages] == [1, 8]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("seed: 0", "sead: 0"), r"unknown key 'sead'\. Did you mean 'seed'\?"),
+        (("seed: 0\n", ""), "missing key 'seed'"),
+        (("seed: 0", "seed: many"), "seed: expected int, found 'many'"),
+        (("caption_dropout", "caption_drop"), r"denoiser: unknown key 'caption_drop'"),
+        (("[64, 128]", "64"), "block_out_channels: expected a list, found 64"),
+    ],
+)
+def test_config_errors_name_the_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    shipped = Path(__file__).parents[2] / "testbed" / "moving_shapes.yaml"
+    text = shipped.read_text(encoding="utf-8")
+    assert change[0] in text
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace(*change), encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        load_config(path)
+
+
+def test_earlier_state_is_not_trained_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = Path(__file__).parents[2] / "testbed" / "moving_shapes.yaml"
+    states = tmp_path / "states"
+    text = shipped.read_text(encoding="utf-8").replace("models/.pretraining", str(states))
+    config = tmp_path / "config.yaml"
+    config.write_text(text, encoding="utf-8")
+    states.mkdir()
+    (states / "text.safetensors").touch()
+    monkeypatch.setattr("sys.argv", ["pretrain", "--config", str(config)])
+    with pytest.raises(UserError, match="holds the state of an earlier training: give --resume"):
+        main()
+
+
+def test_export_before_training_says_what_is_missing(tiny_config: PretrainConfig) -> None:
+    with pytest.raises(UserError, match=r"text\.safetensors: no state of the small CLIP yet"):
+        export_all(tiny_config)
+
+
+def test_score_wants_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["score", "--base", str(tmp_path)])
+    with pytest.raises(UserError, match=r"no model_index\.json there"):
+        score.main()
+    monkeypatch.setattr("sys.argv", ["score", "--num_prompts", "1"])
+    with pytest.raises(UserError, match="--num_prompts: expected 2 or more, found 1"):
+        score.main()
+
+
+def test_sheet_of_the_data_is_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["sheets", "--output_dir", str(tmp_path), "--base", str(tmp_path / "none")]
+    monkeypatch.setattr("sys.argv", arguments)
+    sheets.main()
+    with Image.open(tmp_path / "data.png") as picture:
+        assert picture.height > 12 * 64
+    assert not (tmp_path / "reconstructions.png").exists()

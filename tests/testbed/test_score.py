@@ -1,0 +1,109 @@
+"""The score, held against ground truth: rendered prompts must get full marks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from testbed.obedience import classify_motion, kept_promises, path_statistics
+from testbed.prompts import held_out_prompts
+from testbed.renderer import render
+from testbed.scenes import is_held_out
+from testbed.score import format_scores, score_videos
+from testbed.tracker import measure_clip
+
+
+@pytest.fixture(scope="module")
+def rendered() -> tuple[list, list]:
+    prompts = held_out_prompts(60)
+    return prompts, [measure_clip(render(prompt.scene)) for prompt in prompts]
+
+
+def test_prompts_are_held_out_and_half_of_them_name_the_motion() -> None:
+    prompts = held_out_prompts(20)
+    for prompt in prompts:
+        scene = prompt.scene
+        background = scene.background
+        assert is_held_out(scene.color, scene.shape, background.style, background.color)
+        assert f"{scene.color} {scene.shape}" in prompt.text
+    assert sum(prompt.names_motion for prompt in prompts) == 10
+    assert held_out_prompts(20)[7].text == prompts[7].text
+
+
+def test_rendered_videos_get_full_marks(rendered: tuple[list, list]) -> None:
+    scores = score_videos(*rendered)
+    appearance = scores["appearance"]
+    assert appearance["color"] == appearance["shape"] == appearance["background"] == 1.0
+    assert appearance["one_object"] == 1.0
+    for figures in scores["paths"].values():
+        assert figures["data_low"] < figures["median"] < figures["data_high"]
+    words = scores["motion_words"]
+    assert 25 <= words["motion"]["prompts"] <= 30
+    for name in ("start", "end", "size", "direction"):
+        assert words[name]["obeyed"] >= 0.9
+    for figures in words.values():
+        assert figures["obeyed"] > figures["chance"] + 0.3
+    assert "colour" not in format_scores(scores)
+    assert "background_style" in format_scores(scores)
+
+
+def test_videos_of_other_prompts_get_no_marks(rendered: tuple[list, list]) -> None:
+    prompts, measurements = rendered
+    scores = score_videos(prompts, measurements[1:] + measurements[:1])
+    assert scores["appearance"]["color"] < 0.4
+    assert scores["appearance"]["shape"] < 0.6
+
+
+def test_video_without_object_counts_as_wrong(rendered: tuple[list, list]) -> None:
+    prompts, _ = rendered
+    empty = measure_clip(np.full((8, 64, 64, 3), 128, np.uint8))
+    scores = score_videos(prompts[:2], [empty, empty])
+    assert scores["appearance"]["color"] == 0.0
+    assert scores["appearance"]["one_object"] == 0.0
+    assert scores["videos_with_whole_path"] == 0.0
+    assert scores["paths"] == {}
+
+
+def test_single_frames_are_scored_by_appearance_alone() -> None:
+    prompts = held_out_prompts(4)
+    frames = [measure_clip(render(prompt.scene)[:1]) for prompt in prompts]
+    scores = score_videos(prompts, frames)
+    assert scores["appearance"]["shape"] == 1.0
+    assert scores["paths"] == scores["motion_words"] == {}
+
+
+def test_promises_of_places_and_size_by_hand(rendered: tuple[list, list]) -> None:
+    prompts, measurements = rendered
+    path = np.linspace([5.0, 5.0], [60.0, 60.0], 8)
+    scene = dataclasses.replace(prompts[0].scene, motion="line", path=path)
+    text = "a red star moves in a straight line from the top left to the bottom right and grows on"
+    prompt = dataclasses.replace(prompts[0], text=text, scene=scene, names_motion=True)
+    right = dataclasses.replace(
+        measurements[0], path=path, radius=np.linspace(8.0, 11.0, 8), camera=None
+    )
+    assert kept_promises(prompt, right) == {
+        "motion": True,
+        "start": True,
+        "end": True,
+        "size": True,
+    }
+    wrong = dataclasses.replace(right, path=path[::-1], radius=right.radius[::-1])
+    assert kept_promises(prompt, wrong) == {
+        "motion": True,
+        "start": False,
+        "end": False,
+        "size": False,
+    }
+
+
+def test_path_statistics_by_hand() -> None:
+    corner = np.asarray([[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]])
+    statistics = path_statistics(corner)
+    assert statistics["roughness"] == pytest.approx(5.0)  # |(-3, 4)|
+    # squared distances from the centre (2, 4/3): 5.778, 2.778, 8.111
+    assert statistics["spread"] == pytest.approx(np.sqrt(16.6667 / 3), rel=1e-4)
+
+
+def test_straight_path_is_a_line_and_rest_is_still() -> None:
+    assert classify_motion(np.linspace([10.0, 12.0], [50.0, 40.0], 8)) == "line"
+    assert classify_motion(np.full((8, 2), 30.0)) == "still"
