@@ -1,3 +1,4 @@
+# make install: set up the virtual environment.
 # make demo: set up and run the whole method on the small base; no download, no GPU.
 # make test: set up and run all checks.
 # PIP_ARGS passes options to pip, e.g. an index with CPU-only builds of torch.
@@ -10,7 +11,9 @@ TEST_WORKERS ?= 2
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt
 
-.PHONY: demo test format clean
+.PHONY: install demo test format clean
+
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m testbed.demo

@@ -68,13 +68,15 @@ def main() -> None:
     from motionmatcher.generation_request import make_request
 
     request = make_request(arguments)
-    from motionmatcher.devices import choose_device
+    from motionmatcher.devices import choose_device, is_main_process
     from motionmatcher.files import write_json
     from motionmatcher.generation import generate
 
     if arguments.xformers or arguments.sdp:
         print("note: --xformers and --sdp do nothing: PyTorch's fused attention is always used.")
     videos = generate(request, choose_device(arguments.device))
+    if not is_main_process():
+        return
     for video in videos:
         print(request.output_dir / video["file"])
     if arguments.json:

@@ -29,7 +29,7 @@ def parse_arguments():
 def main() -> int:
     arguments = parse_arguments()
     from motionmatcher.config import load_settings
-    from motionmatcher.devices import choose_device
+    from motionmatcher.devices import choose_device, is_main_process
     from motionmatcher.files import write_json
     from motionmatcher.preflight import check_training
     from motionmatcher.runs import find_resumable
@@ -41,7 +41,7 @@ def main() -> int:
         if settings.resume_from_checkpoint:
             resume = find_resumable(settings.resume_from_checkpoint, settings.output_dir)
     else:
-        resume = find_resumable(str(arguments.resume), output_dir="")
+        resume = find_resumable(str(arguments.resume))
     if resume:
         # A run goes on with its own settings, whatever a config file says by now.
         settings = load_settings(resume[0].config_file, arguments.overrides)
@@ -69,8 +69,9 @@ def main() -> int:
         figures = {"run": str(finished_run.folder), "finished": finished}
         if not finished:
             return INTERRUPTED
-        print(f"finished: {finished_run.folder}")
-    if arguments.json:
+        if is_main_process():
+            print(f"finished: {finished_run.folder}")
+    if arguments.json and is_main_process():
         write_json(arguments.json, figures)
     return 0
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _CONFIGS = {
 }
 _WEIGHT_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 _TRANSFORMERS_STEMS = ("model", "pytorch_model")
+_WEIGHED = ("unet", "vae", "text_encoder")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SAMPLED_BYTES = 1 << 20
 
@@ -80,7 +82,7 @@ class BaseLayout:
 
     def missing_weights(self) -> list[str]:
         """List the parts that have no weight files."""
-        return [p for p in ("unet", "vae", "text_encoder") if not self.weight_files(p)]
+        return [part for part in _WEIGHED if not self.weight_files(part)]
 
     def require_weights(self) -> None:
         """Refuse a folder without all of its weights.
@@ -103,7 +105,7 @@ class BaseLayout:
         digest = hashlib.sha256()
         for part, name in _CONFIGS.items():
             digest.update((self.folder / part / name).read_bytes())
-        for part in ("unet", "vae", "text_encoder"):
+        for part in _WEIGHED:
             for file in self.weight_files(part):
                 size = file.stat().st_size
                 digest.update(f"{part}/{file.name}:{size}".encode())
@@ -156,18 +158,54 @@ def _read_config(name: str, file: Path) -> dict[str, Any]:
 def _download(name: str, configs_only: bool) -> Path:
     if not _HUB_ID.fullmatch(name) or name.startswith(("models/", "./", "../")):
         raise UserError(f"{name}: there is no such base model folder. {_download_hint(name)}")
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    texts = [f"{part}/*.{kind}" for part in _CONFIGS for kind in ("json", "txt")]
-    weights = [f"{part}/*.{kind}" for part in _CONFIGS for kind in ("safetensors", "bin")]
     try:
-        return Path(snapshot_download(name, allow_patterns=texts + weights * (not configs_only)))
+        files = HfApi().list_repo_files(name)
+    except (HfHubHTTPError, HFValidationError, OSError):
+        files = None  # without a network, an earlier download does
+    try:
+        if files is None:
+            return Path(snapshot_download(name, local_files_only=True))
+        wanted = [file for file in files if _is_text_of_a_part(file)]
+        if not configs_only:
+            wanted += [file for part in _WEIGHED for file in choose_weights(files, part)]
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{name} is no folder here and could not be downloaded ({reason}). {_download_hint(name)}"
         ) from error
+
+
+def choose_weights(files: Iterable[str], part: str) -> list[str]:
+    """Choose one form of a part's weights out of all that a repository offers.
+
+    Args:
+        files: Paths in the repository.
+        part: "unet", "vae" or "text_encoder".
+
+    Returns:
+        The files in full precision, or those of the variant fp16 when there are no others;
+        safetensors before older forms.
+    """
+    weights = [Path(file) for file in files if file.startswith(f"{part}/")]
+    for variant in (False, True):
+        for suffix in (".safetensors", ".bin"):
+            chosen = [
+                file.as_posix()
+                for file in weights
+                if file.suffix == suffix and (".fp16" in file.name) == variant
+            ]
+            if chosen:
+                return chosen
+    return []
+
+
+def _is_text_of_a_part(file: str) -> bool:
+    part, _, name = file.partition("/")
+    return part in _CONFIGS and name.endswith((".json", ".txt"))
 
 
 def _download_hint(name: str) -> str:

@@ -41,8 +41,9 @@ def save_checkpoint(
     save_lora(unet, temporary / "lora", info)
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
-    for index, moments in optimizer.state_dict()["state"].items():
-        for name, value in moments.items():
+    for index, parameter in enumerate(_parameters(optimizer)):
+        # Not by state_dict(), whose form differs among optimisers.
+        for name, value in optimizer.state[parameter].items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{name}"] = value
             else:
@@ -84,12 +85,21 @@ def load_training_state(
     for name, value in {**entries, **state["numbers"]}.items():
         _, index, key = name.split(".", 2)
         moments.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    if moments and sorted(moments) != sorted(index for g in groups for index in g["params"]):
+    parameters = _parameters(optimizer)
+    if sorted(moments) != list(range(len(parameters))):
         raise UserError(
             f"{file} belongs to a LoRA with other targets: resume with the run's own settings."
         )
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    for index, parameter in enumerate(parameters):
+        optimizer.state[parameter] = {
+            # Scalars stay on the CPU, where the optimiser reads them.
+            name: value.to(parameter.device) if isinstance(value, Tensor) and value.ndim else value
+            for name, value in moments[index].items()
+        }
     if scaler is not None and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
     return int(state["step"])
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

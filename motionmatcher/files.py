@@ -4,10 +4,16 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from motionmatcher.errors import UserError
+
+# Read once, for reading means setting.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -29,10 +35,25 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are readable by their owner alone
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp's files are readable by their owner alone
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Refuse a folder that could not be made or written.
+
+    Raises:
+        UserError: Names the setting, the folder and what is in the way.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"{what} {folder}: {existing} is a file; choose another folder.")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{what} {folder}: {existing} is not writable; choose another folder.")
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -79,16 +100,15 @@ def unique_slugs(texts: Iterable[str]) -> list[str]:
     return names
 
 
-def unused_path(path: Path) -> Path:
-    """Return `path`, or its first variant `name-2`, `name-3`, … that does not exist yet."""
+def unused_path(path: Path, suffixes: Sequence[str] = ()) -> Path:
+    """Find a name that is not taken: `path`, or its first free variant `name-2`, `name-3`, ….
+
+    Args:
+        path: The name wanted.
+        suffixes: The name must be free with each of these; without any, with its own.
+    """
     candidate, number = path, 2
-    while candidate.exists():
+    while any(candidate.with_suffix(suffix).exists() for suffix in suffixes or (path.suffix,)):
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
         number += 1
     return candidate
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,24 +9,27 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from filelock import FileLock
 from tqdm import tqdm
 
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.contact_sheet import write_contact_sheet
-from motionmatcher.devices import weight_dtype
+from motionmatcher.devices import compute_exactly, weight_dtype
 from motionmatcher.errors import UserError
 from motionmatcher.files import slug, unused_path, write_json
 from motionmatcher.lora import load_lora
-from motionmatcher.reference import Reference, ReferenceClip
+from motionmatcher.reference import Reference
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings, sample_latents
 from motionmatcher.settings import TrainSettings
-from motionmatcher.video import Frames, write_gif, write_mp4
+from motionmatcher.training_run import reference_of_run
+from motionmatcher.video import Frames, read_video, write_gif, write_mp4
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
+MAX_SHEET_ROWS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +86,9 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
         device: Where to compute.
 
     Returns:
-        The manifest's entries of the videos that this process made.
+        The manifest's entries of all videos, in the order of prompts and seeds.
     """
+    compute_exactly(device)
     processes = PartialState(cpu=device.type == "cpu")
     if processes.num_processes > 1:
         device = processes.device
@@ -105,7 +109,6 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     encoded = dict(zip(request.prompts, base.encode_prompts(request.prompts), strict=True))
     negative_states = base.encode_prompts([request.sampling.negative_prompt])
     entries: list[dict[str, Any]] = []
-    clips: list[Frames] = []
     # Whole batches are dealt out, so that the number of processes changes no result.
     with processes.split_between_processes(_batches(request)) as share:
         for number, batch in enumerate(share, 1):
@@ -119,13 +122,10 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
                 partial(tqdm, desc=f"batch {number} of {len(share)}"),
             )
             for job, video in zip(batch, latents, strict=True):
-                frames = base.decode_video(video)
-                entries.append(_write_video(request, job, frames))
-                clips.append(frames)
-    if clips:
-        sheet = unused_path(request.output_dir / "contact_sheet.png")
-        write_contact_sheet(sheet, clips, [f"{e['seed']}: {e['prompt']}" for e in entries])
-    processes.wait_for_everyone()
+                entries.append(_write_video(request, job, base.decode_video(video)))
+    entries = gather_object(entries)  # of all processes, in the order of the jobs
+    if processes.is_main_process:
+        _write_contact_sheet(request, entries)
     return entries
 
 
@@ -156,14 +156,11 @@ def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tenso
     sampling, trained = request.sampling, request.trained
     if sampling.noise_prior == 0:
         return None
-    cached = trained.cached_latent_dir if trained else None
-    reference = Reference(
-        ReferenceClip.of(trained.train_data) if trained else None,
-        base,
-        trained.seed if trained else 0,
-        read_folder=Path(cached) if cached else request.run.reference_folder,
-        write_folder=request.run.reference_folder,
-    )
+    if trained is not None:
+        reference = reference_of_run(trained, base, request.run)
+    else:
+        folder = request.run.reference_folder
+        reference = Reference(None, base, seed=0, read_folder=folder, write_folder=folder)
     return reference.inversion_noise(
         sampling.num_frames,
         sampling.width,
@@ -173,12 +170,22 @@ def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tenso
     )
 
 
+def _write_contact_sheet(request: GenerationRequest, entries: list[dict[str, Any]]) -> None:
+    shown = entries[:MAX_SHEET_ROWS]
+    write_contact_sheet(
+        unused_path(request.output_dir / "contact_sheet.png"),
+        [read_video(request.output_dir / entry["file"])[0] for entry in shown],
+        [f"{entry['seed']}: {entry['prompt']}" for entry in shown],
+    )
+
+
 def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[str, Any]:
     """Write one video under a name not taken yet, and enter it in the manifest."""
     folder = request.output_dir
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".manifest.lock"):  # several processes may write here
-        path = unused_path(folder / f"{slug(job.prompt)}_{job.seed}.mp4")
+        suffixes = (".mp4", ".gif") if request.gif else (".mp4",)
+        path = unused_path(folder / f"{slug(job.prompt)}_{job.seed}.mp4", suffixes)
         write_mp4(path, frames, request.fps)
         if request.gif:
             write_gif(path.with_suffix(".gif"), frames, request.fps)

@@ -7,6 +7,7 @@ from typing import Any
 
 from motionmatcher.base_layout import find_base
 from motionmatcher.errors import UserError
+from motionmatcher.files import check_writable
 from motionmatcher.generation import GenerationRequest, read_manifest
 from motionmatcher.preflight import check_num_steps
 from motionmatcher.runs import Run
@@ -79,6 +80,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     layout.require_weights()
     layout.latent_size(sampling.width, sampling.height)
     check_num_steps(layout, sampling.num_inference_steps, "--num-steps")
+    check_writable(arguments.output_dir, "--output_dir")
     read_manifest(arguments.output_dir)  # a damaged one is better known now
     return GenerationRequest(
         prompts=prompts,

@@ -5,8 +5,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from motionmatcher.base_layout import BaseLayout, find_base
+from motionmatcher.config import idle_keys
 from motionmatcher.errors import UserError
 from motionmatcher.features import Size, block_at_scale, map_sizes
+from motionmatcher.files import check_writable
 from motionmatcher.settings import TrainSettings
 from motionmatcher.video import bucket_size, check_length, probe
 
@@ -69,11 +71,8 @@ def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> Tr
     )
     _check_schedule(settings, layout)
     _check_folders(settings)
-    if settings.use_8bit_adam and find_spec("bitsandbytes") is None:
-        raise UserError(
-            "use_8bit_adam needs the package bitsandbytes: pip install bitsandbytes, "
-            "or set use_8bit_adam to false."
-        )
+    _check_packages(settings)
+    notes += idle_keys(settings)
     return TrainingPlan(
         settings, layout, latent_size, sizes[spatial], sizes[temporal], tuple(notes)
     )
@@ -150,7 +149,21 @@ def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
         )
 
 
+def _check_packages(settings: TrainSettings) -> None:
+    optional = {
+        "bitsandbytes": ("use_8bit_adam", settings.use_8bit_adam, "false"),
+        "wandb": ("logger_type: wandb", settings.logger_type == "wandb", "tensorboard"),
+    }
+    for package, (setting, wanted, otherwise) in optional.items():
+        if wanted and find_spec(package) is None:
+            raise UserError(
+                f"{setting} needs the package {package}: pip install {package}, "
+                f"or set it to {otherwise}."
+            )
+
+
 def _check_folders(settings: TrainSettings) -> None:
+    check_writable(Path(settings.output_dir), "output_dir")
     for key in ("lora_path", "cached_latent_dir"):
         folder = getattr(settings, key)
         if folder is not None and not Path(folder).is_dir():

@@ -1,16 +1,16 @@
 """Previews during training: videos, and a contact sheet of them beside the reference's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
+from tqdm import tqdm
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.contact_sheet import write_contact_sheet
 from motionmatcher.files import unique_slugs
-from motionmatcher.sampling import Progress, SamplingSettings, sample_latents
+from motionmatcher.sampling import SamplingSettings, sample_latents
 from motionmatcher.video import Frames, write_mp4
 
 
@@ -40,32 +40,51 @@ class Previewer:
     reference_frames: Frames
     fps: float
 
-    def write(self, folder: Path, step: int, progress: Progress) -> Path:
+    def sheet(self, folder: Path, step: int) -> Path:
+        """Where the contact sheet of a step's previews is or will be."""
+        return folder / f"step-{step:05d}.png"
+
+    def write(
+        self, folder: Path, step: int, interrupted: Callable[[], bool] = lambda: False
+    ) -> bool:
         """Generate the previews of a step.
 
         Args:
-            folder: Gets `step-N_<prompt>_<seed>.mp4` a prompt and `step-N.png`.
+            folder: Gets `step-N_<prompt>_<seed>.mp4` a prompt and, last, `step-N.png`.
             step: Updates made so far.
-            progress: Wraps the sampling steps.
+            interrupted: Asked between sampling steps; when true, the previews are given up.
 
         Returns:
-            The contact sheet's path.
+            Whether they were made.
         """
+
+        def watched(steps: Iterable) -> Iterator:
+            for sampling_step in tqdm(steps, "preview", leave=False):
+                if interrupted():
+                    raise _GivenUpError
+                yield sampling_step
+
         clips = [self.reference_frames]
         for index, name in enumerate(unique_slugs(self.prompts)):
-            latents = sample_latents(
-                self.base,
-                self.text_states[index : index + 1],
-                self.negative_states,
-                [self.seed],
-                self.settings,
-                self.inversion_noise,
-                progress,
-            )
+            try:
+                latents = sample_latents(
+                    self.base,
+                    self.text_states[index : index + 1],
+                    self.negative_states,
+                    [self.seed],
+                    self.settings,
+                    self.inversion_noise,
+                    watched,
+                )
+            except _GivenUpError:
+                return False
             frames = self.base.decode_video(latents[0])
             write_mp4(folder / f"step-{step:05d}_{name}_{self.seed}.mp4", frames, self.fps)
             clips.append(frames)
-        sheet = folder / f"step-{step:05d}.png"
         labels = ["reference", *(f"step {step}: {prompt}" for prompt in self.prompts)]
-        write_contact_sheet(sheet, [np.asarray(clip) for clip in clips], labels)
-        return sheet
+        write_contact_sheet(self.sheet(folder, step), clips, labels)
+        return True
+
+
+class _GivenUpError(Exception):
+    """A preview was interrupted."""

@@ -41,8 +41,8 @@ class ReferenceClip:
 class Reference:
     """Latents and inversion noise of a reference clip, from the cache or made anew.
 
-    Each is kept in a file named by a hash of all that it depends on, and says so in its metadata.
-    Only when no file fits is the clip read.
+    Each is kept in a file named by a hash of the settings that it depends on, which its metadata
+    spell out. Only when no file fits is the clip read.
     """
 
     def __init__(
@@ -83,19 +83,19 @@ class Reference:
         Raises:
             UserError: No cached file fits and the clip cannot be read.
         """
-        depends_on = self._latents_depend_on(num_frames, width, height)
+        depends_on = {
+            "clip": asdict(self.clip) if self.clip else None,
+            "num_frames": num_frames,
+            "width": width,
+            "height": height,
+            "base": self.base.fingerprint,
+            "seed": self.seed,
+        }
         latents = self._find("latents", depends_on)
         if latents is None:
             latents = self._published_latents(num_frames, width, height)
-        if latents is None:
-            if self.clip is None:
-                raise UserError(
-                    f"the run has no reference latents of {num_frames} frames at {width}x{height}, and "
-                    "does not say which clip they come from: keep its size, or use --noise_prior 0."
-                )
-            frames = read_clip(self.clip.path, self.clip.start, self.clip.step, num_frames)
-            pixels = fit_frames(frames, width, height)
-            latents = self.base.encode_video(pixels, generator(self.seed, "latents"))
+            if latents is None:
+                latents = self._encode_clip(num_frames, width, height)
             self._keep("latents", depends_on, latents)
         return latents.to(self.base.device)
 
@@ -117,27 +117,28 @@ class Reference:
         Raises:
             UserError: As `latents`.
         """
+        latents = self.latents(num_frames, width, height)
         depends_on = {
-            **self._latents_depend_on(num_frames, width, height),
+            "latents": tensor_fingerprint(latents),
+            "base": self.base.fingerprint,
             "num_inference_steps": num_steps,
         }
         noise = self._find("inversion", depends_on)
         if noise is None:
-            latents = self.latents(num_frames, width, height)
             empty = self.base.encode_prompts([""])
             noise = invert_reference(self.base, latents, empty, num_steps, progress)
             self._keep("inversion", depends_on, noise)
         return noise.to(self.base.device)
 
-    def _latents_depend_on(self, num_frames: int, width: int, height: int) -> dict[str, Any]:
-        return {
-            "clip": asdict(self.clip) if self.clip else None,
-            "num_frames": num_frames,
-            "width": width,
-            "height": height,
-            "base": self.base.fingerprint,
-            "seed": self.seed,
-        }
+    def _encode_clip(self, num_frames: int, width: int, height: int) -> Tensor:
+        if self.clip is None:
+            raise UserError(
+                f"the run has no reference latents of {num_frames} frames at {width}x{height}, and "
+                "does not say which clip they come from: keep its size, or use --noise_prior 0."
+            )
+        frames = read_clip(self.clip.path, self.clip.start, self.clip.step, num_frames)
+        pixels = fit_frames(frames, width, height)
+        return self.base.encode_video(pixels, generator(self.seed, "latents"))
 
     def _find(self, kind: str, depends_on: Mapping[str, Any]) -> Tensor | None:
         name = _file_name(kind, depends_on)

@@ -102,18 +102,24 @@ class Run:
             raise UserError(f"{self.folder} has no checkpoint-{step}; there are: {there_are}.")
         return self.checkpoint_folder(step)
 
-    def drop_old_checkpoints(self, keep: int | None) -> None:
-        """Delete all but the newest checkpoints; None keeps all."""
-        for step in self.checkpoint_steps()[: -keep if keep else 0]:
+    def drop_old_checkpoints(self, keep: int | None, saved_step: int) -> None:
+        """Delete the oldest checkpoints.
+
+        Args:
+            keep: How many may stay; None keeps all.
+            saved_step: The one just saved, which stays although there may be later ones of before.
+        """
+        others = [step for step in self.checkpoint_steps() if step != saved_step]
+        for step in others[: max(len(others) - (keep - 1), 0) if keep else 0]:
             shutil.rmtree(self.checkpoint_folder(step))
 
 
-def find_resumable(target: str, output_dir: str) -> tuple[Run, int]:
+def find_resumable(target: str, output_dir: str | None = None) -> tuple[Run, int]:
     """Find the checkpoint that `resume_from_checkpoint` means.
 
     Args:
         target: "latest", a run folder, or a checkpoint folder.
-        output_dir: Where "latest" looks for runs.
+        output_dir: Where "latest" looks for runs; without it, "latest" is a folder's name.
 
     Returns:
         The run and the checkpoint's step.
@@ -121,7 +127,7 @@ def find_resumable(target: str, output_dir: str) -> tuple[Run, int]:
     Raises:
         UserError: There is no such checkpoint.
     """
-    if target == "latest":
+    if target == "latest" and output_dir is not None:
         runs = [Run(path) for path in sorted(Path(output_dir).glob("train_*"))]
         with_checkpoints = [run for run in runs if run.checkpoint_steps()]
         if not with_checkpoints:

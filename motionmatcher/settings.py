@@ -157,7 +157,7 @@ class TrainSettings:
     train_batch_size: int = setting(1, "noises and timesteps drawn a step and process", minimum=1)
     gradient_accumulation_steps: int = setting(1, "batches summed up for one update", minimum=1)
     max_train_steps: int = setting(400, "updates of the LoRA", minimum=1)
-    learning_rate: float = setting(5e-4, "of AdamW", minimum=0)
+    learning_rate: float = setting(5e-4, "of AdamW", minimum=1e-12)
     lr_scheduler: str = setting(
         "constant",
         "how the learning rate changes over the run",

@@ -30,6 +30,7 @@ WATCHED_STEPS = 5
 
 
 def train(
+    *,
     run: Run,
     settings: TrainSettings,
     base: BaseModel,
@@ -84,16 +85,13 @@ def train(
                 optimizer.optimizer,
                 accelerator.scaler,
             )
-            run.drop_old_checkpoints(settings.checkpoints_total_limit)
+            run.drop_old_checkpoints(settings.checkpoints_total_limit, step)
 
     def preview(step: int) -> None:
-        if previewer is not None and accelerator.is_main_process:
-            previewer.write(
-                run.samples_folder, step, lambda steps: tqdm(steps, "preview", leave=False)
-            )
+        due = step % settings.validation_steps == 0 or step == settings.max_train_steps
+        if previewer is not None and due and accelerator.is_main_process:
+            previewer.write(run.samples_folder, step, interrupted)
 
-    if previewer is not None and first_step == 0:
-        preview(0)  # what the base model makes of the prompts
     bar = tqdm(
         range(first_step, settings.max_train_steps),
         "training",
@@ -102,6 +100,8 @@ def train(
         disable=not accelerator.is_main_process,
     )
     with interruptible() as interrupted, torch.random.fork_rng(_cuda_devices(base)):
+        if previewer is not None and not previewer.sheet(run.samples_folder, first_step).exists():
+            preview(first_step)  # of the base model; or one that an interruption left out
         for step in bar:
             base.unet.train()
             sums = torch.zeros(3, device=base.device)  # loss, spatial part, temporal part
@@ -159,8 +159,7 @@ def train(
                     f"interrupted after step {done}; continue with: train.py --resume {run.folder}"
                 )
                 return False
-            if done % settings.validation_steps == 0 or done == settings.max_train_steps:
-                preview(done)
+            preview(done)
     return True
 
 
@@ -187,17 +186,18 @@ def motion_loss(
     latents = latents.expand_as(noise)
     text_states = text_states.expand(len(noise), -1, -1)
     noisy = add_noise(latents, noise, timesteps, base.schedule)  # z_t (B, C, F, h, w)
-    prediction = base.predict(noisy, timesteps, text_states)
-    truth = true_prediction(latents, noise, timesteps, base.schedule)
-
-    # One short step from the same z_t, with the student's prediction and with the true one.
     earlier = timesteps - settings.motion_extractor.num_denoise_steps
-    predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, base.schedule)
-    true_latents = ddim_step(noisy, truth, timesteps, earlier, base.schedule)
 
-    predicted = extractor(predicted_latents, earlier, text_states)
+    # One short step from z_t with the true prediction. First, while no graph takes memory yet.
+    truth = true_prediction(latents, noise, timesteps, base.schedule)
+    true_latents = ddim_step(noisy, truth, timesteps, earlier, base.schedule)
     with torch.no_grad():
         target = extractor(true_latents, earlier, text_states)
+
+    # The same step from the same z_t with the student's prediction.
+    prediction = base.predict(noisy, timesteps, text_states)
+    predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, base.schedule)
+    predicted = extractor(predicted_latents, earlier, text_states)
     weights = settings.loss_weights
     return match_features(predicted, target, weights.spatial_loss, weights.temporal_loss)
 

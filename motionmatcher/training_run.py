@@ -2,18 +2,24 @@
 
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, init_empty_weights
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import (
+    GradScalerKwargs,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+)
 from torch import Tensor
 from tqdm import tqdm
 
 from motionmatcher.base_model import BaseModel, load_base_model
-from motionmatcher.config import idle_keys, write_settings
-from motionmatcher.devices import weight_dtype
+from motionmatcher.config import write_settings
+from motionmatcher.devices import compute_exactly, weight_dtype
+from motionmatcher.errors import UserError
 from motionmatcher.lora import LoraInfo, add_lora, load_lora, target_modules
 from motionmatcher.preflight import TrainingPlan
 from motionmatcher.previews import Previewer
@@ -23,6 +29,8 @@ from motionmatcher.sampling import SamplingSettings
 from motionmatcher.settings import TrainSettings
 from motionmatcher.training import train
 from motionmatcher.unet import MotionUNet
+
+WAITING_TIME = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,7 @@ def measure_lora(unet_config: dict[str, Any], settings: TrainSettings) -> LoraSi
     return LoraSize(len(modules), sum(p.numel() for p in unet.lora_parameters().values()))
 
 
-def make_accelerator(
-    settings: TrainSettings, device: torch.device, log_folder: Path
-) -> Accelerator:
+def make_accelerator(settings: TrainSettings, device: torch.device) -> Accelerator:
     """Set up device, processes and precision for accelerate."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
@@ -57,8 +63,14 @@ def make_accelerator(
     return Accelerator(
         mixed_precision=settings.mixed_precision if half else "no",
         log_with=settings.logger_type,
-        project_dir=log_folder,
+        project_dir=settings.output_dir,
         cpu=device.type == "cpu",
+        kwargs_handlers=[
+            # The other processes wait while the first one inverts and previews.
+            InitProcessGroupKwargs(timeout=WAITING_TIME),
+            # Gradients are tiny, and a run is too short for the usual slow growth of the scale.
+            GradScalerKwargs(init_scale=2.0**20, growth_interval=50),
+        ],
     )
 
 
@@ -74,11 +86,15 @@ def start_training(
 
     Returns:
         The run, and whether all steps were made.
+
+    Raises:
+        UserError: Weights are damaged, a resumed run does not fit, or training failed.
     """
     settings = plan.settings
-    accelerator = make_accelerator(settings, device, Path(settings.output_dir))
-    run = _shared_run(settings, resume, accelerator)
-    for line in (*plan.notes, *idle_keys(settings)):
+    compute_exactly(device)
+    accelerator = make_accelerator(settings, device)
+    run = resume[0] if resume else _create_shared_run(settings, accelerator)
+    for line in plan.notes:
         accelerator.print(f"note: {line}")
     dtype = weight_dtype(settings.mixed_precision, accelerator.device)
     if settings.mixed_precision == "fp16" and dtype == torch.float32:
@@ -87,27 +103,53 @@ def start_training(
 
     base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
     with accelerator.main_process_first():  # the others read what it cached
-        reference = _reference(settings, base, run, accelerator)
+        reference = reference_of_run(settings, base, run)
         data = settings.train_data
         latents = reference.latents(data.n_sample_frames, data.width, data.height)
-        previewer = _previewer(settings, base, reference, latents)
-    text_states = base.encode_prompts([settings.train_data.single_video_prompt])
-    info = _attach_lora(settings, base, latents, run, resume)
-
-    _start_logging(run, accelerator)
-    finished = train(
-        run,
-        settings,
-        base,
-        latents,
-        text_states,
-        info,
-        accelerator,
-        previewer,
-        resume[1] if resume else None,
+        previewer = None
+        if accelerator.is_main_process:
+            previewer = _prepare_previews(settings, base, reference, latents)
+    text_states = base.encode_prompts([data.single_video_prompt])
+    info = LoraInfo(
+        rank=settings.lora_rank,
+        targets=tuple(settings.lora_targets),
+        base=base.fingerprint,
+        reference=tensor_fingerprint(latents),
     )
-    accelerator.end_training()
+    _attach_lora(settings, base, info, resume)
+    if resume is not None and accelerator.is_main_process:
+        write_settings(run.config_file, settings)  # only now is it known that they fit
+
+    # Set here, for the run folder is not known before all processes have met.
+    accelerator.project_configuration.logging_dir = str(run.log_folder)
+    accelerator.init_trackers("motionmatcher")
+    try:
+        finished = train(
+            run=run,
+            settings=settings,
+            base=base,
+            latents=latents,
+            text_states=text_states,
+            info=info,
+            accelerator=accelerator,
+            previewer=previewer,
+            resume_step=resume[1] if resume else None,
+        )
+    finally:
+        accelerator.end_training()
     return run, finished
+
+
+def reference_of_run(settings: TrainSettings, base: BaseModel, run: Run) -> Reference:
+    """Look up or make the reference of a run, for training and inference alike."""
+    cached = settings.cached_latent_dir
+    return Reference(
+        ReferenceClip.of(settings.train_data),
+        base,
+        settings.seed,
+        read_folder=Path(cached) if cached else run.reference_folder,
+        write_folder=run.reference_folder if settings.cache_latents else None,
+    )
 
 
 def sampling_settings(settings: TrainSettings) -> SamplingSettings:
@@ -128,14 +170,8 @@ def sampling_settings(settings: TrainSettings) -> SamplingSettings:
     )
 
 
-def _shared_run(
-    settings: TrainSettings, resume: tuple[Run, int] | None, accelerator: Accelerator
-) -> Run:
-    """Make or take the run folder, the same one in all processes."""
-    if resume is not None:
-        if accelerator.is_main_process:
-            write_settings(resume[0].config_file, settings)
-        return resume[0]
+def _create_shared_run(settings: TrainSettings, accelerator: Accelerator) -> Run:
+    """Make the run folder, the same one for all processes."""
     runs: list[Any] = [None]
     if accelerator.is_main_process:
         runs = [Run.create(settings.output_dir, settings)]
@@ -143,20 +179,7 @@ def _shared_run(
     return run
 
 
-def _reference(
-    settings: TrainSettings, base: BaseModel, run: Run, accelerator: Accelerator
-) -> Reference:
-    cached = settings.cached_latent_dir
-    return Reference(
-        ReferenceClip.of(settings.train_data),
-        base,
-        settings.seed,
-        read_folder=Path(cached) if cached else run.reference_folder,
-        write_folder=run.reference_folder if settings.cache_latents else None,
-    )
-
-
-def _previewer(
+def _prepare_previews(
     settings: TrainSettings, base: BaseModel, reference: Reference, latents: Tensor
 ) -> Previewer | None:
     validation = settings.validation_data
@@ -192,12 +215,8 @@ def _previewer(
 
 
 def _attach_lora(
-    settings: TrainSettings,
-    base: BaseModel,
-    latents: Tensor,
-    run: Run,
-    resume: tuple[Run, int] | None,
-) -> LoraInfo:
+    settings: TrainSettings, base: BaseModel, info: LoraInfo, resume: tuple[Run, int] | None
+) -> None:
     add_lora(
         base.unet,
         settings.lora_rank,
@@ -206,21 +225,17 @@ def _attach_lora(
         settings.seed,
     )
     if resume is not None:
-        load_lora(base.unet, run.find_checkpoint(resume[1]) / "lora")
+        run, step = resume
+        checkpoint = run.find_checkpoint(step)
+        found = load_lora(base.unet, checkpoint / "lora")
+        for what in ("base", "reference"):
+            if getattr(found, what) != getattr(info, what):
+                raise UserError(
+                    f"{checkpoint} was trained with another {what}: resume with the run's own settings, "
+                    "or start a new run from it with lora_path."
+                )
     elif settings.lora_path is not None:
         folder = Path(settings.lora_path)
         load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
     if settings.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
-    return LoraInfo(
-        rank=settings.lora_rank,
-        targets=tuple(settings.lora_targets),
-        base=base.fingerprint,
-        reference=tensor_fingerprint(latents),
-    )
-
-
-def _start_logging(run: Run, accelerator: Accelerator) -> None:
-    # Set here, for the run folder is not known before all processes have met.
-    accelerator.project_configuration.logging_dir = str(run.log_folder)
-    accelerator.init_trackers("motionmatcher")

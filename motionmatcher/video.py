@@ -118,8 +118,12 @@ def fit_frames(frames: Frames, width: int, height: int) -> "torch.Tensor":
     scale = max(width / clip_width, height / clip_height)
     covering = max(round(clip_height * scale), height), max(round(clip_width * scale), width)
     if covering != (clip_height, clip_width):
-        resized = interpolate(pixels.float(), covering, mode="bicubic", antialias=True)
-        pixels = resized.round().clamp(0, 255).to(torch.uint8)
+        # Frame by frame, for a large clip in floating point would take gigabytes.
+        resized = (
+            interpolate(frame[None].float(), covering, mode="bicubic", antialias=True)
+            for frame in pixels
+        )
+        pixels = torch.cat([frame.round().clamp(0, 255).to(torch.uint8) for frame in resized])
     top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
     return pixels[:, :, top : top + height, left : left + width].contiguous()
 

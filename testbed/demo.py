@@ -5,6 +5,7 @@ As long as that base is not there, one with random weights stands in: everything
 videos are noise.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,10 @@ def main() -> None:
     from motionmatcher.runs import Run
 
     base = shipped_or_random_base()
-    _program("train.py", "--config", CONFIG, f"pretrained_model_path={base}", *overrides)
-    latest = Run(max((OUTPUT / "train").iterdir(), key=lambda folder: folder.stat().st_mtime))
+    figures = OUTPUT / "train.json"
+    settings = (f"pretrained_model_path={base}", *overrides)
+    _program("train.py", "--config", CONFIG, *settings, "--json", figures)
+    latest = Run(Path(json.loads(figures.read_text())["run"]))
     prompts = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
     videos = OUTPUT / "videos" / latest.folder.name
     _program(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from motionmatcher.base_layout import find_base
+from motionmatcher.base_layout import choose_weights, find_base
 from motionmatcher.errors import UserError
 
 ZEROSCOPE_DOWNLOAD = r"Download it with: hf download cerspense/zeroscope_v2_576w --local-dir {}$"
@@ -114,24 +114,38 @@ def test_a_hub_id_is_downloaded(
     base_folder: Path, monkeypatch: pytest.MonkeyPatch, configs_only: bool
 ) -> None:
     asked = {}
+    files = ["README.md", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
+    files += ["unet/diffusion_pytorch_model.bin", "tokenizer/merges.txt", "text_encoder/model.bin"]
 
     def snapshot_download(name: str, allow_patterns: list[str]) -> str:
         asked.update(name=name, patterns=allow_patterns)
         return str(base_folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda self, name: files)
     layout = find_base("cerspense/zeroscope_v2_576w", configs_only)
     assert asked["name"] == "cerspense/zeroscope_v2_576w"
     assert layout.folder == base_folder
-    assert {"unet/*.json", "tokenizer/*.txt", "scheduler/*.json"} <= set(asked["patterns"])
-    assert ("unet/*.bin" in asked["patterns"]) == (not configs_only)
-    assert ("text_encoder/*.safetensors" in asked["patterns"]) == (not configs_only)
+    weights = ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.bin"]
+    texts = ["unet/config.json", "tokenizer/merges.txt"]
+    assert asked["patterns"] == (texts if configs_only else texts + weights)
+
+
+def test_without_a_network_an_earlier_download_does(
+    base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def snapshot_download(name: str, local_files_only: bool) -> str:
+        assert local_files_only
+        return str(base_folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert find_base("someone/their_model").folder == base_folder  # HF_HUB_OFFLINE is set
 
 
 def test_a_hub_id_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+    def snapshot_download(name: str, local_files_only: bool) -> str:
         raise LocalEntryNotFoundError("no network\nmore lines")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
@@ -199,3 +213,16 @@ def test_a_tokenizer_without_its_words(folder: Path, tmp_path: Path, gone: str) 
         (base / "tokenizer" / name).write_text("{}")
     with pytest.raises(UserError, match=rf"{gone} is missing.*hf download"):
         find_base(str(base))
+
+
+def test_one_form_of_weights_is_downloaded() -> None:
+    files = ["README.md", "unet/config.json", "vae/diffusion_pytorch_model.bin"]
+    files += [
+        f"unet/diffusion_pytorch_model{v}{s}"
+        for v in ("", ".fp16")
+        for s in (".bin", ".safetensors")
+    ]
+    files += ["text_encoder/model.fp16.safetensors"]
+    assert choose_weights(files, "unet") == ["unet/diffusion_pytorch_model.safetensors"]
+    assert choose_weights(files, "vae") == ["vae/diffusion_pytorch_model.bin"]
+    assert choose_weights(files, "text_encoder") == ["text_encoder/model.fp16.safetensors"]

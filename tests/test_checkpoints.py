@@ -135,3 +135,20 @@ def test_a_checkpoint_of_other_targets(tmp_path: Path, unet: MotionUNet, base_fo
         UserError, match="belongs to a LoRA with other targets: resume with the run"
     ):
         load_training_state(tmp_path / "checkpoint-1", make_optimizer(other), None)
+
+
+def test_an_optimiser_whose_state_dict_nests_tensors(
+    unet: MotionUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8-bit optimisers do; only the state by parameter has the same form everywhere."""
+    parameters = list(unet.lora_parameters().values())
+    optimizer = torch.optim.AdamW(parameters)
+    for parameter in parameters:
+        optimizer.state[parameter] = {"state1": torch.ones(3, dtype=torch.uint8), "step": 4}
+    monkeypatch.setattr(optimizer, "state_dict", lambda: pytest.fail("not a common form"))
+    save_checkpoint(tmp_path / "checkpoint-4", 4, unet, INFO, optimizer, None)
+    again = torch.optim.AdamW(parameters)
+    assert load_training_state(tmp_path / "checkpoint-4", again, None) == 4
+    for parameter in parameters:
+        assert again.state[parameter]["step"] == 4
+        assert torch.equal(again.state[parameter]["state1"], torch.ones(3, dtype=torch.uint8))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from motionmatcher.devices import choose_device, weight_dtype
+from motionmatcher.devices import choose_device, compute_exactly, weight_dtype
 from motionmatcher.errors import UserError
 
 
@@ -62,3 +62,11 @@ def test_a_name_that_is_no_device() -> None:
 )
 def test_weight_dtype(mixed_precision: str, device: str, dtype: torch.dtype) -> None:
     assert weight_dtype(mixed_precision, torch.device(device)) == dtype
+
+
+def test_computing_exactly_switches_tf32_off() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
+    compute_exactly(torch.device("cpu"))
+    assert torch.backends.cudnn.allow_tf32 is False
+    assert torch.get_float32_matmul_precision() == "highest"

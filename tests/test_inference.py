@@ -137,12 +137,13 @@ def test_lora_is_merged_down_to_min_timestep_only(
 
 
 def test_another_number_of_steps_inverts_anew_without_the_clip(
-    trained: Run, infer: Callable, tmp_path: Path
+    trained: Run, infer: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.folder, run)
-    text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text)
+    monkeypatch.setattr(
+        "motionmatcher.reference.read_clip", lambda *_: pytest.fail("read the clip")
+    )
     before = set((run / "cached_latents").iterdir())
     infer("-rn", 1, "-s", 3, run=run)
     (made,) = set((run / "cached_latents").iterdir()) - before
@@ -203,6 +204,15 @@ def test_bad_input(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_folder_that_is_a_file(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    given = ["-cf", trained.folder, "-p", PROMPT, "-o", tmp_path / "file" / "deeper"]
+    assert run_script(monkeypatch, inference.main, *given) == 2
+    assert f"{tmp_path / 'file'} is a file; choose another folder" in capsys.readouterr().err
+
+
 def test_no_prompt(
     trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -214,7 +224,11 @@ def test_two_processes_give_what_one_gives(trained: Run, infer: Callable, tmp_pa
     alone = infer("-rn", 3, "-s", 2)
     both = tmp_path / "both"
     settings = ["-cf", trained.folder, "-p", PROMPT, "-d", "cpu", "-rn", 3, "-s", 2, "-o", both]
+    settings += ["--json", tmp_path / "both.json"]
     launch(2, PROJECT / "inference.py", *settings)
     assert [(both / path.name).read_bytes() for path in alone] == [p.read_bytes() for p in alone]
     entries = json.loads((both / "manifest.json").read_text())["videos"]
     assert sorted(entry["seed"] for entry in entries) == [0, 1, 2]
+    figures = json.loads((tmp_path / "both.json").read_text())
+    assert [video["seed"] for video in figures["videos"]] == [0, 1, 2]
+    assert [path.name for path in both.glob("*.png")] == ["contact_sheet.png"]

@@ -48,7 +48,8 @@ def previewer(base: BaseModel, *prompts: str) -> Previewer:
 def test_names_content_and_sheet(base: BaseModel, tmp_path: Path) -> None:
     folder = tmp_path / "run" / "samples"
     makes = previewer(base, "A cat.", "A dog!")
-    sheet = makes.write(folder, step=50, progress=iter)
+    assert makes.write(folder, step=50)
+    sheet = makes.sheet(folder, 50)
     assert sheet == folder / "step-00050.png"
     assert sorted(path.name for path in folder.iterdir()) == [
         "step-00050.png",
@@ -74,7 +75,7 @@ def test_names_content_and_sheet(base: BaseModel, tmp_path: Path) -> None:
 def test_the_same_step_gives_the_same_files(base: BaseModel, tmp_path: Path) -> None:
     for name in "ab":
         torch.manual_seed(ord(name))
-        previewer(base, "A cat.").write(tmp_path / name, 1, iter)
+        previewer(base, "A cat.").write(tmp_path / name, 1)
     one, other = (sorted((tmp_path / name).iterdir()) for name in "ab")
     assert [path.name for path in one] == [path.name for path in other]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, other, strict=True))
@@ -83,7 +84,7 @@ def test_the_same_step_gives_the_same_files(base: BaseModel, tmp_path: Path) -> 
 @pytest.mark.parametrize("prompt", ["../../etc/passwd", "/etc/passwd", "..", "a\0b", "x" * 500])
 def test_a_prompt_never_leaves_the_folder(base: BaseModel, tmp_path: Path, prompt: str) -> None:
     folder = tmp_path / "deep" / "samples"
-    previewer(base, prompt).write(folder, 0, iter)
+    previewer(base, prompt).write(folder, 0)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) == 2
     assert {path.parent for path in written} == {folder}
@@ -92,12 +93,17 @@ def test_a_prompt_never_leaves_the_folder(base: BaseModel, tmp_path: Path, promp
 def test_sampling_draws_nothing_from_the_global_stream(base: BaseModel, tmp_path: Path) -> None:
     makes = previewer(base, "A cat.")
     before = torch.get_rng_state()
-    makes.write(tmp_path, 0, iter)
+    makes.write(tmp_path, 0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_progress_wraps_each_video_s_steps(base: BaseModel, tmp_path: Path) -> None:
-    seen = []
+def test_an_interrupted_preview_is_given_up(base: BaseModel, tmp_path: Path) -> None:
     makes = previewer(base, "A cat.", "A dog.")
-    makes.write(tmp_path, 0, lambda steps: seen.append(list(steps)) or seen[-1])
-    assert seen == [base.schedule.sampling_steps(1)] * 2
+    asked = []
+
+    def interrupted() -> bool:
+        asked.append(None)
+        return len(asked) == 2  # within the second prompt, of one sampling step each
+
+    assert not makes.write(tmp_path, 0, interrupted)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000_a-cat_3.mp4"]

@@ -82,8 +82,13 @@ def test_opening_what_is_no_run(tmp_path: Path) -> None:
     ("keep", "left"), [(None, [50, 100, 400]), (1, [400]), (2, [100, 400]), (9, [50, 100, 400])]
 )
 def test_the_newest_checkpoints_are_kept(run: Run, keep: int | None, left: list[int]) -> None:
-    run.drop_old_checkpoints(keep)
+    run.drop_old_checkpoints(keep, saved_step=400)
     assert run.checkpoint_steps() == left
+
+
+def test_the_checkpoint_just_saved_is_kept(run: Run) -> None:
+    run.drop_old_checkpoints(1, saved_step=100)  # resumed from 50, with later ones left of before
+    assert run.checkpoint_steps() == [100]
 
 
 def test_latest_is_the_last_run_with_a_checkpoint(tmp_path: Path) -> None:

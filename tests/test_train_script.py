@@ -51,6 +51,9 @@ def test_help_imports_nothing_heavy(script: str) -> None:
         (["resume_from_checkpoint=latest"], "latest finds no run with a checkpoint"),
         (["lora_path=gone"], "lora_path: gone is not a folder"),
         (["min_timestep=1000"], "min_timestep 1000 must be below the base's 1000 timesteps"),
+        (["logger_type=wandb"], "logger_type: wandb needs the package wandb"),
+        (["output_dir=README.md/runs"], "output_dir README.md/runs: README.md is a file"),
+        (["lr_scheduler=cosine", "lr_warmup_steps=4"], "lr_warmup_steps 4 must be below max_train_steps 4"),
         (["use_8bit_adam=true"], "use_8bit_adam needs the package bitsandbytes"),
         (["--device", "cuda:99"], "--device cuda:99: there is no such device here"),
         (["--dryrun"], "unknown flag --dryrun. Did you mean '--dry-run'?"),
@@ -63,11 +66,13 @@ def test_bad_input_is_one_line_before_any_weight_is_read(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr("safetensors.torch.load_file", lambda *_: pytest.fail("read weights"))
+    reads_weights = "motionmatcher.training_run.load_base_model"
+    monkeypatch.setattr(reads_weights, lambda *_: pytest.fail("read weights"))
     assert run_script(monkeypatch, train.main, "--config", config, *overrides) == 2
     output = capsys.readouterr()
     assert message in output.err
     assert output.err.startswith("error: ")
+    assert len(output.err.removesuffix("See `script.py --help`.\n").splitlines()) == 1
     assert "Traceback" not in output.err
     assert not (config.parent / "runs").exists()
 
