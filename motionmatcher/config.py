@@ -96,11 +96,6 @@ def check_combinations(settings: TrainSettings) -> None:
             "lr_warmup_steps has no effect with lr_scheduler: constant; "
             "use constant_with_warmup or remove it."
         )
-    if settings.lr_warmup_steps >= settings.max_train_steps:
-        raise UserError(
-            f"lr_warmup_steps {settings.lr_warmup_steps} must be below max_train_steps "
-            f"{settings.max_train_steps}: the full learning rate would never be reached."
-        )
     if settings.loss_weights.spatial_loss == settings.loss_weights.temporal_loss == 0:
         raise UserError("loss_weights: both weights are 0, so nothing would be trained.")
     if len(set(settings.lora_targets)) < len(settings.lora_targets):

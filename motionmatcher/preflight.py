@@ -72,6 +72,11 @@ def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> Tr
     _check_schedule(settings, layout)
     _check_folders(settings)
     _check_packages(settings)
+    if settings.lr_warmup_steps >= settings.max_train_steps:
+        notes.append(
+            f"lr_warmup_steps {settings.lr_warmup_steps} lasts all of max_train_steps "
+            f"{settings.max_train_steps}: the full learning rate is never reached."
+        )
     notes += idle_keys(settings)
     return TrainingPlan(
         settings, layout, latent_size, sizes[spatial], sizes[temporal], tuple(notes)

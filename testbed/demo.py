@@ -1,6 +1,7 @@
 """The whole method in minutes, without a download or a GPU: `make demo`.
 
-Trains on a rendered clip with the small base that ships, then generates videos of other subjects.
+Trains on a rendered clip with the small base that ships, generates videos of other subjects, and
+scores them.
 As long as that base is not there, one with random weights stands in: everything runs, but its
 videos are noise.
 """
@@ -14,6 +15,7 @@ from motionmatcher.command_line import ArgumentParser, run
 
 CONFIG = Path("configs/demo.yaml")
 SHIPPED_BASE = Path("models/moving_shapes")
+SMALL_CLIP = Path("models/moving_shapes_clip")
 OUTPUT = Path("outputs/demo")
 PROMPTS = (
     "a green star on a plain gray background",
@@ -26,6 +28,7 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m testbed.demo", description=__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as train.py takes them")
     overrides = parser.parse_args().overrides
+    from motionmatcher.config import load_settings
     from motionmatcher.runs import Run
 
     base = shipped_or_random_base()
@@ -42,9 +45,15 @@ def main() -> None:
         *("--repeat_num", "2", "--batch-size", "2", "--gif"),
         *("--output_dir", videos),
     )
+    report = videos / "report.html"
+    reference = load_settings(CONFIG).train_data.single_video_path
+    _program(
+        *("-m", "evaluation", "--source_video", reference, "--output_dir", videos),
+        *("--clip_model", SMALL_CLIP, "--tracker", "flow", "--report", report),
+    )
     print(f"\npreviews over training: {latest.samples_folder}")
     print(f"videos: {videos}")
-    print(f"look at: {videos / 'contact_sheet.png'}")
+    print(f"look at: {videos / 'contact_sheet.png'} and {report}")
     if base != SHIPPED_BASE:
         print("note: the base has random weights, so the videos are noise.")
 
@@ -62,13 +71,15 @@ def shipped_or_random_base() -> Path:
     return folder
 
 
-def _program(script: str, *arguments: object) -> None:
-    command = [script, *map(str, arguments)]
+def _program(*words: object) -> None:
+    command = [str(word) for word in words]
     print(
         "$ python " + " ".join(word if " " not in word else f'"{word}"' for word in command),
         flush=True,
     )
-    subprocess.run([sys.executable, *command], check=True)
+    finished = subprocess.run([sys.executable, *command], check=False)
+    if finished.returncode:
+        sys.exit(finished.returncode)  # the program has said why
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from golden_case import (
 )
 from torch import Tensor
 
+from evaluation.clip_metrics import clip_text_score, frame_consistency
+from evaluation.motion_metrics import motion_discrepancy, track_distances
 from motionmatcher.base_model import BaseModel
 from motionmatcher.diffusion import add_noise, ddim_step, invert_ddim, mix_noise
 from motionmatcher.extractor import MotionExtractor
@@ -45,6 +47,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases = read_goldens(folder)["training_cases"]
         different = {str([case[name] for name in inputs]): case for case in reversed(cases)}
         metafunc.parametrize("student_case", different.values(), ids=lambda case: case["name"])
+    for kind in ("motion", "clip"):
+        if f"{kind}_case" in metafunc.fixturenames:
+            names = read_goldens(folder)["evaluation"]
+            found = [name.removeprefix(f"{kind}_") for name in names if name.startswith(kind)]
+            metafunc.parametrize(f"{kind}_case", found)
     if "timestep" in metafunc.fixturenames:
         metafunc.parametrize("timestep", recorded_timesteps(folder))
 
@@ -327,3 +334,31 @@ def test_extractor_reads_the_recorded_scale_factors(
     assert layers.cross_size == (24 // recorded["spatial_scale_factor"],) * 2
     assert all(".attn2" in name and ".attentions." in name for name in layers.cross_attention)
     assert all(".temp_attentions." in name for name in layers.temporal_attention)
+
+
+def test_motion_discrepancy(golden_dir: Path, tolerances: dict[str, Any], motion_case: str) -> None:
+    expected = read_goldens(golden_dir)["evaluation"][f"motion_{motion_case}"]
+    recorded = read_tensors(golden_dir, "eval")
+    source, edited = (recorded[f"tracks_{motion_case}_{name}"] for name in ("source", "edited"))
+    rtol = tolerances["evaluation"]["scores_rtol"]
+
+    distances = track_distances(edited, source)
+    torch.testing.assert_close(
+        distances.float(),
+        recorded[f"dists_{motion_case}"],
+        rtol=tolerances["evaluation"]["dists_rtol"],
+        atol=0,
+    )
+    assert distances.min(1).values.mean().item() == pytest.approx(expected["nn_rows"], rel=rtol)
+    assert distances.min(0).values.mean().item() == pytest.approx(expected["nn_cols"], rel=rtol)
+    score = motion_discrepancy(source, edited, expected["height"], expected["width"])
+    assert score == pytest.approx(expected["score"], rel=rtol)
+
+
+def test_clip_scores(golden_dir: Path, tolerances: dict[str, Any], clip_case: str) -> None:
+    expected = read_goldens(golden_dir)["evaluation"][f"clip_{clip_case}"]
+    recorded = read_tensors(golden_dir, "eval")
+    frames, text = recorded[f"clip_frames_{clip_case}"], recorded[f"clip_text_{clip_case}"]
+    atol = tolerances["evaluation"]["clip_atol"]
+    assert clip_text_score(frames, text) == pytest.approx(expected["clip_t"], abs=atol)
+    assert frame_consistency(frames) == pytest.approx(expected["frame_consistency"], abs=atol)
