@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.__main__ import choose_tracker, image_reward_scorers
+from evaluation.available import choose_tracker, image_reward_scorers
 from evaluation.benchmark_motions import Failure, Motion, read_trained_frames
 from evaluation.benchmark_table import ScoredMotion
 from evaluation.clip_scorer import ClipScorer, check_clip_choice, load_clip

@@ -59,7 +59,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch, clip_folder: Path, configs: list[Path], tmp_path: Path
 ) -> Callable[..., int]:
     """Run the command on the two sound motions and give its exit code."""
-    monkeypatch.setattr("evaluation.__main__.EVALUATION_DIR", tmp_path)
+    monkeypatch.setattr("evaluation.available.EVALUATION_DIR", tmp_path)
 
     def run(output_dir: Path, *arguments: object) -> int:
         given = ["--configs", *configs[:2], *OVERRIDES, *OPTIONS, "--clip_model", clip_folder]

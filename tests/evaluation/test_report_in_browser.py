@@ -158,16 +158,15 @@ def test_scrubbing_moves_all(browser):
 def test_play_and_pause_keep_all_in_step(browser):
     browser.execute_script("document.getElementById('clips').scrollIntoView()")
     browser.find_element("id", "play").click()
-    wait_for(browser, "document.querySelector('video').currentTime > 0.3")
+    wait_for(browser, "document.querySelector('video').currentTime > 0.3")  # it plays
     assert not browser.execute_script("return document.querySelector('video').paused")
     assert browser.find_element("id", "play").get_attribute("aria-label") == "Pause"
     browser.find_element("id", "play").click()
     wait_for(
         browser, "[...document.querySelectorAll('video')].every((v) => v.paused && !v.seeking)"
     )
-    times = video_times(browser)
+    times = video_times(browser)  # anywhere by now: the clips loop
     assert times == pytest.approx([times[0]] * 4, abs=1e-3)
-    assert times[0] > 0.2
 
 
 def test_tracks_are_drawn_and_can_be_hidden(browser):
