@@ -1,6 +1,7 @@
 """What every script's command line has in common: exact flags, clear errors, exit codes."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -50,6 +51,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     Args:
         main: Returns the exit code; None stands for 0.
     """
+    # Threads that wait by spinning bring each other to a crawl when cores are shared. Read when
+    # torch is imported, which no script does before this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         sys.exit(main() or 0)
     except UserError as error:
