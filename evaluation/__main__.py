@@ -9,6 +9,7 @@ from evaluation.command import (
     add_clip_arguments,
     add_imagereward_argument,
     add_motion_arguments,
+    add_optional_tracker_argument,
     finish,
     open_folders,
     score_folders,
@@ -69,11 +70,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write a self-contained HTML page to FILE"
     )
-    parser.add_argument(
-        "--tracker",
-        choices=("cotracker", "flow"),
-        help="point tracker (default: CoTracker when it is installed, else flow, and says so)",
-    )
+    add_optional_tracker_argument(parser)
     add_motion_arguments(parser)
     add_clip_arguments(parser)
     add_imagereward_argument(parser)

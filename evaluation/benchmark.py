@@ -14,6 +14,7 @@ from evaluation.command import (
     add_clip_arguments,
     add_imagereward_argument,
     add_motion_arguments,
+    add_optional_tracker_argument,
     positive_int,
 )
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
@@ -88,11 +89,7 @@ def make_parser() -> ArgumentParser:
         default=PUBLISHED_REPEATS,
         help=f"videos a prompt (default: {PUBLISHED_REPEATS}, as published)",
     )
-    parser.add_argument(
-        "--tracker",
-        choices=("cotracker", "flow"),
-        help="point tracker (default: CoTracker when it is installed, else flow, and says so)",
-    )
+    add_optional_tracker_argument(parser)
     add_motion_arguments(parser)
     add_clip_arguments(parser)
     add_imagereward_argument(parser)

@@ -14,9 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.folders import MANIFEST_NAME, OutputFolder, open_folder, read_manifest
+from evaluation.folders import OutputFolder, open_folder, read_manifest
 from motionmatcher.config import load_settings
 from motionmatcher.errors import UserError
+from motionmatcher.manifest import MANIFEST_NAME
 from motionmatcher.preflight import check_training
 from motionmatcher.runs import Run
 from motionmatcher.settings import TrainData, TrainSettings

@@ -73,6 +73,15 @@ def add_baseline_argument(parser: ArgumentParser) -> None:
     )
 
 
+def add_optional_tracker_argument(parser: ArgumentParser) -> None:
+    """Add the choice of the tracker where one that is not installed may be replaced."""
+    parser.add_argument(
+        "--tracker",
+        choices=("cotracker", "flow"),
+        help="point tracker (default: CoTracker when it is installed, else flow, and says so)",
+    )
+
+
 def add_motion_arguments(parser: ArgumentParser) -> None:
     """Add the choice of the tracker and of what it looks at."""
     parser.add_argument(

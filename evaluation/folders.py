@@ -10,10 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 from motionmatcher.errors import UserError
+from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME
 from motionmatcher.video import VIDEO_SUFFIXES, Frames, read_video
 
-MANIFEST_NAME = "manifest.json"
-MANIFEST_FORMAT = 1
 MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
 MIN_FRAMES = 2
 

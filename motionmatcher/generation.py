@@ -20,6 +20,7 @@ from motionmatcher.devices import compute_exactly, weight_dtype
 from motionmatcher.errors import UserError
 from motionmatcher.files import slug, unused_path, write_json
 from motionmatcher.lora import load_lora
+from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME
 from motionmatcher.reference import Reference
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings, sample_latents
@@ -27,8 +28,6 @@ from motionmatcher.settings import TrainSettings
 from motionmatcher.training_run import reference_of_run
 from motionmatcher.video import Frames, read_video, write_gif, write_mp4
 
-MANIFEST = "manifest.json"
-MANIFEST_FORMAT = 1
 MAX_SHEET_ROWS = 40
 
 
@@ -96,7 +95,6 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     rescaled = request.trained is not None and request.trained.rescale_schedule
     base = load_base_model(request.layout, device, dtype, rescaled)
     info = load_lora(base.unet, request.checkpoint / "lora")
-    base.unet.train(False)
     if request.lora_rank not in (None, info.rank):
         raise UserError(
             f"--lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
@@ -131,7 +129,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
     """Read what a folder's `manifest.json` says of its videos; empty when there is none."""
-    file = folder / MANIFEST
+    file = folder / MANIFEST_NAME
     if not file.is_file():
         return []
     try:
@@ -204,5 +202,5 @@ def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[s
             },
         }
         entries = [*read_manifest(folder), entry]
-        write_json(folder / MANIFEST, {"format": MANIFEST_FORMAT, "videos": entries})
+        write_json(folder / MANIFEST_NAME, {"format": MANIFEST_FORMAT, "videos": entries})
     return entry
