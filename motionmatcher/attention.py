@@ -4,9 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from diffusers.models.attention_processor import Attention
 from einops import reduce
 from torch import Tensor, nn
+
+# Attention probabilities formed at a time for dual numbers; bounds their memory.
+MAX_DUAL_PROBABILITIES = 2**25
 
 
 class AttentionRecorder:
@@ -67,3 +71,40 @@ class _RecordingProcessor:
         )
         hidden_states = attn.batch_to_head_dim(probabilities @ value)  # (N, Q, D)
         return attn.to_out[0](hidden_states)
+
+
+@contextmanager
+def dual_attention(unet: nn.Module) -> Iterator[None]:
+    """Let all attention within the block take dual numbers, which fused attention cannot."""
+    modules: list[Any] = [module for module in unet.modules() if isinstance(module, Attention)]
+    found = [module.processor for module in modules]
+    try:
+        for module in modules:
+            module.processor = _DualProcessor()
+        yield
+    finally:
+        for module, processor in zip(modules, found, strict=True):
+            module.processor = processor
+
+
+class _DualProcessor:
+    """Attention of dual numbers without a graph, a slice of the batch at a time."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (N*H, Q, D/H)
+        key = attn.head_to_batch_dim(attn.to_k(context))  # (N*H, K, D/H)
+        value = attn.head_to_batch_dim(attn.to_v(context))  # (N*H, K, D/H)
+        slice_size = max(MAX_DUAL_PROBABILITIES // (query.shape[1] * key.shape[1]), 1)
+        slices = zip(*(tensor.split(slice_size) for tensor in (query, key, value)), strict=True)
+        attended = torch.cat(
+            [attn.get_attention_scores(q, k, attention_mask) @ v for q, k, v in slices]
+        )
+        return attn.to_out[0](attn.batch_to_head_dim(attended))

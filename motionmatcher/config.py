@@ -20,6 +20,8 @@ from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
 
 BASE_KEY = "base"
 MISSING_MARK = "???"  # how YAML files say that a value must be given
+# Timesteps of the DDIM step beyond which the features are no longer linear: at 5 the loss is 7.5 % off.
+MAX_TANGENT_STEPS = 5
 _Settings = TypeVar("_Settings")
 
 
@@ -86,6 +88,19 @@ def check_combinations(settings: TrainSettings) -> None:
         raise UserError(
             f"min_timestep {settings.min_timestep} is below motion_extractor.num_denoise_steps "
             f"{settings.motion_extractor.num_denoise_steps}: the step would leave the schedule."
+        )
+    extractor = settings.motion_extractor
+    if extractor.mode == "tangent" and extractor.num_denoise_steps > MAX_TANGENT_STEPS:
+        raise UserError(
+            "motion_extractor.mode: tangent is right for short steps only: num_denoise_steps must be at "
+            f"most {MAX_TANGENT_STEPS}, not {extractor.num_denoise_steps}; or use mode: difference."
+        )
+    if (
+        settings.objective in ("frame_difference", "vmc")
+        and settings.train_data.n_sample_frames < 2
+    ):
+        raise UserError(
+            f"objective: {settings.objective} needs train_data.n_sample_frames of 2 or more, not 1."
         )
     if settings.rescale_schedule and settings.use_offset_noise:
         raise UserError(

@@ -146,6 +146,29 @@ def ddim_step(
     return next_signal_scale * clean + next_noise_scale * noise
 
 
+def prediction_scale(
+    timesteps: Tensor | int, next_timesteps: Tensor | int, schedule: NoiseSchedule, like: Tensor
+) -> Tensor:
+    """How far a DDIM step moves when the prediction changes by one; the step is linear in it.
+
+    `sqrt(1 - abar_s) - sqrt(abar_s / abar_t) sqrt(1 - abar_t)` for a step from t to s, and that
+    times `sqrt(abar_t)` for a v-prediction base.
+
+    Args:
+        timesteps: t, one or one a batch element.
+        next_timesteps: s.
+        schedule: The base's noise schedule.
+        like: Latents whose device, dtype and rank the result takes.
+
+    Returns:
+        (B or 1, 1, 1, 1, 1).
+    """
+    signal_scale, noise_scale = schedule.scales(timesteps, like)
+    next_signal_scale, next_noise_scale = schedule.scales(next_timesteps, like)
+    by_velocity = signal_scale * next_noise_scale - next_signal_scale * noise_scale
+    return by_velocity if schedule.prediction_type != "epsilon" else by_velocity / signal_scale
+
+
 def sample_ddim(
     noise: Tensor,
     denoiser: Denoiser,

@@ -106,6 +106,13 @@ class MotionExtractorSettings:
     temporal_scale_factor: int = setting(
         4, "latent size / size of the temporal attention's grid", minimum=1
     )
+    # `difference` by default: in fp32, so on every CPU, it is exact and a quarter cheaper.
+    mode: str = setting(
+        "difference",
+        "difference: features of both latents, always in fp32, as published; tangent: their first-order "
+        "change, in the precision of the weights, faster on GPUs with half precision",
+        choices=("difference", "tangent"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +140,12 @@ class TrainSettings:
     motion_extractor: MotionExtractorSettings = section(MotionExtractorSettings)
     loss_weights: LossWeights = section(LossWeights)
 
+    objective: str = setting(
+        "feature_matching",
+        "what is minimised: the method's feature_matching (with motion_extractor and loss_weights), or "
+        "for comparison a loss on the prediction itself",
+        choices=("feature_matching", "denoising", "frame_difference", "vmc", "motiondirector"),
+    )
     use_unet_lora: bool = setting(True, "must be true: the LoRA is what is trained")
     lora_rank: int = setting(32, "rank of the LoRA", minimum=1)
     lora_targets: list[str] = setting(
@@ -193,7 +206,7 @@ class TrainSettings:
 
     mixed_precision: str = setting(
         "fp16",
-        "precision of base and student; motion features are always computed in fp32",
+        "precision of base and student, and of motion_extractor.mode tangent; difference is always fp32",
         choices=("no", "fp16", "bf16"),
     )
     gradient_checkpointing: bool = setting(

@@ -11,15 +11,14 @@ from tqdm import tqdm
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.checkpoints import load_training_state, save_checkpoint
-from motionmatcher.diffusion import add_noise, ddim_step, true_prediction
 from motionmatcher.errors import UserError
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.gradient_watch import GradientWatch
 from motionmatcher.interruption import interruptible
 from motionmatcher.lora import LoraInfo
-from motionmatcher.losses import FeatureMatchingLoss, match_features
+from motionmatcher.objectives import draw_batch, training_loss
 from motionmatcher.previews import Previewer
-from motionmatcher.random_streams import generator, stream_seed
+from motionmatcher.random_streams import stream_seed
 from motionmatcher.runs import Run
 from motionmatcher.settings import TrainSettings
 
@@ -104,25 +103,24 @@ def train(
             preview(first_step)  # of the base model; or one that an interruption left out
         for step in bar:
             base.unet.train()
-            sums = torch.zeros(3, device=base.device)  # loss, spatial part, temporal part
+            losses = []
             for micro_step in range(settings.gradient_accumulation_steps):
                 place = (step, micro_step, accelerator.process_index)
-                noise, timesteps = draw_batch(settings, base, latents, *place)
+                batch = draw_batch(settings, base, latents, *place)
                 torch.manual_seed(stream_seed(settings.seed, "dropout", *place))
-                loss = motion_loss(
-                    base, extractor, latents, noise, timesteps, text_states, settings
-                )
+                loss = training_loss(base, extractor, latents, batch, text_states, settings)
                 accelerator.backward(loss.total / settings.gradient_accumulation_steps)
-                parts = torch.stack([loss.total, loss.spatial, loss.temporal]).detach()
-                sums += parts / settings.gradient_accumulation_steps
+                losses.append(torch.stack([loss.total, *loss.parts.values()]).detach())
 
             average_gradients(parameters, accelerator)
             if accelerator.scaler is not None:
                 accelerator.unscale_gradients(optimizer)
             gradient_norm = norm_of_gradients(parameters)
-            total, spatial, temporal, stop = accelerator.reduce(
-                torch.cat([sums, sums.new_tensor([float(interrupted())])]), "mean"
+            means = torch.stack(losses).mean(dim=0)
+            total, *part_means, stop = accelerator.reduce(
+                torch.cat([means, means.new_tensor([float(interrupted())])]), "mean"
             ).tolist()
+            parts = dict(zip(loss.parts, part_means, strict=True))
             require_finite(total, "loss", step, run)
             if not math.isfinite(gradient_norm):
                 # fp16's loss scaler finds its scale by overflowing now and then.
@@ -138,8 +136,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             figures = {
                 "loss": total,
-                "spatial_loss": spatial,
-                "temporal_loss": temporal,
+                **{f"{name}_loss": value for name, value in parts.items()},
                 "gradient_norm": gradient_norm,
                 "learning_rate": learning_rate.get_last_lr()[0],
             }
@@ -147,9 +144,8 @@ def train(
 
             done = step + 1
             accelerator.log(figures, step=done)
-            bar.set_postfix_str(
-                f"loss {total:.3e} (spatial {spatial:.2e}, temporal {temporal:.2e})"
-            )
+            shown = ", ".join(f"{name} {value:.2e}" for name, value in parts.items())
+            bar.set_postfix_str(f"loss {total:.3e} ({shown})")
             last = stop > 0 or done == settings.max_train_steps
             if last or done % settings.checkpointing_steps == 0:
                 save(done)
@@ -161,76 +157,6 @@ def train(
                 return False
             preview(done)
     return True
-
-
-def motion_loss(
-    base: BaseModel,
-    extractor: MotionExtractor,
-    latents: Tensor,
-    noise: Tensor,
-    timesteps: Tensor,
-    text_states: Tensor,
-    settings: TrainSettings,
-) -> FeatureMatchingLoss:
-    """Compute the method's loss for one batch (Sec. 3.3).
-
-    Args:
-        base: The base model; its LoRA is on, as the student.
-        extractor: Reads motion features with the LoRA off.
-        latents: Clean reference latents (1 or B, C, F, h, w).
-        noise: The true noise (B, C, F, h, w).
-        timesteps: One a batch element (B,).
-        text_states: The reference's encoded prompt (1 or B, T, D).
-        settings: Step length and weights.
-    """
-    latents = latents.expand_as(noise)
-    text_states = text_states.expand(len(noise), -1, -1)
-    noisy = add_noise(latents, noise, timesteps, base.schedule)  # z_t (B, C, F, h, w)
-    earlier = timesteps - settings.motion_extractor.num_denoise_steps
-
-    # One short step from z_t with the true prediction. First, while no graph takes memory yet.
-    truth = true_prediction(latents, noise, timesteps, base.schedule)
-    true_latents = ddim_step(noisy, truth, timesteps, earlier, base.schedule)
-    with torch.no_grad():
-        target = extractor(true_latents, earlier, text_states)
-
-    # The same step from the same z_t with the student's prediction.
-    prediction = base.predict(noisy, timesteps, text_states)
-    predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, base.schedule)
-    predicted = extractor(predicted_latents, earlier, text_states)
-    weights = settings.loss_weights
-    return match_features(predicted, target, weights.spatial_loss, weights.temporal_loss)
-
-
-def draw_batch(
-    settings: TrainSettings, base: BaseModel, latents: Tensor, *place: int
-) -> tuple[Tensor, Tensor]:
-    """Draw the noise and timesteps of one batch on the CPU, from the streams of its place.
-
-    Args:
-        settings: Batch size, lowest timestep, offset noise, seed.
-        base: Its schedule is the range of timesteps.
-        latents: Reference latents (1, C, F, h, w), whose shape and device the noise takes.
-        place: Step, accumulation step, process.
-
-    Returns:
-        Noise (B, C, F, h, w) and timesteps (B,).
-    """
-    batch_size = settings.train_batch_size
-    shape = (batch_size, *latents.shape[1:])
-    noise = torch.randn(shape, generator=generator(settings.seed, "noise", *place))
-    if settings.use_offset_noise:
-        offsets = torch.randn(
-            *shape[:3], 1, 1, generator=generator(settings.seed, "offset noise", *place)
-        )
-        noise = noise + settings.offset_noise_strength * offsets
-    timesteps = torch.randint(
-        settings.min_timestep,
-        base.schedule.num_train_timesteps,
-        (batch_size,),
-        generator=generator(settings.seed, "timesteps", *place),
-    )
-    return noise.to(latents), timesteps.to(latents.device)
 
 
 def make_optimizer(

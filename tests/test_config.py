@@ -211,7 +211,7 @@ def test_a_published_file_is_read_unchanged(tmp_path: Path) -> None:
     }
     for group in ("train_data", "validation_data", "motion_extractor", "loss_weights"):
         assert {key: read[group][key] for key in READ[group]} == READ[group]
-    ours = {"lora_targets", "checkpoints_total_limit"}
+    ours = {"objective", "lora_targets", "checkpoints_total_limit"}
     assert {entry.name for entry in fields(TrainSettings)} - set(READ) == ours
 
 
@@ -419,6 +419,10 @@ def test_a_value_of_the_wrong_type(config: Path, override: str, message: str) ->
             "lr_scheduler must be one of .*, not 'cosin'. Did you mean 'cosine'",
         ),
         ("lora_targets=[attention,conv]", "lora_targets must be one of .*, not 'conv'."),
+        (
+            "objective=denoise",
+            "objective must be one of .*, not 'denoise'. Did you mean 'denoising'",
+        ),
         ("logger_type=csv", "logger_type must be one of tensorboard, wandb, not 'csv'"),
     ],
 )
@@ -445,6 +449,14 @@ def test_a_value_out_of_range(config: Path, override: str, message: str) -> None
             "loss_weights: both weights are 0",
         ),
         (["lora_targets=[]"], "lora_targets is empty: nothing would be trained"),
+        (
+            ["motion_extractor.mode=tangent", "motion_extractor.num_denoise_steps=6"],
+            "mode: tangent is right for short steps only: num_denoise_steps must be at most 5, not 6",
+        ),
+        (
+            ["objective=vmc", "train_data.n_sample_frames=1"],
+            "objective: vmc needs train_data.n_sample_frames of 2 or more, not 1",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(config: Path, overrides: list[str], message: str) -> None:
@@ -456,6 +468,8 @@ def test_settings_at_the_edge_of_a_combination(config: Path) -> None:
     overrides = ["min_timestep=4", "motion_extractor.num_denoise_steps=4"]
     assert load_settings(config, overrides).min_timestep == 4
     assert load_settings(config, ["loss_weights.spatial_loss=0"]).loss_weights.spatial_loss == 0
+    tangent = ["motion_extractor.mode=tangent", "motion_extractor.num_denoise_steps=5"]
+    assert load_settings(config, tangent).motion_extractor.mode == "tangent"
     warmed_up = ["lr_warmup_steps=5", "lr_scheduler=constant_with_warmup"]
     assert load_settings(config, warmed_up).lr_warmup_steps == 5
 

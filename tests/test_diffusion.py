@@ -13,6 +13,7 @@ from motionmatcher.diffusion import (
     ddim_step,
     invert_ddim,
     mix_noise,
+    prediction_scale,
     sample_ddim,
     true_prediction,
 )
@@ -137,6 +138,24 @@ def test_a_step_along_the_truth_stays_on_the_line(prediction_type: str, length: 
     expected = add_noise(latents, noise, timesteps - length, ours)
     torch.testing.assert_close(earlier, expected, rtol=0, atol=2e-5)
     assert not torch.allclose(earlier, noisy, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_step_is_linear_in_the_prediction(prediction_type: str) -> None:
+    sample, prediction, change = tensors(3)
+    ours = schedule(prediction_type)
+    times = torch.tensor([999, 501]), torch.tensor([998, 500])
+    start = ddim_step(sample, prediction, *times, ours)
+    end = ddim_step(sample, prediction + change, *times, ours)
+    scale = prediction_scale(*times, ours, like=sample)
+    assert scale.shape == (2, 1, 1, 1, 1)
+    torch.testing.assert_close(end - start, scale * change, rtol=1e-8, atol=1e-10)
+
+
+def test_the_prediction_s_scale_by_hand() -> None:
+    ours = by_hand([0.64, 0.36])
+    scale = prediction_scale(1, 0, ours, like=torch.zeros(1, 1, dtype=torch.float64))
+    assert scale.item() == pytest.approx(0.6 - 0.8 / 0.6 * 0.8, rel=1e-6)
 
 
 def test_the_velocity_by_hand() -> None:

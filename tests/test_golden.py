@@ -28,9 +28,10 @@ from motionmatcher.base_model import BaseModel
 from motionmatcher.diffusion import add_noise, ddim_step, invert_ddim, mix_noise
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.lora import add_lora, load_lora, target_modules
+from motionmatcher.losses import match_features, weigh_change
+from motionmatcher.objectives import motion_loss
 from motionmatcher.sampling import SamplingSettings, denoise_with_gate
 from motionmatcher.settings import MotionExtractorSettings
-from motionmatcher.training import motion_loss
 from motionmatcher.unet import MotionUNet, PassMode
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32}
@@ -85,6 +86,50 @@ def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[s
     return loss, {name: parameter.grad for name, parameter in parameters.items()}
 
 
+@pytest.mark.parametrize(
+    ("dtype", "least_cosine"),
+    [
+        (torch.float64, 0.995),
+        (torch.float32, 0.995),
+        (torch.float16, 0.995),
+        (torch.bfloat16, 0.96),
+    ],
+)
+def test_tangent_mode_approaches_the_difference(
+    golden_dir: Path, dtype: torch.dtype, least_cosine: float
+) -> None:
+    """The loss and its gradient in the predicted latents, against fp64's published formula."""
+    recorded = read_goldens(golden_dir)["training_cases"][0]
+    assert recorded["num_denoise_steps"] == 1
+    case = training_case(golden_dir, recorded, torch.float64)
+    exact = load_golden_base(golden_dir, torch.float64)
+    size, weights = case.latents.shape[-2:], (2000.0, 2000.0)
+    schedule, timesteps, earlier = exact.schedule, case.timesteps, case.timesteps - 1
+    noisy = add_noise(case.latents, case.noise, timesteps, schedule)
+    true_latents = ddim_step(noisy, case.noise, timesteps, earlier, schedule)
+    with torch.no_grad():
+        prediction = exact.predict(noisy, timesteps, case.text_states)
+    predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, schedule)
+
+    extractor = MotionExtractor(exact.unet, size, case.settings.motion_extractor)
+    leaf = predicted_latents.clone().requires_grad_()
+    target = extractor(true_latents, earlier, case.text_states)
+    expected = match_features(extractor(leaf, earlier, case.text_states), target, *weights).total
+    expected.backward()
+
+    base = load_golden_base(golden_dir, dtype)
+    extractor = MotionExtractor(base.unet, size, case.settings.motion_extractor)
+    wide = torch.promote_types(dtype, torch.float32)
+    step = (predicted_latents - true_latents).to(wide).requires_grad_()
+    change = extractor.change(true_latents.to(wide), step, earlier, case.text_states)
+    loss = weigh_change(change, *weights).total
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=0.03)
+    cosine = torch.cosine_similarity(step.grad.double().flatten(), leaf.grad.flatten(), dim=0)
+    assert cosine > least_cosine
+    assert all(weight.grad is None for weight in base.unet.parameters())
+
+
 def test_loss_and_gradients(
     golden_dir: Path,
     base: BaseModel,
@@ -98,8 +143,8 @@ def test_loss_and_gradients(
     tolerance = tolerances[precision]
     for value, name in (
         (loss.total, "loss"),
-        (loss.spatial, "spatial_loss"),
-        (loss.temporal, "temporal_loss"),
+        (loss.parts["spatial"], "spatial_loss"),
+        (loss.parts["temporal"], "temporal_loss"),
     ):
         assert float(value.detach()) == pytest.approx(recorded[name], rel=tolerance["loss_rel"]), (
             name

@@ -1,24 +1,19 @@
-"""The loss is a weighted sum of two mean squared errors, of features one DDIM step later."""
-
-from copy import deepcopy
-from pathlib import Path
+"""Losses by hand-computed values."""
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
-from motionmatcher.attention import AttentionRecorder
-from motionmatcher.base_model import BaseModel
-from motionmatcher.diffusion import NoiseSchedule
-from motionmatcher.extractor import MotionExtractor
 from motionmatcher.features import MotionFeatures
-from motionmatcher.lora import add_lora
-from motionmatcher.losses import match_features
-from motionmatcher.settings import LossWeights, MotionExtractorSettings, TrainData, TrainSettings
-from motionmatcher.training import motion_loss
-from motionmatcher.unet import MotionUNet
-from testbed.random_base import SCHEDULER_CONFIG
+from motionmatcher.losses import (
+    TrainingLoss,
+    debiased_loss,
+    denoising_loss,
+    frame_difference_loss,
+    match_features,
+    vmc_loss,
+    weigh_change,
+)
 
 
 def features(cross: list[float], temporal: list[float]) -> MotionFeatures:
@@ -32,8 +27,8 @@ def test_hand_computed_loss() -> None:
     predicted = features([1.0, 2.0, 3.0, 4.0], [0.5, 1.0])
     target = features([1.0, 0.0, 3.0, 1.0], [0.0, 1.0])
     loss = match_features(predicted, target, spatial_weight=8, temporal_weight=40)
-    assert loss.spatial.item() == 8 * (4 + 9) / 4
-    assert loss.temporal.item() == 40 * 0.25 / 2
+    assert loss.parts["spatial"].item() == 8 * (4 + 9) / 4
+    assert loss.parts["temporal"].item() == 40 * 0.25 / 2
     assert loss.total.item() == 26 + 5
 
 
@@ -53,119 +48,61 @@ def test_equal_features_cost_nothing() -> None:
     assert match_features(same, same, 2000, 2000).total.item() == 0
 
 
-CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
-TEMPORAL = [f"down_blocks.1.temp_attentions.0.transformer_blocks.0.attn{i}" for i in (1, 2)]
-SETTINGS = TrainSettings(
-    pretrained_model_path="",
-    train_data=TrainData(single_video_path="", single_video_prompt=""),
-    motion_extractor=MotionExtractorSettings(
-        num_denoise_steps=5, spatial_scale_factor=1, temporal_scale_factor=2
-    ),
-    loss_weights=LossWeights(spatial_loss=3e6, temporal_loss=5e6),
-)
+def test_a_change_weighs_what_the_features_would() -> None:
+    predicted = features([1.0, 2.0, 3.0, 4.0], [0.5, 1.0])
+    target = features([1.0, 0.0, 3.0, 1.0], [0.0, 1.0])
+    loss = weigh_change(features([0.0, 2.0, 0.0, 3.0], [0.5, 0.0]), 8, 40)
+    assert loss.parts == match_features(predicted, target, 8, 40).parts
 
 
-@pytest.fixture(scope="module")
-def bare(base_folder: Path) -> MotionUNet:
-    return MotionUNet.from_pretrained(base_folder, subfolder="unet").double().eval()
+def video(*frames: list[float]) -> Tensor:
+    """One value a pixel: (1, 1, F, 1, w)."""
+    return torch.tensor(frames)[None, None, :, None]
 
 
-@pytest.fixture(scope="module")
-def unet(bare: MotionUNet) -> MotionUNet:
-    unet = deepcopy(bare)
-    add_lora(unet, 2, ["attention"])
-    generator = torch.Generator().manual_seed(0)
-    for weight in unet.lora_parameters().values():
-        weight.data = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * 0.2
-    return unet
+# Two pixels over three frames; the differences are [[1, 0], [2, 2]] and [[1, 1], [0, -2]].
+PREDICTION = video([0.0, 0.0], [1.0, 0.0], [3.0, 2.0])
+TRUTH = video([0.0, 1.0], [1.0, 2.0], [1.0, 0.0])
 
 
-def base_model(unet: MotionUNet, prediction_type: str) -> BaseModel:
-    """A base of which the loss needs the UNet and the schedule only."""
-    config = {**SCHEDULER_CONFIG, "prediction_type": prediction_type}
-    unread = {"tokenizer": None, "text_encoder": None, "vae": None}
-    schedule = NoiseSchedule.from_config(config)
-    cpu = torch.device("cpu")
-    return BaseModel(schedule=schedule, unet=unet, device=cpu, fingerprint="", **unread)  # type: ignore[arg-type]
+def parts(loss: TrainingLoss) -> dict[str, float]:
+    return {name: value.item() for name, value in loss.parts.items()}
 
 
-def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One reference, two noises at timesteps of their own, one prompt; not square."""
-    generator = torch.Generator().manual_seed(1)
-    latents = torch.randn(1, 4, 3, 4, 6, generator=generator, dtype=torch.float64)
-    noise = torch.randn(2, 4, 3, 4, 6, generator=generator, dtype=torch.float64)
-    text_states = torch.randn(1, 7, 32, generator=generator, dtype=torch.float64)
-    return latents, noise, torch.tensor([900, 510]), text_states
+def test_denoising_loss() -> None:
+    assert parts(denoising_loss(PREDICTION, TRUTH)) == {
+        "denoising": pytest.approx((0 + 1 + 0 + 4 + 4 + 4) / 6)
+    }
 
 
-def plain_maps(
-    bare: MotionUNet, latents: Tensor, timestep: int, text_states: Tensor
-) -> list[Tensor]:
-    """Cross-attention and temporal maps of one video by a whole pass of a UNet without a LoRA."""
-    recorder = AttentionRecorder([CROSS, *TEMPORAL])
-    with recorder.attached(bare):
-        bare(latents, timestep, text_states)
-    return [recorder.maps[CROSS], sum(recorder.maps[name] for name in TEMPORAL) / 2]
+def test_frame_difference_loss() -> None:
+    assert parts(frame_difference_loss(PREDICTION, TRUTH)) == {
+        "frame_difference": (0 + 1 + 4 + 16) / 4
+    }
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_the_loss_of_a_batch_by_hand(
-    unet: MotionUNet, bare: MotionUNet, prediction_type: str
-) -> None:
-    latents, noise, timesteps, text_states = batch()
-    base = base_model(unet, prediction_type)
-    extractor = MotionExtractor(unet, (4, 6), SETTINGS.motion_extractor)
-    loss = motion_loss(base, extractor, latents, noise, timesteps, text_states, SETTINGS)
-
-    abar = DDIMScheduler.from_config(SCHEDULER_CONFIG).alphas_cumprod.double()
-    spatial, temporal = [], []
-    for eps, t in zip(noise[:, None], timesteps.tolist(), strict=True):
-        a, s = abar[t].sqrt(), (1 - abar[t]).sqrt()
-        noisy = a * latents + s * eps
-        prediction = unet(noisy, t, text_states).sample
-        if prediction_type == "epsilon":
-            clean, direction = (noisy - s * prediction) / a, prediction
-        else:
-            clean, direction = a * noisy - s * prediction, a * prediction + s * noisy
-        a, s = abar[t - 5].sqrt(), (1 - abar[t - 5]).sqrt()
-        maps = plain_maps(bare, a * clean + s * direction, t - 5, text_states)
-        target = plain_maps(bare, a * latents + s * eps, t - 5, text_states)
-        spatial.append((maps[0] - target[0]).square().mean())
-        temporal.append((maps[1] - target[1]).square().mean())
-    expected_spatial = 3e6 * sum(spatial).item() / 2
-    expected_temporal = 5e6 * sum(temporal).item() / 2
-    assert expected_spatial > 1e-4
-    assert expected_temporal > 1e-4
-    assert loss.spatial.item() == pytest.approx(expected_spatial, rel=1e-3)
-    assert loss.temporal.item() == pytest.approx(expected_temporal, rel=1e-3)
+def test_a_constant_look_costs_no_frame_difference() -> None:
+    assert frame_difference_loss(PREDICTION + 7, PREDICTION).total.item() == 0
 
 
-@torch.no_grad()
-def test_a_perfect_student_has_no_loss(unet: MotionUNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    latents, noise, timesteps, text_states = batch()
-    for prediction_type in ("epsilon", "v_prediction"):
-        base = base_model(unet, prediction_type)
-        abar = base.schedule.alpha_cumprod(timesteps, noise).double()
-        velocity = abar.sqrt() * noise - (1 - abar).sqrt() * latents
-        truth = noise if prediction_type == "epsilon" else velocity
-        monkeypatch.setattr(base, "predict", lambda *inputs, truth=truth: truth)
-        extractor = MotionExtractor(unet, (4, 6), SETTINGS.motion_extractor)
-        loss = motion_loss(base, extractor, latents, noise, timesteps, text_states, SETTINGS)
-        assert loss.total.item() < 1e-20
+def test_vmc_loss() -> None:
+    # Along frames: the left pixel's (1, 2) against (1, 0), the right one's (0, 2) against (1, 2).
+    left, right = 1 / 5**0.5, 4 / (2 * 5**0.5)
+    assert parts(vmc_loss(PREDICTION, TRUTH)) == {
+        "denoising": pytest.approx(13 / 6),
+        "frame_direction": pytest.approx(1 - (left + right) / 2),
+    }
 
 
-def test_the_target_side_needs_no_gradient(unet: MotionUNet) -> None:
-    latents, noise, timesteps, text_states = batch()
-    noise.requires_grad_()
-    base = base_model(unet, "epsilon")
-    extractor = MotionExtractor(unet, (4, 6), SETTINGS.motion_extractor)
-    seen = []
+def test_vmc_does_not_see_a_movement_turned_round() -> None:
+    assert vmc_loss(-TRUTH, TRUTH).parts["frame_direction"].item() == pytest.approx(0, abs=1e-6)
 
-    def watched(*inputs: Tensor) -> MotionFeatures:
-        features = extractor(*inputs)
-        seen.append(features.cross_attention.requires_grad)
-        return features
 
-    motion_loss(base, watched, latents, noise, timesteps, text_states, SETTINGS)  # type: ignore[arg-type]
-    assert seen == [False, True]
+def test_debiased_loss() -> None:
+    # The error is [[0, -1], [0, -2], [2, 2]]; less the anchor's, frame 2: sqrt(2) e - [2, 2].
+    root = 2**0.5
+    debiased = [-2, -root - 2, -2, -2 * root - 2, 2 * root - 2, 2 * root - 2]
+    assert parts(debiased_loss(PREDICTION, TRUTH, anchor_frame=2)) == {
+        "denoising": pytest.approx(13 / 6),
+        "debiased": pytest.approx(sum(value**2 for value in debiased) / 6),
+    }

@@ -19,7 +19,8 @@ from motionmatcher.config import load_settings
 from motionmatcher.errors import UserError
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.lora import add_lora
-from motionmatcher.losses import FeatureMatchingLoss
+from motionmatcher.losses import TrainingLoss
+from motionmatcher.objectives import draw_batch, training_loss
 from motionmatcher.runs import Run
 
 LORA = "lora/pytorch_lora_weights.safetensors"
@@ -154,16 +155,16 @@ def test_resume_can_go_further(unbroken: Run, tmp_path: Path) -> None:
 def test_interruption_saves_and_resumes(
     unbroken: Run, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    original = training.motion_loss
+    original = training.training_loss
     calls = []
 
-    def interrupted_loss(*arguments: Any) -> FeatureMatchingLoss:
+    def interrupted_loss(*arguments: Any) -> TrainingLoss:
         calls.append(None)
         if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(training, "motion_loss", interrupted_loss)
+    monkeypatch.setattr(training, "training_loss", interrupted_loss)
     handler = signal.getsignal(signal.SIGINT)
     run = train_in_process(config, "validation_data.sample_preview=false")
 
@@ -179,7 +180,7 @@ def test_interruption_saves_and_resumes(
 def test_what_is_not_finite_stops_the_run(
     config: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    original = training.motion_loss
+    original = training.training_loss
     calls = []
 
     class Poison(torch.autograd.Function):
@@ -191,14 +192,14 @@ def test_what_is_not_finite_stops_the_run(
         def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
             return gradient * torch.inf
 
-    def poisoned_loss(*arguments: Any) -> FeatureMatchingLoss:
+    def poisoned_loss(*arguments: Any) -> TrainingLoss:
         calls.append(None)
         loss = original(*arguments)
         if len(calls) < 4:
             return loss
-        return FeatureMatchingLoss(Poison.apply(loss.spatial), loss.temporal)
+        return TrainingLoss({**loss.parts, "spatial": Poison.apply(loss.parts["spatial"])})
 
-    monkeypatch.setattr(training, "motion_loss", poisoned_loss)
+    monkeypatch.setattr(training, "training_loss", poisoned_loss)
     with pytest.raises(
         UserError, match=rf"the {what} is (nan|inf) at step 4.*learning_rate"
     ) as error:
@@ -222,8 +223,8 @@ def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> No
     add_lora(base.unet, settings.lora_rank, settings.lora_targets, seed=settings.seed)
     extractor = MotionExtractor(base.unet, (4, 4), settings.motion_extractor)
     for micro_step in range(2):
-        noise, timesteps = training.draw_batch(settings, base, latents, 0, micro_step, 0)
-        loss = training.motion_loss(base, extractor, latents, noise, timesteps, text, settings)
+        batch = draw_batch(settings, base, latents, 0, micro_step, 0)
+        loss = training_loss(base, extractor, latents, batch, text, settings)
         (loss.total / 2).backward()
 
     state = load_file(run.checkpoint_folder(1) / STATE)

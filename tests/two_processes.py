@@ -15,10 +15,10 @@ import motionmatcher.training as training
 seen: list[dict[str, Any]] = []
 local_losses: list[float] = []
 weights: list[torch.nn.Parameter] = []
-original_loss, original_log = training.motion_loss, Accelerator.log
+original_loss, original_log = training.training_loss, Accelerator.log
 
 
-def motion_loss(base: Any, *arguments: Any) -> Any:
+def watched_loss(base: Any, *arguments: Any) -> Any:
     weights[:] = base.unet.lora_parameters().values()
     loss = original_loss(base, *arguments)
     local_losses.append(float(loss.total.detach()))
@@ -36,7 +36,7 @@ def log(self: Accelerator, values: dict[str, float], step: int) -> None:
 
 
 if __name__ == "__main__":
-    training.motion_loss = motion_loss
+    training.training_loss = watched_loss
     Accelerator.log = log
     torch.set_num_threads(1)
     config, folder = map(Path, sys.argv[1:])
