@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.settings import SCHEDULERS
 
 PUBLISHED_REPEATS = 10
 
@@ -34,7 +35,10 @@ def parse_arguments() -> argparse.Namespace:
     sampling.add_argument("-W", "--width", type=int, help="pixels")
     sampling.add_argument("-H", "--height", type=int, help="pixels")
     sampling.add_argument("-T", "--num-frames", type=int)
-    sampling.add_argument("-s", "--num-steps", type=int, help="DDIM steps")
+    sampling.add_argument("-s", "--num-steps", type=int, help="steps of sampling")
+    sampling.add_argument(
+        "--scheduler", choices=SCHEDULERS, help="ddim as published; the others need fewer steps"
+    )
     sampling.add_argument("-g", "--guidance-scale", type=float, help="1 is off")
     sampling.add_argument(
         "-np", "--noise_prior", type=float, help="share of the reference's noise, 0 to 1"
@@ -57,6 +61,11 @@ def parse_arguments() -> argparse.Namespace:
     machine.add_argument("-d", "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     machine.add_argument(
         "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as trained"
+    )
+    machine.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="torch.compile the UNet's layers: pays on CUDA for many videos",
     )
     machine.add_argument("-x", "--xformers", action="store_true", help="without effect")
     machine.add_argument("-S", "--sdp", action="store_true", help="without effect")

@@ -6,7 +6,7 @@ computed in the dtype of the latents.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,12 +25,14 @@ class NoiseSchedule:
         final_alpha_cumprod: abar beyond the last sampling step, where t < 0.
         prediction_type: "epsilon" or "v_prediction".
         timesteps_of: Gives diffusers' DDIM timesteps, descending, for a number of steps.
+        scheduler_config: The settings of the DDIM scheduler that it comes from.
     """
 
     alphas_cumprod: Tensor
     final_alpha_cumprod: float
     prediction_type: str
     timesteps_of: Callable[[int], list[int]]
+    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], rescale: bool = False) -> "NoiseSchedule":
@@ -55,6 +57,7 @@ class NoiseSchedule:
             final_alpha_cumprod=float(scheduler.final_alpha_cumprod),
             prediction_type=scheduler.config.prediction_type,
             timesteps_of=timesteps_of,
+            scheduler_config=scheduler.config,
         )
 
     @property
@@ -167,30 +170,6 @@ def prediction_scale(
     next_signal_scale, next_noise_scale = schedule.scales(next_timesteps, like)
     by_velocity = signal_scale * next_noise_scale - next_signal_scale * noise_scale
     return by_velocity if schedule.prediction_type != "epsilon" else by_velocity / signal_scale
-
-
-def sample_ddim(
-    noise: Tensor,
-    denoiser: Denoiser,
-    steps: Iterable[tuple[int, int]],
-    schedule: NoiseSchedule,
-) -> Tensor:
-    """Generate latents from start noise with DDIM.
-
-    Args:
-        noise: `z_T` (B, C, F, h, w).
-        denoiser: The model, guidance and all.
-        steps: What `schedule.sampling_steps` lists, perhaps wrapped in a progress bar.
-        schedule: The base's noise schedule.
-
-    Returns:
-        Clean latents (B, C, F, h, w).
-    """
-    latents = noise
-    for timestep, next_timestep in steps:
-        prediction = denoiser(latents, timestep)
-        latents = ddim_step(latents, prediction, timestep, next_timestep, schedule)
-    return latents
 
 
 def invert_ddim(

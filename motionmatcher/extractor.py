@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from motionmatcher.attention import AttentionRecorder, dual_attention
 from motionmatcher.features import MotionFeatures, choose_feature_layers, gather_features
 from motionmatcher.settings import MotionExtractorSettings
-from motionmatcher.unet import MotionUNet, PassMode
+from motionmatcher.unet import MotionUNet, PassMode, uncompiled
 
 
 class MotionExtractor:
@@ -79,7 +79,7 @@ class MotionExtractor:
             features = self._run(point, timesteps, text_states, full_precision=False)
             return features.cross_attention, features.temporal_attention
 
-        with torch.no_grad(), forward_ad.dual_level(), dual_attention(self.unet):
+        with torch.no_grad(), forward_ad.dual_level(), dual_attention(self.unet), uncompiled():
             # A step of unit size stays within the range of half precision.
             size = _positive(step.detach().square().mean().sqrt())
             dual = forward_ad.make_dual(latents, step.detach() / size)

@@ -47,6 +47,7 @@ class GenerationRequest:
         lora_rank: The rank the user expects, or None.
         layout: The base model.
         mixed_precision: "no", "fp16" or "bf16".
+        compile: Compile the UNet's layers.
         fps: Frames per second of the files.
         gif: Write a GIF beside each video.
         output_dir: Folder for videos, manifest and contact sheet.
@@ -63,6 +64,7 @@ class GenerationRequest:
     lora_rank: int | None
     layout: BaseLayout
     mixed_precision: str
+    compile: bool
     fps: float
     gif: bool
     output_dir: Path
@@ -102,6 +104,8 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     if info.base not in (None, base.fingerprint) and processes.is_main_process:
         print(f"note: the LoRA was trained on another base than {request.layout.name}.")
 
+    if request.compile:
+        base.unet.compile_layers()
     with processes.main_process_first():
         inversion_noise = _inversion_noise(request, base)
     encoded = dict(zip(request.prompts, base.encode_prompts(request.prompts), strict=True))

@@ -68,6 +68,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
         "noise_prior": arguments.noise_prior,
         "min_timestep": arguments.min_timestep,
         "negative_prompt": arguments.negative_prompt,
+        "scheduler": arguments.scheduler,
     }
     known = sampling_settings(trained) if trained else PUBLISHED_SAMPLING
     sampling = replace(known, **{name: value for name, value in given.items() if value is not None})
@@ -97,6 +98,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
             arguments.mixed_precision, trained.mixed_precision if trained else "fp16"
         ),
         fps=choose(arguments.fps, trained.train_data.fps if trained else PUBLISHED_FPS),
+        compile=choose(arguments.compile, trained.compile if trained else False),
         gif=arguments.gif,
         output_dir=arguments.output_dir,
     )

@@ -1,4 +1,4 @@
-"""Generate videos: DDIM with guidance, the noise prior, and the LoRA on at high noise only.
+"""Generate videos: denoising with guidance, the noise prior, and the LoRA on at high noise only.
 
 Previews and inference both come here, so that they cannot differ.
 """
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from motionmatcher.base_model import BaseModel
-from motionmatcher.diffusion import Denoiser, invert_ddim, mix_noise, sample_ddim
+from motionmatcher.diffusion import Denoiser, invert_ddim, mix_noise
 from motionmatcher.random_streams import video_noise
+from motionmatcher.solvers import make_solver, solve
 from motionmatcher.unet import PassMode
 
 Progress = Callable[[Iterable], Iterable]
@@ -26,12 +27,13 @@ class SamplingSettings:
         num_frames: Frames.
         width: Pixels.
         height: Pixels.
-        num_inference_steps: DDIM steps.
+        num_inference_steps: Steps of the solver.
         guidance_scale: Classifier-free guidance; 1 is off.
         lora_scale: Scale of the LoRA; 0 is the base model.
         noise_prior: Share of the reference's inversion noise in the start noise, 0 … 1.
         min_timestep: Lowest timestep at which the LoRA is on; below, the base paints the details.
         negative_prompt: What guidance leads away from.
+        scheduler: The solver, one of `settings.SCHEDULERS`.
     """
 
     num_frames: int
@@ -43,6 +45,7 @@ class SamplingSettings:
     noise_prior: float
     min_timestep: int
     negative_prompt: str = ""
+    scheduler: str = "ddim"
 
 
 @torch.no_grad()
@@ -101,14 +104,14 @@ def denoise_with_gate(
         Latents (B, C, F, h, w).
     """
     denoiser = guided_denoiser(base, text_states, negative_states, settings.guidance_scale)
-    steps = base.schedule.sampling_steps(settings.num_inference_steps)
-    num_with_lora = sum(timestep >= settings.min_timestep for timestep, _ in steps)
-    remaining = iter(progress(steps))
+    solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
+    num_with_lora = sum(timestep >= settings.min_timestep for timestep in solver.timesteps)
+    remaining = iter(progress(solver.timesteps))
     with base.unet.lora_merged(settings.lora_scale):
         with_lora = itertools.islice(remaining, num_with_lora)
-        latents = sample_ddim(latents, denoiser, with_lora, base.schedule)
+        latents = solve(latents, denoiser, with_lora, solver)
     with base.unet.in_mode(PassMode(lora=False)):
-        return sample_ddim(latents, denoiser, remaining, base.schedule)
+        return solve(latents, denoiser, remaining, solver)
 
 
 def guided_denoiser(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+# Names of the solvers, see solvers.py (which imports torch, and this module must not).
+SCHEDULERS = ("ddim", "dpm++", "unipc")
 # Published keys that have nothing left to switch, and why.
 WITHOUT_EFFECT = {
     "save_pretrained_model": "a run never holds a copy of the base model",
@@ -84,7 +86,12 @@ class ValidationData:
     width: int | None = setting(None, "pixels, a multiple of 8; null: as the training", minimum=8)
     height: int | None = setting(None, "pixels, a multiple of 8; null: as the training", minimum=8)
     num_inference_steps: int = setting(
-        75, "DDIM steps, of sampling and of the inversion", minimum=1
+        75, "steps of sampling, and of the DDIM inversion", minimum=1
+    )
+    scheduler: str = setting(
+        "ddim",
+        "how sampling steps: ddim as published; dpm++ and unipc need fewer steps (20 or so)",
+        choices=SCHEDULERS,
     )
     guidance_scale: float = setting(12.0, "classifier-free guidance; 1 is off", minimum=0)
     lora_scale: float = setting(1.0, "scale of the LoRA; 0 is the base model", minimum=0)
@@ -208,6 +215,9 @@ class TrainSettings:
         "fp16",
         "precision of base and student, and of motion_extractor.mode tangent; difference is always fp32",
         choices=("no", "fp16", "bf16"),
+    )
+    compile: bool = setting(
+        False, "compile the UNet's layers with torch.compile; pays on CUDA, after some minutes"
     )
     gradient_checkpointing: bool = setting(
         False, "compute activations again in backward: much less memory, about a third more time"

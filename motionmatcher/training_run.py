@@ -1,13 +1,12 @@
 """Assemble a training run from its settings: the one call behind train.py."""
 
 import sys
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, init_empty_weights
+from accelerate import Accelerator
 from accelerate.utils import (
     GradScalerKwargs,
     InitProcessGroupKwargs,
@@ -20,7 +19,7 @@ from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.config import write_settings
 from motionmatcher.devices import compute_exactly, weight_dtype
 from motionmatcher.errors import UserError
-from motionmatcher.lora import LoraInfo, add_lora, load_lora, target_modules
+from motionmatcher.lora import LoraInfo, add_lora, load_lora
 from motionmatcher.preflight import TrainingPlan
 from motionmatcher.previews import Previewer
 from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
@@ -28,31 +27,8 @@ from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings
 from motionmatcher.settings import TrainSettings
 from motionmatcher.training import train
-from motionmatcher.unet import MotionUNet
 
 WAITING_TIME = timedelta(hours=6)
-
-
-@dataclass(frozen=True)
-class LoraSize:
-    """How much is trained.
-
-    Attributes:
-        modules: Modules that get an adapter.
-        parameters: Trainable parameters.
-    """
-
-    modules: int
-    parameters: int
-
-
-def measure_lora(unet_config: dict[str, Any], settings: TrainSettings) -> LoraSize:
-    """Count the LoRA's modules and parameters on a UNet without weights."""
-    with init_empty_weights():
-        unet = MotionUNet.from_config(unet_config)
-        modules = target_modules(unet, settings.lora_targets)
-        add_lora(unet, settings.lora_rank, settings.lora_targets)
-    return LoraSize(len(modules), sum(p.numel() for p in unet.lora_parameters().values()))
 
 
 def make_accelerator(settings: TrainSettings, device: torch.device) -> Accelerator:
@@ -167,6 +143,7 @@ def sampling_settings(settings: TrainSettings) -> SamplingSettings:
         lora_scale=validation.lora_scale,
         noise_prior=validation.noise_prior,
         min_timestep=settings.min_timestep,
+        scheduler=validation.scheduler,
     )
 
 
@@ -237,5 +214,7 @@ def _attach_lora(
     elif settings.lora_path is not None:
         folder = Path(settings.lora_path)
         load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
+    if settings.compile:
+        base.unet.compile_layers()
     if settings.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()

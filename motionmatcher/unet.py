@@ -6,7 +6,7 @@ forward pass it repeats, whatever the mode is by then.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from motionmatcher.attention import AttentionRecorder
 
-_CHECKPOINTED = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
+_LAYERS = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
 _WEIGHTED = {F.linear, F.conv2d, F.conv3d, F.group_norm, F.layer_norm}
 
 
@@ -56,6 +56,8 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
     # The state of the pass under way. A class attribute as default, since diffusers builds the
     # module by itself; an instance holds its own once it enters a mode.
     _mode = PassMode()
+    _checkpointing = False
+    _compiler: str | None = None
 
     def train(self, mode: bool = True) -> "MotionUNet":
         """Switch LoRA's dropout on or off; the base stays in eval mode."""
@@ -104,9 +106,21 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of each layer for backward and compute the rest again there."""
-        for module in self.modules():
-            if isinstance(module, _CHECKPOINTED):
-                module.forward = self._checkpointed(module)
+        self._checkpointing = True
+        self._wrap_layers()
+
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """Compile each layer with torch.compile, once for all layers of the same shapes.
+
+        Passes with dual numbers or with weights upcast to fp32 stay as they are.
+
+        Args:
+            backend: torch.compile's.
+        """
+        self._compiler = backend
+        # All layers of one class share their code, and each shape and mode of it counts.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 128)
+        self._wrap_layers()
 
     def run_encoder(
         self, sample: Tensor, timesteps: Tensor, text_states: Tensor, last_block: int
@@ -156,6 +170,7 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
                 states.enter_context(mode.recorder.attached(self))
             if mode.full_precision:
                 states.enter_context(_FullPrecisionLayers())
+                states.enter_context(uncompiled())
             try:
                 self._mode = mode
                 for layer in switched:
@@ -166,9 +181,17 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
                 for layer in switched:
                     layer.enable_adapters(not mode.lora)
 
-    def _checkpointed(self, module: nn.Module) -> Callable[..., Any]:
-        forward = type(module).forward.__get__(module)
+    def _wrap_layers(self) -> None:
+        for module in self.modules():
+            if isinstance(module, _LAYERS):
+                forward = type(module).forward.__get__(module)
+                if self._compiler is not None:
+                    forward = torch.compile(forward, backend=self._compiler)
+                if self._checkpointing:
+                    forward = self._checkpointed(module, forward)
+                module.forward = forward
 
+    def _checkpointed(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(forward)
         def checkpointed_forward(*args: Any, **kwargs: Any) -> Any:
             if not torch.is_grad_enabled():
@@ -184,6 +207,11 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
             )
 
         return checkpointed_forward
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Run compiled layers as they are written, for what torch.compile cannot follow."""
+    return torch.compiler.set_stance("force_eager")
 
 
 def _lora_layers(module: nn.Module) -> list[LoraLayer]:

@@ -211,7 +211,7 @@ def test_a_published_file_is_read_unchanged(tmp_path: Path) -> None:
     }
     for group in ("train_data", "validation_data", "motion_extractor", "loss_weights"):
         assert {key: read[group][key] for key in READ[group]} == READ[group]
-    ours = {"objective", "lora_targets", "checkpoints_total_limit"}
+    ours = {"objective", "lora_targets", "compile", "checkpoints_total_limit"}
     assert {entry.name for entry in fields(TrainSettings)} - set(READ) == ours
 
 
@@ -417,6 +417,10 @@ def test_a_value_of_the_wrong_type(config: Path, override: str, message: str) ->
         (
             "lr_scheduler=cosin",
             "lr_scheduler must be one of .*, not 'cosin'. Did you mean 'cosine'",
+        ),
+        (
+            "validation_data.scheduler=dpm",
+            "validation_data.scheduler must be one of ddim, dpm.., unipc, not 'dpm'",
         ),
         ("lora_targets=[attention,conv]", "lora_targets must be one of .*, not 'conv'."),
         (

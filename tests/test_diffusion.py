@@ -14,9 +14,9 @@ from motionmatcher.diffusion import (
     invert_ddim,
     mix_noise,
     prediction_scale,
-    sample_ddim,
     true_prediction,
 )
+from motionmatcher.solvers import make_solver, solve
 from testbed.random_base import SCHEDULER_CONFIG
 
 SHAPE = (2, 4, 3, 5, 7)
@@ -122,7 +122,8 @@ def test_a_sampling_run_is_diffusers(prediction_type: str, num_steps: int) -> No
     expected = start
     for timestep in theirs.timesteps.tolist():
         expected = theirs.step(model(expected, timestep), timestep, expected).prev_sample
-    sampled = sample_ddim(start, model, steps, ours)
+    solver = make_solver("ddim", ours, num_steps)
+    sampled = solve(start, model, solver.timesteps, solver)
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -213,7 +214,8 @@ def test_inversion_undoes_sampling_of_a_constant_model() -> None:
         visited.append(timestep)
         return direction
 
-    clean = sample_ddim(start, model, steps, ours)
+    solver = make_solver("ddim", ours, 20)
+    clean = solve(start, model, solver.timesteps, solver)
     assert visited == [timestep for timestep, _ in steps]
     visited.clear()
     inverted = invert_ddim(clean, model, steps, ours)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference import parse_arguments
-from motionmatcher.config import parse_settings, write_settings
+from motionmatcher.config import load_settings, parse_settings, write_settings
 from motionmatcher.errors import UserError
 from motionmatcher.generation import GenerationRequest
 from motionmatcher.generation_request import make_request
@@ -26,6 +26,7 @@ TRAINED = SamplingSettings(
     lora_scale=0.9,
     noise_prior=0.25,
     min_timestep=300,
+    scheduler="dpm++",
 )
 
 
@@ -41,6 +42,7 @@ def run(tmp_path: Path, run_values: dict[str, Any]) -> Run:
         "guidance_scale": 7,
         "lora_scale": 0.9,
         "noise_prior": 0.25,
+        "scheduler": "dpm++",
     }
     values = {**run_values, "validation_data": validation, "min_timestep": 300}
     values["train_data"] = {**run_values["train_data"], "fps": 6}
@@ -80,9 +82,10 @@ def test_the_run_s_settings_are_the_defaults(request_of, run: Run, base_folder: 
 @pytest.mark.parametrize(
     "flags",
     [
-        "-W 48 -H 64 -T 8 -s 9 -g 3.5 -ls 0.5 -np 0 -mn 100 -n blurry",
+        "-W 48 -H 64 -T 8 -s 9 -g 3.5 -ls 0.5 -np 0 -mn 100 -n blurry --scheduler unipc",
         "--width 48 --height 64 --num-frames 8 --num-steps 9 --guidance-scale 3.5 "
-        "--lora_scale 0.5 --noise_prior 0 --min_timestep 100 --negative-prompt blurry",
+        "--lora_scale 0.5 --noise_prior 0 --min_timestep 100 --negative-prompt blurry "
+        "--scheduler unipc",
     ],
     ids=["short", "long"],
 )
@@ -97,6 +100,7 @@ def test_flags_win_over_the_run(request_of, flags: str) -> None:
         noise_prior=0.0,
         min_timestep=100,
         negative_prompt="blurry",
+        scheduler="unipc",
     )
 
 
@@ -120,6 +124,15 @@ def test_the_rest_of_the_flags(request_of, run: Run, base_folder: Path, tmp_path
     assert request.mixed_precision == "bf16"
     assert request.gif
     assert request.output_dir == tmp_path / "out"
+
+
+def test_compile_is_as_trained_or_as_the_flag_says(request_of, run: Run) -> None:
+    assert not request_of().compile
+    assert request_of("--compile").compile
+    settings = load_settings(run.config_file, ["compile=true"])
+    write_settings(run.config_file, settings)
+    assert request_of().compile
+    assert not request_of("--no-compile").compile
 
 
 def test_a_published_run_takes_the_published_values(

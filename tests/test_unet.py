@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo
 from diffusers import UNet3DConditionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
@@ -466,3 +467,53 @@ def test_full_precision_holds_in_what_is_computed_again(bare: MotionUNet, inputs
         gradients.append(sample.grad)
     assert gradients[0].any()
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def one_level() -> MotionUNet:
+    """The smallest network with all kinds of layers: tracing takes seconds a layer."""
+    torch.manual_seed(0)
+    unet = MotionUNet(
+        block_out_channels=(32,),
+        down_block_types=("CrossAttnDownBlock3D",),
+        up_block_types=("CrossAttnUpBlock3D",),
+        layers_per_block=1,
+        attention_head_dim=8,
+        cross_attention_dim=32,
+    )
+    for weight in unet.parameters():  # the class starts many at zero, which hides them
+        weight.data = torch.randn(weight.shape) * 0.1
+    return with_lora(unet.eval().requires_grad_(False))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # while torch traces
+def test_compiled_layers_compute_the_same(one_level: MotionUNet, inputs: Inputs) -> None:
+    sample, timesteps, text_states = inputs
+    frozen = PassMode(lora=False, recorder=AttentionRecorder([CROSS]))
+
+    def results(unet: MotionUNet) -> dict[str, Tensor]:
+        parameters = unet.lora_parameters().values()
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        prediction = unet(sample, timesteps, text_states).sample
+        with unet.in_mode(frozen):
+            unet.run_encoder(prediction, timesteps, text_states, last_block=0)
+        assert frozen.recorder is not None
+        maps = frozen.recorder.maps[CROSS]
+        gradients = torch.autograd.grad(maps.square().sum(), list(parameters))
+        with torch.no_grad(), unet.lora_merged(0.5):
+            sampled = unet(sample, timesteps, text_states).sample
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        return {"prediction": prediction, "maps": maps, "gradients": flat, "sampled": sampled}
+
+    expected = results(one_level)
+    compiled = deepcopy(one_level)
+    compiled.enable_gradient_checkpointing()  # whichever comes first, checkpoints lie outside
+    compiled.compile_layers(backend="aot_eager")
+    torch._dynamo.utils.counters.clear()
+    found = results(compiled)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 5
+    assert not torch._dynamo.utils.counters["graph_break"]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    torch._dynamo.reset()

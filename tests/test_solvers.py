@@ -1,0 +1,68 @@
+"""Solvers walk the model's trajectory: exact for data whose trajectory is known."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from motionmatcher.diffusion import NoiseSchedule
+from motionmatcher.settings import SCHEDULERS
+from motionmatcher.solvers import make_solver, solve
+from testbed.random_base import SCHEDULER_CONFIG
+
+SPREAD = 2.0  # standard deviation of the data, N(0, SPREAD^2)
+
+
+def schedule(prediction_type: str) -> NoiseSchedule:
+    return NoiseSchedule.from_config({**SCHEDULER_CONFIG, "prediction_type": prediction_type})
+
+
+def error(name: str, num_steps: int, prediction_type: str = "epsilon") -> float:
+    """How far sampling with a perfect model ends from the true trajectory's end."""
+    ours = schedule(prediction_type)
+    abar = ours.alphas_cumprod.double()
+
+    def variance(timestep: int) -> Tensor:
+        return abar[timestep] * SPREAD**2 + 1 - abar[timestep]
+
+    def model(latents: Tensor, timestep: int) -> Tensor:
+        signal, noise = abar[timestep].sqrt(), (1 - abar[timestep]).sqrt()
+        epsilon = noise * latents / variance(timestep)
+        clean = signal * SPREAD**2 * latents / variance(timestep)
+        return epsilon if prediction_type == "epsilon" else signal * epsilon - noise * clean
+
+    solver = make_solver(name, ours, num_steps)
+    start = torch.randn(
+        1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    end = solve(start, model, solver.timesteps, solver)
+    # The trajectory scales with the standard deviation (probability flow, arXiv:2011.13456).
+    exact = start * SPREAD / variance(solver.timesteps[0]).sqrt()
+    return float((end - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_many_steps_reach_the_end(name: str, prediction_type: str) -> None:
+    assert error(name, 200, prediction_type) < 0.02
+
+
+@pytest.mark.parametrize("name", ["dpm++", "unipc"])
+def test_the_fast_ones_are_nearer_in_few_steps(name: str) -> None:
+    assert error(name, 12) < 0.2 * error("ddim", 12)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_model_is_evaluated_once_a_step_from_noise_to_clean(name: str) -> None:
+    solver = make_solver(name, schedule("epsilon"), 15)
+    assert len(solver.timesteps) == 15
+    assert solver.timesteps == sorted(set(solver.timesteps), reverse=True)
+    visited: list[int] = []
+
+    def model(latents: Tensor, timestep: int) -> Tensor:
+        visited.append(timestep)
+        return latents
+
+    latents = solve(torch.ones(1, 4, 1, 2, 2), model, iter(solver.timesteps[:5]), solver)
+    latents = solve(latents, model, iter(solver.timesteps[5:]), solver)
+    assert visited == solver.timesteps
+    assert latents.dtype == torch.float32
