@@ -1,74 +1,260 @@
 """The whole method in minutes, without a download or a GPU: `make demo`.
 
 Trains on a rendered clip with the small base that ships, generates videos of other subjects, and
-scores them.
-As long as that base is not there, one with random weights stands in: everything runs, but its
+measures how far they follow the clip: by the base alone, by the base with the clip's noise in its
+start noise (the noise prior), and by the trained model with the same noise prior.
+As long as the small base is not there, one with random weights stands in: everything runs, but its
 videos are noise.
 """
 
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from motionmatcher.command_line import ArgumentParser, run
+from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.errors import UserError
+
+if TYPE_CHECKING:
+    from motionmatcher.settings import TrainSettings
+    from motionmatcher.video import Frames
 
 CONFIG = Path("configs/demo.yaml")
 SHIPPED_BASE = Path("models/moving_shapes")
 SMALL_CLIP = Path("models/moving_shapes_clip")
 OUTPUT = Path("outputs/demo")
 PROMPTS = (
-    "a green star on a plain gray background",
-    "a red square on a plain black background",
+    "a yellow star on a plain navy background",
+    "a green square on a plain black background",
     "a cyan triangle on a plain brown background",
 )
+VIDEOS_PER_PROMPT = 2
+TRACKS_PER_SIDE = 32  # one every two pixels
+# What is compared, for people.
+VARIANTS = {
+    "base": "base",
+    "noise_prior": "base with noise prior",
+    "trained": "trained with noise prior",
+}
+
+
+@dataclass(frozen=True)
+class DemoVideo:
+    """One video and how far it is from the reference's motion.
+
+    Attributes:
+        prompt: What it was made from.
+        seed: Of its start noise.
+        frames: uint8 (F, H, W, 3).
+        error: Path error in pixels; see `testbed.path_error`.
+    """
+
+    prompt: str
+    seed: int
+    frames: "Frames"
+    error: float
 
 
 def main() -> None:
+    """Train, generate, score, compare."""
     parser = ArgumentParser(prog="python -m testbed.demo", description=__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as train.py takes them")
-    overrides = parser.parse_args().overrides
+    add_json_argument(parser)
+    arguments = parser.parse_args()
+    started = time.monotonic()
     from motionmatcher.config import load_settings
-    from motionmatcher.runs import Run
+    from motionmatcher.files import write_json
 
-    base = shipped_or_random_base()
+    settings = load_settings(CONFIG, arguments.overrides)
+    reference = Path(settings.train_data.single_video_path)
+    truth = read_truth(reference, settings)
+    base = shipped_or_random_base(settings.pretrained_model_path)
+
+    _announce(1, "Training on the reference clip")
     figures = OUTPUT / "train.json"
-    settings = (f"pretrained_model_path={base}", *overrides)
-    _program("train.py", "--config", CONFIG, *settings, "--json", figures)
-    latest = Run(Path(json.loads(figures.read_text())["run"]))
-    prompts = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
-    videos = OUTPUT / "videos" / latest.folder.name
+    overrides = (*arguments.overrides, f"pretrained_model_path={base}")
+    _program("train.py", "--config", CONFIG, *overrides, "--json", figures)
+    run_folder = Path(json.loads(figures.read_text(encoding="utf-8"))["run"])
+
+    output = OUTPUT / "videos" / run_folder.name
+    folders = {}
+    for number, (name, flags) in enumerate(sampling_flags(settings).items(), 2):
+        _announce(number, f"Generating videos: {VARIANTS[name]}")
+        folders[name] = output / name
+        _program(
+            *("inference.py", "--checkpoint_folder", run_folder),
+            *(word for prompt in PROMPTS for word in ("--prompt", prompt)),
+            *("--repeat_num", VIDEOS_PER_PROMPT, "--batch-size", VIDEOS_PER_PROMPT, *flags),
+            *("--gif", "--output_dir", folders[name]),
+        )
+
+    _announce(5, "Scoring all videos")
+    report = output / "report.html"
     _program(
-        "inference.py",
-        *prompts,
-        *("--checkpoint_folder", latest.folder),
-        *("--repeat_num", "2", "--batch-size", "2", "--gif"),
-        *("--output_dir", videos),
+        *("-m", "evaluation", "--source_video", reference, "--output_dir", *folders.values()),
+        *("--clip_model", SMALL_CLIP, "--tracker", "flow", "--grid_size", TRACKS_PER_SIDE),
+        *("--report", report),
     )
-    report = videos / "report.html"
-    reference = load_settings(CONFIG).train_data.single_video_path
-    _program(
-        *("-m", "evaluation", "--source_video", reference, "--output_dir", videos),
-        *("--clip_model", SMALL_CLIP, "--tracker", "flow", "--report", report),
-    )
-    print(f"\npreviews over training: {latest.samples_folder}")
-    print(f"videos: {videos}")
-    print(f"look at: {videos / 'contact_sheet.png'} and {report}")
-    if base != SHIPPED_BASE:
-        print("note: the base has random weights, so the videos are noise.")
+    videos = {name: measure_videos(folder, truth) for name, folder in folders.items()}
+    sheet = output / "contact_sheet.png"
+    write_comparison_sheet(sheet, reference, videos)
+
+    minutes = (time.monotonic() - started) / 60
+    print(f"\nDone in {minutes:.1f} minutes.")
+    print(f"previews over training: {run_folder / 'samples'}")
+    print(f"videos: {output}")
+    print(f"look at: {sheet} and {report}")
+    has_meaning = base == settings.pretrained_model_path
+    errors = {name: [video.error for video in made] for name, made in videos.items()}
+    if arguments.json:
+        files = {"run": run_folder, "videos": output, "contact_sheet": sheet, "report": report}
+        write_json(
+            arguments.json,
+            comparison_figures(errors)
+            | {"random_weights": not has_meaning}
+            | {name: str(path) for name, path in files.items()},
+        )
+    print(f"\n{conclusion(errors, has_meaning)}")
 
 
-def shipped_or_random_base() -> Path:
-    """Find the small base that ships, or make one with random weights."""
-    if (SHIPPED_BASE / "model_index.json").is_file():
-        return SHIPPED_BASE
+def sampling_flags(settings: "TrainSettings") -> dict[str, tuple[object, ...]]:
+    """List the flags of inference.py that make each of `VARIANTS`; all have the same seeds."""
+    prior = settings.validation_data.noise_prior
+    return {
+        "base": ("--lora_scale", 0, "--noise_prior", 0),
+        "noise_prior": ("--lora_scale", 0, "--noise_prior", prior),
+        "trained": ("--noise_prior", prior),
+    }
+
+
+def read_truth(reference: Path, settings: "TrainSettings") -> list[list[float]]:
+    """Read where the object of a rendered clip is.
+
+    Args:
+        reference: The clip, with its ground truth beside it as JSON.
+        settings: The run's; it must see the clip as it was rendered.
+
+    Returns:
+        The object's place (x, y) in each frame, in pixels.
+
+    Raises:
+        UserError: There is no ground truth, or the settings do not fit it.
+    """
+    from testbed.renderer import FRAME_SIZE
+
+    file = reference.with_suffix(".json")
+    if not file.is_file():
+        raise UserError(
+            f"{reference} has no ground truth {file.name} beside it: the demo wants one of the clips "
+            "in resources/reference_videos; train.py takes any."
+        )
+    path: list[list[float]] = json.loads(file.read_text(encoding="utf-8"))["path"]
+    data = settings.train_data
+    found = (data.n_sample_frames, data.width, data.height)
+    expected = (len(path), FRAME_SIZE, FRAME_SIZE)
+    if found != expected:
+        raise UserError(
+            f"the demo measures clips of (frames, width, height) {expected}, not {found}: leave "
+            "train_data.n_sample_frames, width and height as they are."
+        )
+    return path
+
+
+def shipped_or_random_base(wanted: str) -> str:
+    """Give the base that is wanted, or one with random weights while none ships."""
+    if Path(wanted) != SHIPPED_BASE or (SHIPPED_BASE / "model_index.json").is_file():
+        return wanted
     from testbed.random_base import write_random_base
 
     folder = OUTPUT / "random_base"
     if not (folder / "model_index.json").is_file():
         print(f"{SHIPPED_BASE} is not there: making a base with random weights.")
         write_random_base(folder)
-    return folder
+    return str(folder)
+
+
+def measure_videos(folder: Path, truth: Sequence[Sequence[float]]) -> list[DemoVideo]:
+    """Measure the path error of all videos of a folder, in the order they were made.
+
+    Args:
+        folder: As inference.py wrote it.
+        truth: The reference object's place (x, y) in each frame, in pixels.
+    """
+    import numpy as np
+
+    from motionmatcher.generation import read_manifest
+    from motionmatcher.video import read_video
+    from testbed.path_error import path_error
+    from testbed.tracker import measure_clip
+
+    videos = []
+    for entry in read_manifest(folder):
+        frames, _ = read_video(folder / entry["file"])
+        error = path_error(measure_clip(frames).path, np.asarray(truth))
+        videos.append(DemoVideo(entry["prompt"], entry["seed"], frames, error))
+    return videos
+
+
+def write_comparison_sheet(
+    path: Path, reference: Path, videos: Mapping[str, Sequence[DemoVideo]]
+) -> None:
+    """Show the reference, and below it each prompt's first video by each model."""
+    from motionmatcher.contact_sheet import write_contact_sheet
+    from motionmatcher.video import read_video
+
+    clips, labels = [read_video(reference)[0]], ["reference"]
+    for prompt in PROMPTS:
+        for name, made in videos.items():
+            video = next(video for video in made if video.prompt == prompt)
+            clips.append(video.frames)
+            labels.append(f"{VARIANTS[name]}: {prompt} (error {video.error:.1f} px)")
+    write_contact_sheet(path, clips, labels)
+
+
+def comparison_figures(errors: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Compare the models by their videos' path errors.
+
+    Args:
+        errors: By the names of `VARIANTS`; the same prompts and seeds in the same order.
+
+    Returns:
+        "path_error_px": the mean of each; "num_videos": how many each made; "num_improved": in how
+        many the trained model is nearer than the noise prior alone; "trained_beats_noise_prior":
+        whether its mean is lower.
+    """
+    means = {name: sum(values) / len(values) for name, values in errors.items()}
+    pairs = list(zip(errors["trained"], errors["noise_prior"], strict=True))
+    return {
+        "path_error_px": means,
+        "num_videos": len(pairs),
+        "num_improved": sum(trained < prior for trained, prior in pairs),
+        "trained_beats_noise_prior": means["trained"] < means["noise_prior"],
+    }
+
+
+def conclusion(errors: Mapping[str, Sequence[float]], has_meaning: bool) -> str:
+    """Say the demo's outcome in one line; with random weights, that it means nothing."""
+    from testbed.renderer import FRAME_SIZE
+
+    figures = comparison_figures(errors)
+    means = figures["path_error_px"]
+    numbers = (
+        f"Path error in pixels of {FRAME_SIZE}, mean of {figures['num_videos']} videos: "
+        + ", ".join(f"{label} {means[name]:.1f}" for name, label in VARIANTS.items())
+    )
+    if not has_meaning:
+        return f"{numbers}: the base has random weights, so these figures mean nothing."
+    verb = "beats" if figures["trained_beats_noise_prior"] else "does NOT beat"
+    part = f"nearer in {figures['num_improved']} of {figures['num_videos']}"
+    return f"{numbers}: training {verb} the noise prior alone ({part})."
+
+
+def _announce(number: int, what: str) -> None:
+    print(f"\n[{number}/5] {what}", flush=True)
 
 
 def _program(*words: object) -> None:

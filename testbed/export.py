@@ -4,6 +4,7 @@ from pathlib import Path
 
 from transformers import CLIPImageProcessor
 
+from motionmatcher.base_layout import find_base
 from motionmatcher.errors import UserError
 from motionmatcher.files import write_json, write_text
 from testbed.autoencoder import load_autoencoder
@@ -11,7 +12,6 @@ from testbed.config import PretrainConfig
 from testbed.denoiser import latest_stage, load_denoiser, make_scheduler, stage_name
 from testbed.model_card import model_card
 from testbed.renderer import FRAME_SIZE
-from testbed.sampling import SmallBase
 from testbed.text import load_clip, text_state_path
 
 MODEL_INDEX = {
@@ -36,25 +36,6 @@ def export_base(config: PretrainConfig) -> str:
     Raises:
         UserError: There is no training state of the UNet yet.
     """
-    base, progress = load_trained_base(config)
-    folder = config.model_dir
-    base.unet.half().save_pretrained(folder / "unet")
-    base.vae.half().save_pretrained(folder / "vae")
-    base.text_encoder.half().save_pretrained(folder / "text_encoder")
-    base.tokenizer.save_pretrained(folder / "tokenizer")
-    base.scheduler.save_pretrained(folder / "scheduler")
-    write_json(folder / "model_index.json", MODEL_INDEX)
-    write_json(folder / "training.json", progress)
-    write_text(folder / "README.md", model_card(config))
-    return f"{folder}: {progress['stage']}, step {progress['step']}"
-
-
-def load_trained_base(config: PretrainConfig) -> tuple[SmallBase, dict[str, str | int]]:
-    """Load the base as its training left it, and how far that is.
-
-    Raises:
-        UserError: There is no training state of the UNet yet.
-    """
     stage = latest_stage(config)
     if stage is None:
         raise UserError(
@@ -62,17 +43,24 @@ def load_trained_base(config: PretrainConfig) -> tuple[SmallBase, dict[str, str 
         )
     model, step = load_denoiser(config, stage)
     _, tokenizer = load_clip(config)
-    base = SmallBase(
-        model.unet, model.text_encoder, tokenizer, load_autoencoder(config), make_scheduler()
-    )
+    folder = config.model_dir
+    model.unet.half().save_pretrained(folder / "unet")
+    model.text_encoder.half().save_pretrained(folder / "text_encoder")
+    load_autoencoder(config).half().save_pretrained(folder / "vae")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    make_scheduler().save_pretrained(folder / "scheduler")
+    write_json(folder / "model_index.json", MODEL_INDEX)
     settings = config.denoiser.stages[stage]
-    return base, {
+    progress = {
         "stage": stage_name(settings),
         "step": step,
         "num_steps": settings.num_steps,
         "num_frames": settings.num_frames,
         "seed": config.seed,
     }
+    write_json(folder / "training.json", progress)
+    write_text(folder / "README.md", model_card(config, find_base(str(folder)).fingerprint()))
+    return f"{folder}: {progress['stage']}, step {step}"
 
 
 def export_clip(config: PretrainConfig) -> Path:

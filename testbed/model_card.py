@@ -6,7 +6,7 @@ from typing import Any
 from testbed.autoencoder import autoencoder_state_path
 from testbed.config import PretrainConfig
 from testbed.denoiser import denoiser_state_path, stage_name
-from testbed.score import format_scores
+from testbed.score import format_scores, format_settings
 from testbed.stage import hours_spent, steps_done
 from testbed.text import text_state_path
 
@@ -27,9 +27,13 @@ combinations of appearance is held out of all training. A seed fixes every clip.
 
 ## Recipe
 
-    python -m testbed.pretrain --config testbed/moving_shapes.yaml            # from nothing
-    python -m testbed.pretrain --config testbed/moving_shapes.yaml --resume   # go on
-    python -m testbed.score --json models/moving_shapes/scores.json           # measure
+    # from nothing, or going on from the last checkpoint
+    python -m testbed.pretrain --config testbed/moving_shapes.yaml [--resume]
+    # measure; the contact sheet is for looking
+    python -m testbed.score --json models/moving_shapes/scores.json \\
+        --sheet resources/moving_shapes/samples.png
+    # write this card again, with the scores
+    python -m testbed.pretrain --config testbed/moving_shapes.yaml --export
 
 Seed {seed}, {threads} CPU thread(s). What was run for these weights, in wall time on cores shared
 with other work:
@@ -52,11 +56,12 @@ What each stage had to reach before the next one was built on it (`testbed/gates
 """
 
 
-def model_card(config: PretrainConfig) -> str:
+def model_card(config: PretrainConfig, fingerprint: str) -> str:
     """Write the card.
 
     Args:
         config: Names the states, the gates' figures and the scores.
+        fingerprint: Of the exported base; scores of other weights are not shown.
 
     Returns:
         Markdown.
@@ -70,7 +75,7 @@ def model_card(config: PretrainConfig) -> str:
         threads=config.num_threads,
         stages=_stage_rows(config),
         gates=_gate_lines(config),
-        scores=_scores(config),
+        scores=_scores(config, fingerprint),
     )
 
 
@@ -97,10 +102,14 @@ def _gate_lines(config: PretrainConfig) -> str:
     return "\n".join(lines) or "None measured yet."
 
 
-def _scores(config: PretrainConfig) -> str:
+def _scores(config: PretrainConfig, fingerprint: str) -> str:
     path = config.model_dir / "scores.json"
     if not path.is_file():
         return "Not measured yet."
     scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    settings = ", ".join(f"{name} {value}" for name, value in scores["settings"].items())
-    return f"`python -m testbed.score` ({settings}):\n\n```\n{format_scores(scores)}\n```"
+    if scores["base"]["fingerprint"] != fingerprint:
+        return "Not measured yet for these weights."
+    return (
+        f"`python -m testbed.score`, of the weights with fingerprint {fingerprint}: "
+        f"{format_settings(scores)}.\n\n```\n{format_scores(scores)}\n```"
+    )

@@ -1,105 +1,66 @@
-"""Sample many videos of the small base at once, with classifier-free guidance."""
+"""Sample many videos of the small base, by the project's one sampling loop."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from tqdm import tqdm
 
-from motionmatcher.errors import UserError
-from motionmatcher.random_streams import video_noise
-from testbed.autoencoder import tensor_to_images
-from testbed.text import tokenize
+from motionmatcher.base_model import BaseModel
+from motionmatcher.sampling import SamplingSettings, sample_latents
+from motionmatcher.video import Frames
+from testbed.renderer import FRAME_SIZE
+
+BATCH_SIZE = 10
 
 
-@dataclass(frozen=True)
-class SmallBase:
-    """The parts of the small text-to-video base, all in fp32 and eval mode."""
-
-    unet: UNet3DConditionModel
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    vae: AutoencoderKL
-    scheduler: DDIMScheduler
-
-
-def load_small_base(folder: Path) -> SmallBase:
-    """Load the base from its diffusers folder.
+def base_sampling(num_frames: int, num_steps: int, guidance_scale: float) -> SamplingSettings:
+    """Settings that sample the base alone: no LoRA, no noise of a reference.
 
     Args:
-        folder: As written by `testbed.export`.
-
-    Returns:
-        The parts.
-
-    Raises:
-        UserError: The folder does not hold a base.
+        num_frames: Frames of a video.
+        num_steps: DDIM steps.
+        guidance_scale: Scale of classifier-free guidance; 1 is off.
     """
-    if not (folder / "model_index.json").is_file():
-        raise UserError(
-            f"{folder}: no model_index.json there; expected a diffusers folder, which "
-            "`python -m testbed.pretrain --export` writes"
-        )
-    return SmallBase(
-        unet=UNet3DConditionModel.from_pretrained(folder / "unet").float().eval(),
-        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval(),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        vae=AutoencoderKL.from_pretrained(folder / "vae").float().eval(),
-        scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
+    return SamplingSettings(
+        num_frames=num_frames,
+        width=FRAME_SIZE,
+        height=FRAME_SIZE,
+        num_inference_steps=num_steps,
+        guidance_scale=guidance_scale,
+        lora_scale=0.0,
+        noise_prior=0.0,
+        min_timestep=0,
     )
 
 
-@torch.no_grad()
 def sample_videos(
-    base: SmallBase,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    num_frames: int,
-    num_steps: int,
-    guidance: float,
-) -> list[NDArray[np.uint8]]:
-    """Sample one video a prompt by DDIM (arXiv:2010.02502, equation 12, eta = 0).
+    base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: SamplingSettings
+) -> list[Frames]:
+    """Sample one video a prompt, with a progress bar.
 
     Args:
         base: The model.
         prompts: What to show.
         seeds: Seed of each video's start noise.
-        num_frames: Frames of a video.
-        num_steps: DDIM steps.
-        guidance: Scale of classifier-free guidance (arXiv:2207.12598); 1 is none.
+        settings: How to sample; without a noise prior.
 
     Returns:
-        One (F, 64, 64, 3) uint8 array a prompt.
+        One uint8 (F, H, W, 3) array a prompt.
     """
-    latents = sample_latents(base, prompts, seeds, num_frames, num_steps, guidance)
-    videos = latents.transpose(1, 2) / base.vae.config.scaling_factor  # (B, F, C, h, w)
-    return [tensor_to_images(base.vae.decode(video).sample) for video in videos]
+    text_states = base.encode_prompts(prompts)  # (videos, T, D)
+    negative_states = base.encode_prompts([settings.negative_prompt])
+    videos: list[Frames] = []
+    starts = range(0, len(prompts), BATCH_SIZE)
+    with tqdm(total=len(starts) * settings.num_inference_steps, desc="sampling") as bar:
 
+        def counted(steps: Iterable) -> Iterator:
+            for step in steps:
+                yield step
+                bar.update()
 
-@torch.no_grad()
-def sample_latents(
-    base: SmallBase,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    num_frames: int,
-    num_steps: int,
-    guidance: float,
-) -> Tensor:
-    """Sample latents (B, C, F, h, w); the arguments are those of `sample_videos`."""
-    tokens = tokenize(base.tokenizer, [*prompts, *[""] * len(prompts)])
-    text_states = base.text_encoder(tokens)[0]  # (2B, T, D)
-    size = base.unet.config.sample_size
-    shape = (base.unet.config.in_channels, num_frames, size, size)
-    latents = video_noise(seeds, shape)
-    base.scheduler.set_timesteps(num_steps)
-    for timestep in base.scheduler.timesteps:
-        both = base.unet(torch.cat([latents, latents]), timestep, text_states).sample
-        prompted, empty = both.chunk(2)
-        noise = empty + guidance * (prompted - empty)
-        latents = base.scheduler.step(noise, timestep, latents).prev_sample
-    return latents
+        for start in starts:
+            batch = slice(start, start + BATCH_SIZE)
+            latents = sample_latents(
+                base, text_states[batch], negative_states, seeds[batch], settings, None, counted
+            )
+            videos += [base.decode_video(video) for video in latents]
+    return videos

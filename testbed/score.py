@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from testbed.prompts import HeldOutPrompt
-    from testbed.sampling import SmallBase
     from testbed.tracker import ClipMeasurement
 
 DEFAULT_BASE = Path("models/moving_shapes")
-BATCH_SIZE = 10
+NUM_STEPS, GUIDANCE_SCALE = 25, 5.0  # as in configs/moving_shapes.yaml
 SHEET_ROWS = 16
-# What the base is to reach, by the names of the figures.
+# Parts that are to be right, by the names of the figures.
 TARGETS = {"color": 0.90, "shape": 0.80, "background": 0.95, "one_object": 0.95}
+PATH_FIGURES = ("roughness", "spread")
 PATH_PERCENTILES = (10, 90)
 MIN_PATH_FRAMES = 3  # shorter videos, as of the image stage, have no path to speak of
 _DATA_SCENES = 500
@@ -33,11 +33,12 @@ def main() -> int:
     """Parse the command line, sample, measure, report."""
     parser = ArgumentParser(prog="python -m testbed.score", description=__doc__.split("\n")[0])
     parser.add_argument("--base", type=Path, default=DEFAULT_BASE, help="diffusers folder")
-    parser.add_argument("--num_prompts", type=int, default=200, help="held-out prompts")
-    parser.add_argument("--num_frames", type=int, default=8, help="frames of a video")
-    parser.add_argument("--num_steps", type=int, default=25, help="DDIM steps")
-    parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first video")
+    parser.add_argument("--num_prompts", type=int, default=200, help="held-out prompts (200)")
+    parser.add_argument("--num_frames", type=int, default=8, help="frames of a video (8)")
+    parser.add_argument("--num_steps", type=int, default=NUM_STEPS, help="DDIM steps (25)")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE_SCALE, help="scale (5)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first video (0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of some videos here")
     add_json_argument(parser)
     arguments = parser.parse_args()
@@ -45,47 +46,44 @@ def main() -> int:
         if getattr(arguments, name) < least:
             found = getattr(arguments, name)
             raise UserError(f"--{name}: expected {least} or more, found {found}")
+    if not arguments.base.is_dir():
+        raise UserError(
+            f"{arguments.base}: there is no such base; "
+            "python -m testbed.pretrain --config testbed/moving_shapes.yaml makes one"
+        )
+    from motionmatcher.base_layout import find_base
 
+    layout = find_base(str(arguments.base))
+
+    from motionmatcher.base_model import load_base_model
+    from motionmatcher.devices import choose_device
     from motionmatcher.files import write_json
     from testbed.prompts import held_out_prompts
-    from testbed.sampling import load_small_base
+    from testbed.sampling import base_sampling, sample_videos
     from testbed.tracker import measure_clip
 
-    base = load_small_base(arguments.base)
+    base = load_base_model(layout, choose_device(arguments.device))
     prompts = held_out_prompts(arguments.num_prompts)
-    videos = _sample_all(base, prompts, arguments)
+    videos = sample_videos(
+        base,
+        [prompt.text for prompt in prompts],
+        range(arguments.seed, arguments.seed + len(prompts)),
+        base_sampling(arguments.num_frames, arguments.num_steps, arguments.guidance),
+    )
     measurements = [measure_clip(video) for video in videos]
     scores = score_videos(prompts, measurements)
     settings = ("num_prompts", "num_frames", "num_steps", "guidance", "seed")
     scores["settings"] = {name: getattr(arguments, name) for name in settings}
+    scores["base"] = {"folder": str(arguments.base), "fingerprint": base.fingerprint}
+    print(f"\n{arguments.base}, fingerprint {base.fingerprint}: {format_settings(scores)}")
     print(format_scores(scores))
     if arguments.json:
         write_json(arguments.json, scores)
+        print(f"figures: {arguments.json}")
     if arguments.sheet:
-        _write_sheet(arguments.sheet, prompts, videos)
+        _write_sheet(arguments.sheet, prompts, videos, measurements)
+        print(f"contact sheet: {arguments.sheet}")
     return 0
-
-
-def _sample_all(base: "SmallBase", prompts: "Sequence[HeldOutPrompt]", arguments: Any) -> list:
-    from tqdm import tqdm
-
-    from testbed.sampling import sample_videos
-
-    videos: list[NDArray[np.uint8]] = []
-    with tqdm(total=len(prompts), desc="sampling", unit="video") as progress:
-        for first in range(0, len(prompts), BATCH_SIZE):
-            batch = prompts[first : first + BATCH_SIZE]
-            seeds = [arguments.seed + first + place for place in range(len(batch))]
-            videos += sample_videos(
-                base,
-                [prompt.text for prompt in batch],
-                seeds,
-                arguments.num_frames,
-                arguments.num_steps,
-                arguments.guidance,
-            )
-            progress.update(len(batch))
-    return videos
 
 
 def score_videos(
@@ -99,28 +97,23 @@ def score_videos(
 
     Returns:
         "appearance": parts of the videos (of the frames for "one_object") that are right;
+        "object_in_every_frame": the part of videos that "paths" and "motion_words" are about;
         "paths": median of the videos, the data's percentiles, and the part of videos between them;
-        "motion_words": for each kind of words, the part of prompts that is obeyed, the part if the
-        videos are dealt out to the prompts at random, and the number of prompts. Both are empty for
-        videos of less than three frames.
+        "motion_words": for each kind of words, the part of prompts that is obeyed with its 95 %
+        bootstrap interval, the part if the videos are dealt out to the prompts at random, and the
+        number of prompts. Videos of less than three frames have "appearance" alone.
     """
     import numpy as np
 
     pairs = list(zip(prompts, measurements, strict=True))
-    right: dict[str, list[float]] = {
-        "color": [m.color == p.scene.color for p, m in pairs],
-        "shape": [m.shape == p.scene.shape for p, m in pairs],
-        "background": [m.background_color == p.scene.background.color for p, m in pairs],
-        "background_style": [m.background_style == p.scene.background.style for p, m in pairs],
-        "one_object": [float((m.counts == 1).mean()) for m in measurements],
-    }
+    right = [right_appearance(prompt, measured) for prompt, measured in pairs]
+    appearance = {name: float(np.mean([parts[name] for parts in right])) for name in right[0]}
     whole = [not np.isnan(m.path).any() for m in measurements]
-    appearance = {name: float(np.mean(values)) for name, values in right.items()}
     if len(measurements[0].path) < MIN_PATH_FRAMES:
-        return {"appearance": appearance, "paths": {}, "motion_words": {}}
+        return {"appearance": appearance}
     return {
         "appearance": appearance,
-        "videos_with_whole_path": float(np.mean(whole)),
+        "object_in_every_frame": float(np.mean(whole)),
         "paths": _score_paths([m.path for m, ok in zip(measurements, whole, strict=True) if ok]),
         "motion_words": _score_motion_words(
             [prompt for prompt in prompts if prompt.names_motion],
@@ -130,6 +123,18 @@ def score_videos(
                 if prompt.names_motion
             ],
         ),
+    }
+
+
+def right_appearance(prompt: "HeldOutPrompt", measured: "ClipMeasurement") -> dict[str, float]:
+    """Tell what of a video's appearance is as its prompt says: 1 or 0, for objects a part of frames."""
+    scene = prompt.scene
+    return {
+        "color": float(measured.color == scene.color),
+        "shape": float(measured.shape == scene.shape),
+        "background": float(measured.background_color == scene.background.color),
+        "background_style": float(measured.background_style == scene.background.style),
+        "one_object": float((measured.counts == 1).mean()),
     }
 
 
@@ -146,7 +151,7 @@ def _score_paths(paths: "list[NDArray[np.float64]]") -> dict[str, dict[str, floa
     data = [path_statistics(scene.path) for scene in scenes]
     videos = [path_statistics(path) for path in paths]
     scores = {}
-    for name in ("roughness", "spread"):
+    for name in PATH_FIGURES:
         low, high = np.percentile([statistics[name] for statistics in data], PATH_PERCENTILES)
         values = np.asarray([statistics[name] for statistics in videos])
         scores[name] = {
@@ -160,10 +165,11 @@ def _score_paths(paths: "list[NDArray[np.float64]]") -> dict[str, dict[str, floa
 
 def _score_motion_words(
     prompts: "Sequence[HeldOutPrompt]", measurements: "Sequence[ClipMeasurement | None]"
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Count kept promises of each video's own prompt, and of all others for the chance level."""
     import numpy as np
 
+    from evaluation.intervals import bootstrap_interval
     from testbed.obedience import kept_promises
 
     own: dict[str, list[bool]] = {}
@@ -175,44 +181,98 @@ def _score_motion_words(
             counts = own if other == index else others
             for name, kept in kept_promises(prompt, measured).items():
                 counts.setdefault(name, []).append(kept)
-    return {
-        name: {
-            "obeyed": float(np.mean(kept)),
+    scores = {}
+    for name, answers in own.items():
+        if name not in others or len(answers) < 2:  # one prompt has no interval
+            continue
+        interval = bootstrap_interval(answers)
+        scores[name] = {
+            "obeyed": interval.mean,
+            "obeyed_low": interval.low,
+            "obeyed_high": interval.high,
             "chance": float(np.mean(others[name])),
-            "prompts": len(kept),
+            "prompts": interval.n,
         }
-        for name, kept in own.items()
-        if name in others
-    }
+    return scores
+
+
+def target_results(scores: dict[str, Any]) -> dict[str, bool]:
+    """Tell which targets are reached.
+
+    Args:
+        scores: What `score_videos` gives.
+
+    Returns:
+        By the figures' names: appearance against `TARGETS`; the median of a path's figure within
+        the data's percentiles; motion words obeyed above chance, also at the low end of the 95 %
+        interval.
+    """
+    results = {name: scores["appearance"][name] >= least for name, least in TARGETS.items()}
+    if "paths" not in scores:
+        return results
+    for name in PATH_FIGURES:
+        figures = scores["paths"].get(name)  # there is none without a single whole path
+        results[name] = bool(figures) and (
+            figures["data_low"] <= figures["median"] <= figures["data_high"]
+        )
+    for name, figures in scores["motion_words"].items():
+        results[f"{name}_words"] = figures["obeyed_low"] > figures["chance"]
+    return results
+
+
+def format_settings(scores: dict[str, Any]) -> str:
+    """Say in one line what the scores depend on."""
+    return (
+        "{num_prompts} held-out prompts, {num_frames} frames, {num_steps} DDIM steps, "
+        "guidance {guidance:g}, seed {seed}"
+    ).format(**scores["settings"])
 
 
 def format_scores(scores: dict[str, Any]) -> str:
     """Lay the scores out as a table for people."""
-    lines = [f"{'appearance':<20}{'right':>8}{'target':>8}"]
+    results = target_results(scores)
+
+    def row(name: str, value: str, yardstick: str = "", key: str = "") -> str:
+        verdict = {True: "reached", False: "missed", None: ""}[results.get(key)]
+        return f"  {name:<18}{value:>22}{yardstick:>22}  {verdict}".rstrip()
+
+    lines = [f"{'appearance':<20}{'right':>22}{'target':>22}"]
     for name, value in scores["appearance"].items():
         target = f"{TARGETS[name]:.0%}" if name in TARGETS else ""
-        lines.append(f"  {name:<18}{value:>8.1%}{target:>8}")
-    lines.append(f"{'paths':<20}{'median':>8}{'data 10th to 90th':>20}{'inside':>8}")
-    for name, figures in scores["paths"].items():
-        bounds = f"{figures['data_low']:.2f} to {figures['data_high']:.2f}"
-        lines.append(f"  {name:<18}{figures['median']:>8.2f}{bounds:>20}{figures['inside']:>8.1%}")
-    lines.append(f"{'motion words':<20}{'obeyed':>8}{'chance':>8}{'prompts':>8}")
-    for name, figures in scores["motion_words"].items():
-        lines.append(
-            f"  {name:<18}{figures['obeyed']:>8.1%}{figures['chance']:>8.1%}{figures['prompts']:>8}"
-        )
+        lines.append(row(name, f"{value:.1%}", target, name))
+    if "paths" in scores:
+        lines.append(row("in every frame", f"{scores['object_in_every_frame']:.1%}"))
+        lines.append(f"{'paths':<20}{'median, part inside':>22}{'data 10th to 90th':>22}")
+        for name, figures in scores["paths"].items():
+            value = f"{figures['median']:.2f}, {figures['inside']:.0%}"
+            bounds = f"{figures['data_low']:.2f} to {figures['data_high']:.2f}"
+            lines.append(row(name, value, bounds, name))
+        lines.append(f"{'motion words':<20}{'obeyed [95 %], prompts':>22}{'chance':>22}")
+        for name, figures in scores["motion_words"].items():
+            interval = f"[{figures['obeyed_low']:.0%}, {figures['obeyed_high']:.0%}]"
+            value = f"{figures['obeyed']:.0%} {interval}, {figures['prompts']}"
+            lines.append(row(name, value, f"{figures['chance']:.0%}", f"{name}_words"))
+    missed = [name for name, reached in results.items() if not reached]
+    lines.append(
+        f"{len(results) - len(missed)} of {len(results)} targets reached"
+        + (f"; missed: {', '.join(missed)}" if missed else "")
+    )
     return "\n".join(lines)
 
 
 def _write_sheet(
-    path: Path, prompts: "Sequence[HeldOutPrompt]", videos: "list[NDArray[np.uint8]]"
+    path: Path,
+    prompts: "Sequence[HeldOutPrompt]",
+    videos: "Sequence[NDArray[np.uint8]]",
+    measurements: "Sequence[ClipMeasurement]",
 ) -> None:
     from motionmatcher.contact_sheet import write_contact_sheet
 
-    shown = list(zip(prompts, videos, strict=True))[:SHEET_ROWS]
-    write_contact_sheet(
-        path, [video for _, video in shown], [prompt.text for prompt, _ in shown], frame_height=64
-    )
+    labels = []
+    for prompt, measured in list(zip(prompts, measurements, strict=True))[:SHEET_ROWS]:
+        missed = [name for name, part in right_appearance(prompt, measured).items() if part < 1]
+        labels.append(prompt.text + (f"  (missed: {', '.join(missed)})" if missed else ""))
+    write_contact_sheet(path, videos[:SHEET_ROWS], labels)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+from motionmatcher.base_layout import find_base
+from motionmatcher.base_model import load_base_model
 from motionmatcher.errors import UserError
 from testbed import gates, latents, score, sheets
 from testbed.autoencoder import autoencoder_state_path, train_autoencoder
 from testbed.config import PretrainConfig, load_config
 from testbed.denoiser import denoiser_state_path, train_denoiser
 from testbed.pretrain import export_all, main, pretrain
-from testbed.sampling import load_small_base, sample_videos
+from testbed.sampling import base_sampling, sample_videos
 from testbed.stage import read_state, steps_done
 from testbed.text import train_text
 
@@ -37,7 +39,7 @@ def assert_same_state(first: Path, second: Path) -> None:
 
 def test_whole_recipe_writes_a_base_that_samples(tiny_config: PretrainConfig) -> None:
     pretrain(tiny_config, ignore_gates=True)
-    base = load_small_base(tiny_config.model_dir)
+    base = load_base_model(find_base(str(tiny_config.model_dir)), torch.device("cpu"))
     index = json.loads((tiny_config.model_dir / "model_index.json").read_text())
     parts = {name for name in index if not name.startswith("_")}
     assert parts == {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
@@ -49,10 +51,11 @@ def test_whole_recipe_writes_a_base_that_samples(tiny_config: PretrainConfig) ->
     assert "| unet, 8 frames | 2 | 2 |" in card
     assert "denoiser-1: position_r2" in card
     assert "Not measured yet." in card
-    videos = sample_videos(base, ["a red circle", "a blue star"], [0, 1], 4, 2, 3.0)
+    settings = base_sampling(num_frames=4, num_steps=2, guidance_scale=3.0)
+    videos = sample_videos(base, ["a red circle", "a blue star"], [0, 1], settings)
     assert [video.shape for video in videos] == [(4, 64, 64, 3)] * 2
     # A video depends on its own prompt and seed alone.
-    again = sample_videos(base, ["a blue star"], [1], 4, 2, 3.0)
+    again = sample_videos(base, ["a blue star"], [1], settings)
     assert abs(again[0].astype(int) - videos[1].astype(int)).max() <= 1
 
 
@@ -123,8 +126,13 @@ def test_export_before_training_says_what_is_missing(tiny_config: PretrainConfig
 
 
 def test_score_wants_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["score", "--base", str(tmp_path / "none")])
+    with pytest.raises(
+        UserError, match=r"none: there is no such base; python -m testbed\.pretrain"
+    ):
+        score.main()
     monkeypatch.setattr("sys.argv", ["score", "--base", str(tmp_path)])
-    with pytest.raises(UserError, match=r"no model_index\.json there"):
+    with pytest.raises(UserError, match=r"config\.json is missing: .* is not complete"):
         score.main()
     monkeypatch.setattr("sys.argv", ["score", "--num_prompts", "1"])
     with pytest.raises(UserError, match="--num_prompts: expected 2 or more, found 1"):

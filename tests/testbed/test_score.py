@@ -1,16 +1,30 @@
 """The score, held against ground truth: rendered prompts must get full marks."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from motionmatcher.base_layout import find_base
+from motionmatcher.config import load_settings
+from testbed import score
 from testbed.obedience import classify_motion, kept_promises, path_statistics
 from testbed.prompts import held_out_prompts
 from testbed.renderer import render
 from testbed.scenes import is_held_out
-from testbed.score import format_scores, score_videos
+from testbed.score import (
+    GUIDANCE_SCALE,
+    NUM_STEPS,
+    format_scores,
+    format_settings,
+    score_videos,
+    target_results,
+)
 from testbed.tracker import measure_clip
+from tests.testbed.score_figures import SCORES
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +57,11 @@ def test_rendered_videos_get_full_marks(rendered: tuple[list, list]) -> None:
         assert words[name]["obeyed"] >= 0.9
     for figures in words.values():
         assert figures["obeyed"] > figures["chance"] + 0.3
-    assert "colour" not in format_scores(scores)
-    assert "background_style" in format_scores(scores)
+    assert all(target_results(scores).values())
+    assert set(target_results(scores)) == {
+        *("color", "shape", "background", "one_object", "roughness", "spread"),
+        *(f"{name}_words" for name in words),
+    }
 
 
 def test_videos_of_other_prompts_get_no_marks(rendered: tuple[list, list]) -> None:
@@ -60,8 +77,9 @@ def test_video_without_object_counts_as_wrong(rendered: tuple[list, list]) -> No
     scores = score_videos(prompts[:2], [empty, empty])
     assert scores["appearance"]["color"] == 0.0
     assert scores["appearance"]["one_object"] == 0.0
-    assert scores["videos_with_whole_path"] == 0.0
+    assert scores["object_in_every_frame"] == 0.0
     assert scores["paths"] == {}
+    assert target_results(scores)["roughness"] is False
 
 
 def test_single_frames_are_scored_by_appearance_alone() -> None:
@@ -69,7 +87,64 @@ def test_single_frames_are_scored_by_appearance_alone() -> None:
     frames = [measure_clip(render(prompt.scene)[:1]) for prompt in prompts]
     scores = score_videos(prompts, frames)
     assert scores["appearance"]["shape"] == 1.0
-    assert scores["paths"] == scores["motion_words"] == {}
+    assert set(scores) == {"appearance"}
+    assert "4 of 4 targets reached" in format_scores(scores)
+
+
+def test_targets_and_table_by_hand() -> None:
+    assert target_results(SCORES) == {
+        "color": True,
+        "shape": False,
+        "background": True,
+        "one_object": True,
+        "roughness": True,  # at the upper bound
+        "spread": False,
+        "motion_words": True,
+        "start_words": False,  # the interval reaches down to chance
+    }
+    table = format_scores(SCORES).splitlines()
+    assert table[1].split() == ["color", "90.0%", "90%", "reached"]
+    assert table[2].split() == ["shape", "79.0%", "80%", "missed"]
+    assert table[4].split() == ["background_style", "50.0%"]  # has no target
+    assert table[8].split() == ["roughness", "3.00,", "60%", "1.00", "to", "3.00", "reached"]
+    assert table[11].split() == ["motion", "50%", "[40%,", "60%],", "30", "39%", "reached"]
+    assert table[-1] == "5 of 8 targets reached; missed: shape, spread, start_words"
+    assert format_settings(SCORES) == (
+        "200 held-out prompts, 8 frames, 25 DDIM steps, guidance 5, seed 0"
+    )
+
+
+def test_figures_and_sheet_are_written(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--num_prompts", "2", "--num_frames", "3", "--num_steps", "1", "--device", "cpu")
+    files = ("--json", str(tmp_path / "scores.json"), "--sheet", str(tmp_path / "sheet.png"))
+    monkeypatch.setattr("sys.argv", ["score", "--base", str(base_folder), *flags, *files])
+    score.main()
+    written = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert written["base"]["fingerprint"] == find_base(str(base_folder)).fingerprint()
+    assert written["settings"]["num_prompts"] == 2
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height == 2 * 118
+
+
+def test_what_is_right_by_hand(rendered: tuple[list, list]) -> None:
+    prompt, measured = rendered[0][0], rendered[1][0]
+    counts = np.asarray([1, 1, 1, 1, 1, 1, 0, 2])
+    changed = dataclasses.replace(measured, shape="none", counts=counts)
+    assert score.right_appearance(prompt, changed) == {
+        "color": 1.0,
+        "shape": 0.0,
+        "background": 1.0,
+        "background_style": 1.0,
+        "one_object": 0.75,
+    }
+
+
+def test_base_is_scored_as_the_configs_sample_it() -> None:
+    config = Path(__file__).parents[2] / "configs" / "moving_shapes" / "config_swing.yaml"
+    preview = load_settings(config).validation_data
+    assert (preview.num_inference_steps, preview.guidance_scale) == (NUM_STEPS, GUIDANCE_SCALE)
 
 
 def test_promises_of_places_and_size_by_hand(rendered: tuple[list, list]) -> None:

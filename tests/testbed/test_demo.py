@@ -1,0 +1,153 @@
+"""What the demo measures, compares and says; its programs have tests of their own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from motionmatcher.config import load_settings
+from motionmatcher.errors import UserError
+from motionmatcher.files import slug, write_json
+from motionmatcher.video import write_mp4
+from testbed import demo
+from testbed.path_error import chance_distance
+from testbed.reference_clips import ground_truth, reference_scene
+from testbed.renderer import render
+from testbed.scenes import NUM_FRAMES
+
+PROJECT = Path(__file__).parents[2]
+CLIP = PROJECT / "resources" / "reference_videos" / "swing.mp4"
+
+
+@pytest.fixture(autouse=True)
+def _in_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setattr(demo, "OUTPUT", tmp_path / "demo")
+
+
+def test_models_differ_in_lora_and_noise_prior_alone() -> None:
+    settings = load_settings(demo.CONFIG, ["validation_data.noise_prior=0.4"])
+    flags = demo.sampling_flags(settings)
+    assert flags.keys() == demo.VARIANTS.keys()
+    assert flags["base"] == ("--lora_scale", 0, "--noise_prior", 0)
+    assert flags["noise_prior"] == ("--lora_scale", 0, "--noise_prior", 0.4)
+    assert flags["trained"] == ("--noise_prior", 0.4)
+
+
+def test_truth_is_read_beside_the_clip() -> None:
+    truth = demo.read_truth(CLIP, load_settings(demo.CONFIG))
+    assert truth == ground_truth("swing", NUM_FRAMES)["path"]
+
+
+@pytest.mark.parametrize(
+    ("clip", "override", "message"),
+    [
+        ("mine.mp4", "seed=1", r"mine\.mp4 has no ground truth mine\.json beside it"),
+        (CLIP, "train_data.n_sample_frames=4", r"\(8, 64, 64\), not \(4, 64, 64\)"),
+        (CLIP, "train_data.width=32", r"\(8, 64, 64\), not \(8, 32, 64\)"),
+    ],
+)
+def test_clip_that_cannot_be_measured(clip: str, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        demo.read_truth(Path(clip), load_settings(demo.CONFIG, [override]))
+
+
+def test_random_base_stands_in_for_the_shipped_one_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert demo.shipped_or_random_base("some/base") == "some/base"
+    monkeypatch.setattr(demo, "SHIPPED_BASE", tmp_path / "base")
+    stand_in = demo.shipped_or_random_base(str(tmp_path / "base"))
+    assert (Path(stand_in) / "unet" / "config.json").is_file()
+    write_json(tmp_path / "base" / "model_index.json", {})
+    assert demo.shipped_or_random_base(str(tmp_path / "base")) == str(tmp_path / "base")
+
+
+ERRORS = {"base": [9.0, 11.0], "noise_prior": [8.0, 6.0], "trained": [3.0, 6.5]}
+
+
+def test_comparison_by_hand() -> None:
+    assert demo.comparison_figures(ERRORS) == {
+        "path_error_px": {"base": 10.0, "noise_prior": 7.0, "trained": 4.75},
+        "num_videos": 2,
+        "num_improved": 1,
+        "trained_beats_noise_prior": True,
+    }
+
+
+def test_conclusion_says_who_won_and_when_nothing_is_said() -> None:
+    numbers = (
+        "Path error in pixels of 64, mean of 2 videos: base 10.0, base with noise prior 7.0, "
+        "trained with noise prior 4.8: "
+    )
+    won = "training beats the noise prior alone (nearer in 1 of 2)."
+    assert demo.conclusion(ERRORS, has_meaning=True) == numbers + won
+    lost = ERRORS | {"trained": [8.0, 6.0]}
+    assert "training does NOT beat the noise prior alone (nearer in 0 of 2)" in (
+        demo.conclusion(lost, has_meaning=True)
+    )
+    assert demo.conclusion(ERRORS, has_meaning=False) == (
+        numbers + "the base has random weights, so these figures mean nothing."
+    )
+
+
+def test_whole_demo_with_programs_that_only_leave_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    calls: list[list[str]] = []
+    still = np.full((NUM_FRAMES, 64, 64, 3), 128, np.uint8)
+
+    def leave_files(*words: object) -> None:
+        call = [str(word) for word in words]
+        calls.append(call)
+        if call[0] == "train.py":
+            write_json(Path(call[call.index("--json") + 1]), {"run": "runs/train_1"})
+        if (
+            call[0] == "inference.py"
+        ):  # the trained model repeats the reference, others show nothing
+            folder = Path(call[call.index("--output_dir") + 1])
+            frames = (
+                render(reference_scene("swing", NUM_FRAMES)) if folder.name == "trained" else still
+            )
+            write_videos(folder, frames)
+
+    monkeypatch.setattr(demo, "_program", leave_files)
+    monkeypatch.setattr(demo, "SHIPPED_BASE", Path("models/moving_shapes"))
+    figures = tmp_path / "figures.json"
+    settings = ("pretrained_model_path=a_base", "max_train_steps=7")
+    monkeypatch.setattr("sys.argv", ["demo", *settings, "--json", str(figures)])
+    demo.main()
+
+    programs = ["train.py", "inference.py", "inference.py", "inference.py", "-m"]
+    assert [call[0] for call in calls] == programs
+    assert "max_train_steps=7" in calls[0]
+    assert "pretrained_model_path=a_base" in calls[0]
+    assert all(call[call.index("--checkpoint_folder") + 1] == "runs/train_1" for call in calls[1:4])
+    videos = tmp_path / "demo" / "videos" / "train_1"
+    assert [word for word in calls[4] if word in map(str, videos.iterdir())] == [
+        str(videos / name) for name in ("base", "noise_prior", "trained")
+    ]
+
+    written = json.loads(figures.read_text(encoding="utf-8"))
+    errors = written["path_error_px"]
+    truth = np.asarray(ground_truth("swing", NUM_FRAMES)["path"])
+    assert errors["base"] == errors["noise_prior"] == chance_distance(truth).mean()
+    assert errors["trained"] < 0.5
+    assert written["trained_beats_noise_prior"] is True
+    assert written["random_weights"] is False
+    with Image.open(videos / "contact_sheet.png") as sheet:
+        assert sheet.height == (1 + 3 * 3) * 118  # the reference, then three models a prompt
+    last_line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last_line.endswith("training beats the noise prior alone (nearer in 3 of 3).")
+
+
+def write_videos(folder: Path, frames: np.ndarray) -> None:
+    """Leave one video a prompt and a manifest, as inference.py does."""
+    entries: list[dict[str, Any]] = []
+    for prompt in demo.PROMPTS:
+        write_mp4(folder / f"{slug(prompt)}.mp4", frames, fps=8)
+        entries.append({"file": f"{slug(prompt)}.mp4", "prompt": prompt, "seed": 0})
+    write_json(folder / "manifest.json", {"format": 1, "videos": entries})
