@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
-from motionmatcher.settings import SCHEDULERS
-
-PUBLISHED_REPEATS = 10
+from motionmatcher.settings import PUBLISHED_REPEATS, SCHEDULERS
 
 
 def parse_arguments() -> argparse.Namespace:

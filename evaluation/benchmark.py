@@ -18,6 +18,7 @@ from evaluation.command import (
     positive_int,
 )
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.settings import PUBLISHED_REPEATS
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from evaluation.benchmark_motions import Failure, Motion
     from evaluation.benchmark_processes import Processes
 
-PUBLISHED_REPEATS = 10
 SOME_FAILED = 1
 
 

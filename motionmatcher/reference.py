@@ -83,14 +83,7 @@ class Reference:
         Raises:
             UserError: No cached file fits and the clip cannot be read.
         """
-        depends_on = {
-            "clip": asdict(self.clip) if self.clip else None,
-            "num_frames": num_frames,
-            "width": width,
-            "height": height,
-            "base": self.base.fingerprint,
-            "seed": self.seed,
-        }
+        depends_on = self._latents_depend_on(num_frames, width, height)
         latents = self._find("latents", depends_on)
         if latents is None:
             latents = self._published_latents(num_frames, width, height)
@@ -98,6 +91,11 @@ class Reference:
                 latents = self._encode_clip(num_frames, width, height)
             self._keep("latents", depends_on, latents)
         return latents.to(self.base.device)
+
+    def has_latents(self, num_frames: int, width: int, height: int) -> bool:
+        """Tell whether the cache holds latents of a size, ours or published."""
+        found = self._find("latents", self._latents_depend_on(num_frames, width, height))
+        return found is not None or (self._published_latents(num_frames, width, height) is not None)
 
     def inversion_noise(
         self, num_frames: int, width: int, height: int, num_steps: int, progress: Progress = iter
@@ -129,6 +127,16 @@ class Reference:
             noise = invert_reference(self.base, latents, empty, num_steps, progress)
             self._keep("inversion", depends_on, noise)
         return noise.to(self.base.device)
+
+    def _latents_depend_on(self, num_frames: int, width: int, height: int) -> dict[str, Any]:
+        return {
+            "clip": asdict(self.clip) if self.clip else None,
+            "num_frames": num_frames,
+            "width": width,
+            "height": height,
+            "base": self.base.fingerprint,
+            "seed": self.seed,
+        }
 
     def _encode_clip(self, num_frames: int, width: int, height: int) -> Tensor:
         if self.clip is None:

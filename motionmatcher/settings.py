@@ -9,6 +9,8 @@ from typing import Any
 
 # Names of the solvers, see solvers.py (which imports torch, and this module must not).
 SCHEDULERS = ("ddim", "dpm++", "unipc")
+# Videos that the published program makes of each prompt.
+PUBLISHED_REPEATS = 10
 # Published keys that have nothing left to switch, and why.
 WITHOUT_EFFECT = {
     "save_pretrained_model": "a run never holds a copy of the base model",

@@ -81,7 +81,13 @@ def start_training(
     with accelerator.main_process_first():  # the others read what it cached
         reference = reference_of_run(settings, base, run)
         data = settings.train_data
-        latents = reference.latents(data.n_sample_frames, data.width, data.height)
+        size = data.n_sample_frames, data.width, data.height
+        if settings.cached_latent_dir is not None and not reference.has_latents(*size):
+            accelerator.print(
+                f"note: cached_latent_dir {settings.cached_latent_dir} holds no latents of this clip, size, "
+                "base and seed, so they are made anew."
+            )
+        latents = reference.latents(*size)
         previewer = None
         if accelerator.is_main_process:
             previewer = _prepare_previews(settings, base, reference, latents)

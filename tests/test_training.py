@@ -252,3 +252,27 @@ def test_two_processes(config: Path, tmp_path: Path, run_values: dict[str, Any])
     assert first[0]["weights"] != first[1]["weights"]
     (run,) = (Run(folder) for folder in (tmp_path / "runs").iterdir())
     assert run.checkpoint_steps() == [2]
+
+
+def test_cached_latents_are_taken_when_they_fit(
+    unbroken: Run, config: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """One step each: the note that nothing fits comes only when it is so."""
+    few = ["max_train_steps=1", "validation_data.sample_preview=false", "cache_latents=false"]
+    cached = f"cached_latent_dir={unbroken.reference_folder}"
+    train_in_process(config, *few, cached)
+    assert "note: cached_latent_dir" not in capsys.readouterr().out
+    train_in_process(config, *few, cached, "train_data.sample_start_idx=1")
+    assert (
+        f"note: cached_latent_dir {unbroken.reference_folder} holds no latents of this clip"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_pixel_objective_trains(config: Path, unbroken: Run) -> None:
+    few = ["max_train_steps=2", "validation_data.sample_preview=false"]
+    run = train_in_process(config, *few, "objective=motiondirector")
+    (file,) = run.log_folder.rglob("events.*")
+    curves = EventAccumulator(str(file)).Reload()
+    assert {"loss", "denoising_loss", "debiased_loss"} < set(curves.Tags()["scalars"])
+    assert checkpoint_bytes(run, 2) != checkpoint_bytes(unbroken, 2)
