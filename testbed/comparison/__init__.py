@@ -1,0 +1,1 @@
+"""The comparison of methods on Moving Shapes, in the order it happens: cells, measurement, report."""

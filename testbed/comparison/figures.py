@@ -1,0 +1,105 @@
+"""The figures of all videos, and tables of their means by motion and prompt."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionmatcher.files import atomic_path
+from testbed.comparison.config import ComparisonConfig
+from testbed.comparison.measurement import FIGURES, measure_video, read_truth
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video.
+
+    Attributes:
+        stage: "tuning", "report" or "ablation".
+        method: Of `methods`.
+        variant: The trainer's settings beside the method's own.
+        motion: Name of the reference clip.
+        seed: Of the training.
+        step: Training steps made.
+        noise_prior: Share of the reference's inversion noise.
+        prompt: Index of the prompt.
+        sample: Which of the videos that differ in nothing but their noise.
+        figures: `measurement.FIGURES`.
+    """
+
+    stage: str
+    method: str
+    variant: tuple[str, ...]
+    motion: str
+    seed: int
+    step: int
+    noise_prior: float
+    prompt: int
+    sample: int
+    figures: Mapping[str, float]
+
+
+def rows_of(results: Iterable[Mapping[str, Any]], config: ComparisonConfig) -> list[Row]:
+    """Measure all videos of cells against the reference's ground truth and their prompts."""
+    rows = []
+    truths = {}
+    for result in results:
+        cell = result["cell"]
+        motion = cell["motion"]
+        if motion not in truths:
+            truths[motion] = read_truth(Path(config.reference_dir), motion)
+        for video in result["videos"]:
+            rows.append(
+                Row(
+                    cell["stage"],
+                    cell["method"],
+                    tuple(cell["variant"]),
+                    motion,
+                    cell["seed"],
+                    video["step"],
+                    video["noise_prior"],
+                    video["prompt"],
+                    video["sample"],
+                    measure_video(video, config.prompts[video["prompt"]], truths[motion]),
+                )
+            )
+    return rows
+
+
+def table(rows: Iterable[Row], figure: str, motions: Sequence[str], num_prompts: int) -> Array:
+    """Average a figure over seeds and samples.
+
+    Args:
+        rows: Videos of one method and setting.
+        figure: One of `measurement.FIGURES`.
+        motions: The rows of the table.
+        num_prompts: Its columns.
+
+    Returns:
+        (motions, prompts); NaN where the figure does not apply.
+    """
+    values: list[list[list[float]]] = [[[] for _ in range(num_prompts)] for _ in motions]
+    for row in rows:
+        values[motions.index(row.motion)][row.prompt].append(row.figures[figure])
+    means: Array = np.asarray(
+        [[np.mean(cell) if cell else np.nan for cell in line] for line in values], np.float64
+    )
+    return means
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
+    """Write one line a video."""
+    names = [name for name in Row.__dataclass_fields__ if name != "figures"]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*names, *FIGURES])
+        for row in rows:
+            figures = ["" if np.isnan(row.figures[f]) else f"{row.figures[f]:.4g}" for f in FIGURES]
+            plain = {**vars(row), "variant": " ".join(row.variant)}
+            writer.writerow([*(plain[name] for name in names), *figures])

@@ -1,0 +1,228 @@
+"""Make one cell: train as the ordinary trainer does, sample, measure, write down.
+
+A cell depends on nothing but what it is: the base is loaded anew for each (a quarter of a second of
+a minute), and every random number comes from a stream named by the cell.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from motionmatcher.base_layout import find_base
+from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.devices import compute_exactly
+from motionmatcher.errors import UserError
+from motionmatcher.files import atomic_path, write_json
+from motionmatcher.lora import LoraInfo, add_lora, load_lora
+from motionmatcher.random_streams import stream_seed
+from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
+from motionmatcher.runs import Run
+from motionmatcher.sampling import sample_latents
+from motionmatcher.settings import TrainSettings
+from motionmatcher.training import train
+from motionmatcher.training_run import make_accelerator, sampling_settings
+from testbed.comparison.cells import SCRATCH_PREFIX, Cell, CellJob
+from testbed.comparison.methods import BASE
+from testbed.renderer import FRAME_SIZE
+from testbed.tracker import ClipMeasurement, measure_clip
+
+DEVICE = torch.device("cpu")
+
+
+def make_cell(job: CellJob) -> None:
+    """Make a cell and write its result, whole or not at all.
+
+    Args:
+        job: What to make.
+
+    Raises:
+        UserError: Base or clip cannot be read, or it is no longer the base of the other cells.
+    """
+    started = time.perf_counter()
+    torch.set_num_threads(1)
+    compute_exactly(DEVICE)
+    cell, settings = job.cell, job.settings
+    folder = job.result.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    printed = (
+        io.StringIO()
+    )  # warnings of the trainer; they and its bar would tear the one over cells
+    with (
+        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder) as scratch,
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        run = Run(Path(scratch))
+        base = load_base_model(find_base(settings.pretrained_model_path), DEVICE)
+        if base.fingerprint != job.fingerprint:
+            raise UserError(
+                f"{settings.pretrained_model_path} was changed while the comparison ran: start it again, or "
+                "give it a copy that stays as it is with --base"
+            )
+        shared = folder / "references"
+        clip = ReferenceClip.of(settings.train_data)
+        reference = Reference(clip, base, settings.seed, shared, shared)
+        diverged, training_seconds = None, 0.0
+        if cell.method != BASE:
+            diverged, training_seconds = _train(settings, base, reference, run)
+        before = time.process_time()
+        videos, frames = _sample(job, base, reference, run)
+        sampling_seconds = time.process_time() - before
+    if cell.kept_step is not None:
+        with atomic_path(job.result.with_suffix(".npz")) as path:
+            np.savez_compressed(path, frames=frames)
+    result: dict[str, Any] = {
+        "cell": asdict(cell),
+        "base": base.fingerprint,
+        "diverged": diverged,
+        "training_seconds": training_seconds,
+        "sampling_seconds": sampling_seconds,
+        "wall_seconds": time.perf_counter() - started,
+        "printed": printed.getvalue().splitlines(),
+        "videos": videos,
+    }
+    write_json(job.result, result)
+
+
+def _train(
+    settings: TrainSettings, base: BaseModel, reference: Reference, run: Run
+) -> tuple[str | None, float]:
+    """Train the LoRA, as `training_run.start_training` does, without previews and log files.
+
+    Returns:
+        Why it diverged, or None, and the seconds of one core that the steps took: of the processor,
+        for the machine may have other work.
+    """
+    data = settings.train_data
+    latents = reference.latents(data.n_sample_frames, data.width, data.height)
+    text_states = base.encode_prompts([data.single_video_prompt])
+    add_lora(
+        base.unet,
+        settings.lora_rank,
+        settings.lora_targets,
+        settings.lora_unet_dropout,
+        settings.seed,
+    )
+    info = LoraInfo(
+        settings.lora_rank,
+        tuple(settings.lora_targets),
+        base.fingerprint,
+        tensor_fingerprint(latents),
+    )
+    accelerator = make_accelerator(settings, DEVICE)
+    diverged = None
+    started = time.process_time()
+    try:
+        finished = train(
+            run=run,
+            settings=settings,
+            base=base,
+            latents=latents,
+            text_states=text_states,
+            info=info,
+            accelerator=accelerator,
+        )
+    except UserError as error:  # a loss or gradient that is not finite; what was saved counts
+        diverged = str(error)
+    else:
+        if not finished:
+            raise KeyboardInterrupt
+    return diverged, time.process_time() - started
+
+
+def _sample(
+    job: CellJob, base: BaseModel, reference: Reference, run: Run
+) -> tuple[list[dict[str, Any]], NDArray[np.uint8]]:
+    """Sample and measure the videos of all steps, noise priors and prompts.
+
+    Returns:
+        One entry a video, and the frames of those kept (videos, F, H, W, 3): of `kept_step`, the first
+        sample of each noise prior and prompt.
+    """
+    cell = job.cell
+    sampling = sampling_settings(job.settings)
+    inversion_noise = reference.inversion_noise(
+        sampling.num_frames, sampling.width, sampling.height, sampling.num_inference_steps
+    )
+    text_states = base.encode_prompts(job.prompts)
+    negative_states = base.encode_prompts([sampling.negative_prompt])
+    wanted = [(index, sample) for index in range(len(job.prompts)) for sample in range(job.samples)]
+    videos, kept = [], []
+    for step in cell.steps:
+        trained = step == 0 or step in run.checkpoint_steps()
+        if step and trained:
+            load_lora(base.unet, run.find_checkpoint(step) / "lora")
+        for noise_prior in cell.noise_priors:
+            settings = replace(sampling, noise_prior=noise_prior)
+            for first in range(0, len(wanted), job.batch_size):
+                batch = wanted[first : first + job.batch_size]
+                if trained:
+                    latents = sample_latents(
+                        base,
+                        torch.stack([text_states[index] for index, _ in batch]),
+                        negative_states,
+                        [video_seed(cell, job.prompts[index], sample) for index, sample in batch],
+                        settings,
+                        inversion_noise,
+                    )
+                    clips = [base.decode_video(video) for video in latents]
+                else:  # nothing is left of a training that diverged
+                    empty = (sampling.num_frames, FRAME_SIZE, FRAME_SIZE, 3)
+                    clips = [np.zeros(empty, np.uint8) for _ in batch]
+                for (index, sample), frames in zip(batch, clips, strict=True):
+                    place = {"step": step, "noise_prior": noise_prior}
+                    place |= {"prompt": index, "sample": sample}
+                    found = measure_clip(frames) if trained else nothing_seen(len(frames))
+                    videos.append({**place, **_as_plain_values(found)})
+                    if step == cell.kept_step and sample == 0:
+                        kept.append(frames)
+    return videos, np.stack(kept) if kept else np.zeros((0,), np.uint8)
+
+
+def video_seed(cell: Cell, prompt: str, sample: int) -> int:
+    """Seed of a video's fresh noise: the same for all methods, steps and noise priors."""
+    return stream_seed(cell.seed, f"video of {cell.motion}: {prompt}", sample)
+
+
+def nothing_seen(num_frames: int) -> ClipMeasurement:
+    """What counts as measured where there is no video: no object, no background."""
+    return ClipMeasurement(
+        color="",
+        shape="",
+        background_style="",
+        background_color="",
+        counts=np.zeros(num_frames, np.int64),
+        path=np.full((num_frames, 2), np.nan),
+        radius=np.full(num_frames, np.nan),
+        camera=None,
+    )
+
+
+def _as_plain_values(measured: ClipMeasurement) -> dict[str, Any]:
+    """The measurement as JSON holds it, NaN as null."""
+
+    def plain(values: NDArray[Any]) -> list[Any]:
+        rounded = values.astype(np.float64).round(4).astype(object)
+        rounded[np.isnan(values)] = None
+        return list(rounded.tolist())
+
+    return {
+        "color": measured.color,
+        "shape": measured.shape,
+        "background_style": measured.background_style,
+        "background_color": measured.background_color,
+        "counts": measured.counts.tolist(),
+        "path": plain(measured.path),
+        "radius": plain(measured.radius),
+        "camera": None if measured.camera is None else plain(measured.camera),
+    }

@@ -1,0 +1,196 @@
+"""How far a video is from the reference's motion and from its prompt; pure functions.
+
+A frame without an object is never left out, for a method that hides its object would win. Its place
+counts as one chosen blindly (see `testbed.path_error`), its radius as 0, its displacement as 0.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionmatcher.errors import UserError
+from testbed.comparison.config import PromptConfig
+from testbed.path_error import centred_error, path_error
+from testbed.renderer import FRAME_SIZE, TEXTURED_STYLES
+from testbed.scenes import world_to_screen
+
+Array = NDArray[np.float64]
+
+MIN_TRAVEL = 8.0  # pixels; a reference that moves less has no displacement to correlate with
+FIGURES = (
+    "path_error",
+    "centred_error",
+    "correlation",
+    "size_error",
+    "camera_error",
+    "one_object",
+    "color_kept",
+    "shape_kept",
+    "background_kept",
+    "color_leaked",
+    "shape_leaked",
+    "background_leaked",
+    "leakage",
+)
+_ATTRIBUTES = ("color", "shape", "background_style", "background_color")
+# World points that a camera is compared by: three by three over the first frame.
+_POINTS = FRAME_SIZE / 2 + np.stack(np.meshgrid([-24, 0, 24], [-24, 0, 24]), -1).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth of a reference clip, as `testbed.reference_clips` writes it.
+
+    Attributes:
+        prompt: Its own prompt.
+        appearance: Its colour, shape, background style and background colour by name.
+        tuning: For choosing settings, not for reporting.
+        path: (F, 2) the object's centre on the screen, in pixels.
+        radius: (F,) its radius, in pixels.
+        camera: (F, 3) offset (x, y) and zoom, relative to the first frame.
+    """
+
+    prompt: str
+    appearance: dict[str, str]
+    tuning: bool
+    path: Array
+    radius: Array
+    camera: Array
+
+    @property
+    def travel(self) -> float:
+        """Length of the path on the screen, in pixels."""
+        return float(np.linalg.norm(np.diff(self.path, axis=0), axis=1).sum())
+
+    @property
+    def camera_moves(self) -> bool:
+        """Whether the camera does anything."""
+        return bool(np.ptp(self.camera, axis=0).any())
+
+
+def read_truth(folder: Path, motion: str) -> Truth:
+    """Read a reference clip's ground truth.
+
+    Raises:
+        UserError: There is none.
+    """
+    file = folder / f"{motion}.json"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
+        raise UserError(f"{file}: no such ground truth; there are: {known}")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    camera = np.asarray(content["camera"])
+    first = camera[0]
+    relative = np.column_stack(
+        [(camera[:, :2] - first[:2]) * first[2], camera[:, 2] / first[2]]
+    )  # as the tracker measures it
+    return Truth(
+        prompt=content["prompt"],
+        appearance={name: content[name] for name in _ATTRIBUTES},
+        tuning=content["tuning"],
+        path=np.asarray(content["path"]),
+        radius=np.asarray(content["radius"]),
+        camera=relative,
+    )
+
+
+def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) -> dict[str, float]:
+    """Compare a video with the reference and with its prompt.
+
+    Args:
+        video: What the tracker found, as plain values: the fields of `ClipMeasurement`, None for NaN.
+        prompt: What it shall show.
+        truth: How it shall move, and what must not leak.
+
+    Returns:
+        `FIGURES`, NaN where one does not apply: correlation where the reference hardly moves, camera
+        error where it rests or the prompt's background shows no camera, leakage where prompt and
+        reference agree.
+    """
+    path = np.asarray(video["path"], np.float64)  # (F, 2), None becomes NaN
+    radius = np.nan_to_num(np.asarray(video["radius"], np.float64))  # (F,)
+    camera_seen = truth.camera_moves and prompt.background_style in TEXTURED_STYLES
+    return {
+        "path_error": path_error(path, truth.path),
+        "centred_error": centred_error(path, truth.path),
+        "correlation": (
+            displacement_correlation(path, truth.path)
+            if truth.travel >= MIN_TRAVEL
+            else float("nan")
+        ),
+        "size_error": float(np.abs(radius - truth.radius).mean()),
+        "camera_error": camera_error(video["camera"], truth.camera)
+        if camera_seen
+        else float("nan"),
+        "one_object": float((np.asarray(video["counts"]) == 1).mean()),
+        **_appearance_figures(video, prompt, truth),
+    }
+
+
+def displacement_correlation(path: Array, reference: Array) -> float:
+    """Correlation of the displacements from frame to frame, uncentred, so that direction counts.
+
+    Args:
+        path: (F, 2) places in pixels, NaN where there is no object: it does not move there.
+        reference: (F, 2) the reference's.
+
+    Returns:
+        -1 to 1; 0 for an object that does not move at all.
+    """
+    steps = np.nan_to_num(np.diff(path, axis=0))
+    steps[np.isnan(np.diff(path, axis=0)).any(axis=1)] = 0.0
+    wanted = np.diff(reference, axis=0)
+    norms = np.linalg.norm(steps) * np.linalg.norm(wanted)
+    return float((steps * wanted).sum() / norms) if norms > 0 else 0.0
+
+
+def camera_error(camera: Any, reference: Array) -> float:
+    """Mean distance on the screen between where two cameras show the same points, in pixels.
+
+    Args:
+        camera: (F, 3) as measured; None when it cannot be followed, which counts as at rest.
+        reference: (F, 3) the reference's.
+    """
+    resting = np.tile([0.0, 0.0, 1.0], (len(reference), 1))
+    measured = resting if camera is None else np.asarray(camera, np.float64)
+    distances = [
+        np.linalg.norm(
+            world_to_screen(np.tile(point, (len(reference), 1)), measured)
+            - world_to_screen(np.tile(point, (len(reference), 1)), reference),
+            axis=1,
+        )
+        for point in _POINTS
+    ]
+    return float(np.mean(distances))
+
+
+def _appearance_figures(
+    video: Mapping[str, Any], prompt: PromptConfig, truth: Truth
+) -> dict[str, float]:
+    """Tell for each attribute whether the prompt's is there, and whether the reference's is."""
+    kept, leaked = {}, {}
+    for name in _ATTRIBUTES:
+        wanted, reference = getattr(prompt, name), truth.appearance[name]
+        kept[name] = float(video[name] == wanted)
+        leaked[name] = float(video[name] == reference) if wanted != reference else float("nan")
+    background = [leaked["background_style"], leaked["background_color"]]
+    return {
+        "color_kept": kept["color"],
+        "shape_kept": kept["shape"],
+        "background_kept": (kept["background_style"] + kept["background_color"]) / 2,
+        "color_leaked": leaked["color"],
+        "shape_leaked": leaked["shape"],
+        "background_leaked": mean_of_defined(background),
+        "leakage": mean_of_defined(list(leaked.values())),
+    }
+
+
+def mean_of_defined(values: list[float]) -> float:
+    """Average what is not NaN; NaN of nothing."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")

@@ -1,0 +1,120 @@
+"""What the comparison says, as plain data."""
+
+from dataclasses import dataclass
+
+from evaluation.intervals import Interval
+from testbed.comparison.methods import title
+from testbed.comparison.statistics import Choice, Verdict
+
+COMPARED = ("path_error", "centred_error", "correlation", "leakage")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method as it was chosen and is sampled.
+
+    Attributes:
+        method: Of `methods`.
+        noise_prior: Share of the reference's inversion noise.
+        learning_rate: As chosen; None for the base.
+        steps: As chosen; 0 for the base.
+        seconds: Training on one core; 0 for the base.
+        figures: Mean and interval of each of `measurement.FIGURES`.
+        by_motion: Path error of each motion, in pixels.
+    """
+
+    method: str
+    noise_prior: float
+    learning_rate: float | None
+    steps: int
+    seconds: float
+    figures: dict[str, Interval]
+    by_motion: dict[str, float]
+
+    @property
+    def title(self) -> str:
+        """Its name in tables."""
+        return title(self.method, self.noise_prior)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Feature matching less another method, both with the same noise prior or the base's.
+
+    Attributes:
+        noise_prior: Feature matching's.
+        other: Name of the other in tables.
+        figures: Paired difference of each of `COMPARED`.
+    """
+
+    noise_prior: float
+    other: str
+    figures: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Path error over training, at the chosen learning rate.
+
+    Attributes:
+        method: Of `methods`.
+        noise_prior: Share of the reference's inversion noise.
+        steps: Training steps -> path error; that of 0 steps is the base's.
+        seconds_per_step: Of training on one core.
+        at_equal_seconds: Path error after the seconds that all methods have in common.
+    """
+
+    method: str
+    noise_prior: float
+    steps: dict[int, Interval]
+    seconds_per_step: float
+    at_equal_seconds: Interval
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A variant of feature matching on the tuning motions.
+
+    Attributes:
+        method: `FEATURE_MATCHING`, or `BASE` without training.
+        variant: What it changes; empty for nothing.
+        noise_prior: Share of the reference's inversion noise.
+        figures: Mean and interval of each of `COMPARED`.
+        difference: Its path error less that of the unchanged settings with the same noise prior.
+    """
+
+    method: str
+    variant: tuple[str, ...]
+    noise_prior: float
+    figures: dict[str, Interval]
+    difference: Interval | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that RESULTS.md says.
+
+    Attributes:
+        grid: Method -> (learning rate, steps) -> mean path error on the tuning motions.
+        choices: Method -> what the tuning chose.
+        arms: The base and all methods, for each noise prior.
+        differences: Of feature matching from the others.
+        curves: Of all trained methods, for each noise prior.
+        equal_seconds: Where `Curve.at_equal_seconds` is read.
+        verdicts: The parts of the claim.
+        ablations: On the tuning motions.
+    """
+
+    grid: dict[str, dict[tuple[float, int], float]]
+    choices: dict[str, Choice]
+    arms: list[Arm]
+    differences: list[Difference]
+    curves: list[Curve]
+    equal_seconds: float
+    verdicts: list[Verdict]
+    ablations: list[Ablation]
+
+    @property
+    def claim_holds(self) -> bool:
+        """Whether all parts of the claim hold."""
+        return all(verdict.holds for verdict in self.verdicts)

@@ -1,0 +1,121 @@
+"""Pictures of the outcome: error against leakage, error against steps, and videos to look at."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.intervals import Interval
+from motionmatcher.contact_sheet import write_contact_sheet
+from motionmatcher.files import atomic_path
+from motionmatcher.video import read_video
+from testbed.comparison.cells import Cell
+from testbed.comparison.config import ComparisonConfig
+from testbed.comparison.methods import BASE, short_title, title
+from testbed.comparison.outcome import Outcome
+
+SHEET_MOTIONS = 3  # the first ones of the report
+SHEET_PROMPTS = 2
+_MARKERS = ("o", "s", "^", "D", "v")  # one a noise prior
+
+
+def sheet_name(motion: str) -> str:
+    """File name of the contact sheet of a motion."""
+    return f"videos_{motion}.png"
+
+
+def plot_error_against_leakage(outcome: Outcome, path: Path) -> None:
+    """Draw each method as a point with both intervals; best is at the lower left."""
+    figure, axes = _figure()
+    colors = _colors([arm.method for arm in outcome.arms])
+    priors = sorted({arm.noise_prior for arm in outcome.arms})
+    for arm in outcome.arms:
+        leakage, error = arm.figures["leakage"], arm.figures["path_error"]
+        if leakage.mean is None or error.mean is None:
+            continue
+        axes.errorbar(
+            leakage.mean,
+            error.mean,
+            xerr=_bars(leakage),
+            yerr=_bars(error),
+            fmt=_MARKERS[priors.index(arm.noise_prior) % len(_MARKERS)],
+            color=colors[arm.method],
+            elinewidth=0.7,
+            label=arm.title,
+        )
+    axes.set_xlabel("leakage of the reference's appearance")
+    axes.set_ylabel("path error, px of 64")
+    axes.legend(fontsize=7)
+    _save(figure, path)
+
+
+def plot_error_against_steps(outcome: Outcome, path: Path) -> None:
+    """Draw the path error of each method over its training, one panel a noise prior."""
+    priors = sorted({curve.noise_prior for curve in outcome.curves})
+    figure, panels = _figure(len(priors))
+    colors = _colors([BASE, *(curve.method for curve in outcome.curves)])
+    for curve in outcome.curves:
+        axes = np.atleast_1d(panels)[priors.index(curve.noise_prior)]
+        means = [interval.mean for interval in curve.steps.values()]
+        axes.plot(
+            list(curve.steps),
+            means,
+            marker="o",
+            color=colors[curve.method],
+            label=short_title(curve.method),
+        )
+    for noise_prior, axes in zip(priors, np.atleast_1d(panels), strict=True):
+        axes.set_title(f"noise prior {noise_prior:g}", fontsize=9)
+        axes.set_xlabel("training steps (0: the base)")
+        axes.set_ylabel("path error, px of 64")
+        axes.legend(fontsize=7)
+    _save(figure, path)
+
+
+def write_sheets(
+    folder: Path, config: ComparisonConfig, kept: Mapping[Cell, Sequence[NDArray[np.uint8]]]
+) -> None:
+    """Show videos of all methods under the reference, one sheet a motion.
+
+    Args:
+        folder: Gets the sheets.
+        config: What was compared.
+        kept: Cell of the report -> its videos, in the order of noise priors and prompts.
+    """
+    prompts = config.prompts[:SHEET_PROMPTS]
+    for motion in config.report.motions[:SHEET_MOTIONS]:
+        reference, _ = read_video(Path(config.reference_dir) / f"{motion}.mp4")
+        clips, labels = [reference], [f"reference: {motion}"]
+        for index, prompt in enumerate(prompts):
+            for prior_index, noise_prior in enumerate(config.noise_priors):
+                for cell, videos in kept.items():
+                    if cell.motion != motion:
+                        continue
+                    clips.append(videos[prior_index * len(config.prompts) + index])
+                    labels.append(f"{title(cell.method, noise_prior)}: {prompt.text}")
+        write_contact_sheet(folder / sheet_name(motion), clips, labels, frame_height=64)
+
+
+def _figure(panels: int = 1) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5 * panels, 5), layout="constrained")
+    return figure, figure.subplots(1, panels, sharey=True)
+
+
+def _colors(methods: Sequence[str]) -> dict[str, str]:
+    distinct = list(dict.fromkeys(methods))
+    return {method: "black" if method == BASE else f"C{i}" for i, method in enumerate(distinct)}
+
+
+def _bars(interval: Interval) -> list[list[float]] | None:
+    if interval.mean is None or interval.low is None or interval.high is None:
+        return None
+    return [[interval.mean - interval.low], [interval.high - interval.mean]]
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,0 +1,216 @@
+"""Make cells in several processes, keep what is finished, and tell what is left."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from motionmatcher.base_layout import BaseLayout
+from motionmatcher.errors import UserError
+from testbed.comparison.cells import (
+    SCRATCH_PREFIX,
+    Cell,
+    CellJob,
+    cell_settings,
+    num_videos,
+    result_path,
+)
+from testbed.comparison.config import ComparisonConfig
+from testbed.comparison.methods import BASE
+
+Result = dict[str, Any]
+
+
+class Bench:
+    """Makes the cells of one comparison on one base, those that are not there yet.
+
+    Attributes:
+        config: What is compared.
+        base_folder: The base, instead of the shared settings' own; None for that.
+        layout: The base's folder and configs.
+        fingerprint: The base's.
+    """
+
+    def __init__(
+        self, config: ComparisonConfig, base_folder: str | None, layout: BaseLayout
+    ) -> None:
+        self.config = config
+        self.base_folder = base_folder
+        self.layout = layout
+        self.fingerprint = layout.fingerprint()
+        self._jobs: dict[Cell, CellJob] = {}
+
+    def job(self, cell: Cell) -> CellJob:
+        """Put together what a worker needs for a cell.
+
+        Raises:
+            UserError: A setting is unknown or wrong, or does not fit the comparison.
+        """
+        if cell not in self._jobs:
+            settings = cell_settings(self.config, self.base_folder, cell)
+            self._jobs[cell] = CellJob(
+                cell,
+                settings,
+                tuple(prompt.text for prompt in self.config.prompts),
+                self.config.samples,
+                self.config.batch_size,
+                self.fingerprint,
+                result_path(self.config, cell, settings, self.fingerprint),
+            )
+        return self._jobs[cell]
+
+    def path(self, cell: Cell) -> Path:
+        """Where the result of a cell is or will be."""
+        return self.job(cell).result
+
+    def results(self, cells: Iterable[Cell]) -> list[Result]:
+        """Read the results of those cells that are made."""
+        paths = [self.path(cell) for cell in cells]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+
+    def make(self, cells: Sequence[Cell], pool: Executor, bar: Any) -> list[Result]:
+        """Make the cells that are not there, and read all.
+
+        Args:
+            cells: What to make.
+            pool: Makes them.
+            bar: A tqdm bar that counts cells.
+
+        Returns:
+            Their results, in the order of the cells.
+
+        Raises:
+            UserError: A cell could not be made; those finished are kept.
+        """
+        missing = [cell for cell in cells if not self.path(cell).is_file()]
+        bar.update(len(cells) - len(missing))
+        futures = {pool.submit(_make_cell, self.job(cell)): cell for cell in missing}
+        for future in as_completed(futures):
+            future.result()
+            bar.set_postfix_str(futures[future].label)
+            bar.update()
+        return self.results(cells)
+
+    def estimate_seconds(self, cells: Iterable[Cell], measured: Sequence[Result]) -> float:
+        """Estimate what the missing ones of some cells need on one core.
+
+        Args:
+            cells: Which.
+            measured: Results of any cells, from which seconds are taken where there are some.
+        """
+        cost = self.config.cost
+        per_step = {
+            method: _ratio([r for r in measured if r["cell"]["method"] == method], _steps)
+            for method in {result["cell"]["method"] for result in measured}
+        }
+        per_video = _ratio(measured, _videos) or cost.seconds_per_video
+        total = 0.0
+        for cell in cells:
+            if self.path(cell).is_file():
+                continue
+            if cell.method != BASE:
+                total += max(cell.steps) * (per_step.get(cell.method) or cost.seconds_per_step)
+            total += num_videos(self.config, cell) * per_video
+        return total
+
+
+def _make_cell(job: CellJob) -> None:
+    """Make a cell in a worker; only there is torch imported."""
+    from testbed.comparison.laboratory import make_cell
+
+    make_cell(job)
+
+
+def seconds_per_step(results: Sequence[Result], method: str) -> float:
+    """Average the training seconds a step of a method.
+
+    Raises:
+        UserError: All its trainings diverged.
+    """
+    seconds = _ratio([r for r in results if r["cell"]["method"] == method], _steps)
+    if seconds is None:
+        raise UserError(f"all trainings of {method} diverged: try lower tuning.learning_rates")
+    return seconds
+
+
+def _steps(result: Result) -> tuple[float, int]:
+    # One that diverged has made fewer steps than asked for.
+    steps = 0 if result["diverged"] else max(result["cell"]["steps"])
+    return (result["training_seconds"] if steps else 0.0), steps
+
+
+def _videos(result: Result) -> tuple[float, int]:
+    return result["sampling_seconds"], len(result["videos"])
+
+
+def _ratio(results: Sequence[Result], parts: Any) -> float | None:
+    pairs = [parts(result) for result in results]
+    count = sum(number for _, number in pairs)
+    return sum(seconds for seconds, _ in pairs) / count if count else None
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder of cells, so that no second comparison makes the same ones.
+
+    Raises:
+        UserError: Another comparison holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            for abandoned in folder.glob(f"{SCRATCH_PREFIX}*"):
+                shutil.rmtree(abandoned)
+            yield
+    except Timeout:
+        raise UserError(
+            f"{folder}: another comparison is running there; wait for it, or give it more --workers"
+        ) from None
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[Executor]:
+    """Start processes of one thread each; whatever they are at is dropped when the block raises.
+
+    Args:
+        workers: How many.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_depend_on_parent)
+    try:
+        yield pool
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _depend_on_parent() -> None:
+    """Let Ctrl-C reach the parent process alone, and end with it, whatever it ends of."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def bar_over(num_cells: int) -> Any:
+    """Make the progress bar over cells."""
+    return tqdm(total=num_cells, desc="comparing", unit="cell", dynamic_ncols=True)

@@ -1,0 +1,313 @@
+"""The comparison from end to end, on a small base with random weights."""
+
+import csv
+import json
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from launching import run_script
+
+from motionmatcher.errors import UserError
+from testbed import compare as script
+from testbed.comparison.cells import tuning_cells
+from testbed.comparison.config import ComparisonConfig, load_comparison
+from testbed.comparison.laboratory import make_cell
+from testbed.comparison.measurement import FIGURES
+from testbed.comparison.workers import Bench, exclusive, worker_pool
+from testbed.random_base import SMALL, write_random_base
+
+PROJECT = Path(__file__).parents[2]
+FULL = PROJECT / "testbed/comparison.yaml"
+NUM_CELLS = 2 + 3 + 3  # tuning, report, ablation
+
+
+class InThisProcess(Executor):
+    """Does the work at once; Ctrl-C comes before a piece of it."""
+
+    def __init__(self, stop_before: int | None = None) -> None:
+        self.count = 0
+        self.stop_before = stop_before
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        if self.count == self.stop_before:
+            raise KeyboardInterrupt
+        self.count += 1
+        future: Future = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def write_changes(folder: Path) -> Path:
+    """The full comparison made as small as can be."""
+    train_config = folder / "train.yaml"
+    train_config.write_text(
+        yaml.safe_dump(
+            {
+                "base": str(PROJECT / "configs/moving_shapes.yaml"),
+                "lora_rank": 2,
+                "lora_targets": ["attention"],
+            }
+        )
+    )
+    full = yaml.safe_load(FULL.read_text(encoding="utf-8"))
+    values = {
+        "train_config": str(train_config),
+        "reference_dir": str(PROJECT / full["reference_dir"]),
+        "cells_dir": str(folder / "cells"),
+        "results_dir": str(folder),
+        "methods": ["denoising", "feature_matching"],
+        "steps": [1, 2],
+        "prompts": full["prompts"][:2],
+        "num_inference_steps": 2,
+        "tuning": {"motions": ["there_and_back"], "learning_rates": [3e-3]},
+        "report": {"motions": ["spiral"], "seeds": 1},
+        "ablation": {"variants": [["lora_rank=1"]], "noise_priors": [0, 0.3]},
+    }
+    path = folder / "changes.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smaller than the other tests' base, for many videos are sampled here."""
+    sizes = {
+        **SMALL,
+        "unet": {**SMALL["unet"], "block_out_channels": (32, 32)},
+        "vae": {**SMALL["vae"], "block_out_channels": (4, 4, 4, 4), "norm_num_groups": 2},
+    }
+    return write_random_base(tmp_path_factory.mktemp("small_base"), sizes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("comparison")
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path) -> ComparisonConfig:
+    return load_comparison(FULL, write_changes(folder))
+
+
+@pytest.fixture(scope="module")
+def made(config: ComparisonConfig, small_base: Path, folder: Path) -> dict[str, Any]:
+    """Interrupted after three cells, and started again."""
+    bench = script.open_bench(config, str(small_base))
+    with pytest.raises(KeyboardInterrupt):
+        script.compare(bench, InThisProcess(stop_before=3), "python -m this", 1)
+    assert not (folder / "RESULTS.md").exists()
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "cells").glob("*.json")}
+    rest = InThisProcess()
+    outcome, figures = script.compare(bench, rest, "python -m this", 1)
+    return {"bench": bench, "kept": kept, "rest": rest, "outcome": outcome, "figures": figures}
+
+
+def test_finished_cells_are_kept_and_not_made_again(made: dict, folder: Path) -> None:
+    assert len(made["kept"]) == 3
+    assert made["rest"].count == NUM_CELLS - 3
+    for path, time_written in made["kept"].items():
+        assert path.stat().st_mtime_ns == time_written
+    assert len(list((folder / "cells").glob("*.json"))) == NUM_CELLS
+    assert not list((folder / "cells").glob(".training-*"))
+    again = InThisProcess()
+    script.compare(made["bench"], again, "python -m this", 1)
+    assert again.count == 0
+
+
+def test_results_are_written_for_reading_and_computing(made: dict, folder: Path) -> None:
+    text = (folder / "RESULTS.md").read_text(encoding="utf-8")
+    for words in (
+        "not established",
+        "noise prior 0.3 alone",
+        "feature matching + noise prior 0.3",
+        "`lora_rank=1`",
+        "| command | python -m this |",
+    ):
+        assert words in text
+    assert "nan" not in text
+    for name in ("error_against_leakage", "error_against_steps", "videos_spiral"):
+        assert f"(results/{name}.png)" in text
+        assert (folder / "results" / f"{name}.png").stat().st_size > 1000
+    with (folder / "results/cells.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    # Method x step x prior x prompt; base and methods; base and variants.
+    assert len(rows) == 2 * 2 * 2 * 2 + (1 + 2 * 2) * 2 * 2 + 3 * 2 * 2
+    assert set(FIGURES) < set(rows[0])
+    assert json.loads(json.dumps(made["figures"], allow_nan=False)) == made["figures"]
+
+
+def test_outcome_is_the_mean_of_the_videos(made: dict, folder: Path) -> None:
+    with (folder / "results/cells.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    outcome = made["outcome"]
+    arm = next(arm for arm in outcome.arms if (arm.method, arm.noise_prior) == ("denoising", 0.3))
+    errors = [
+        float(row["path_error"])
+        for row in rows
+        if (row["stage"], row["method"], row["noise_prior"]) == ("report", "denoising", "0.3")
+        and int(row["step"]) == arm.steps
+    ]
+    assert len(errors) == 2
+    assert arm.figures["path_error"].mean == pytest.approx(np.mean(errors), rel=1e-3)
+    for method, choice in outcome.choices.items():
+        assert choice.error == min(outcome.grid[method].values())
+        assert len(outcome.grid[method]) == 2
+    first_verdict = outcome.verdicts[0]
+    assert "moves more like the reference than base" in first_verdict.claim
+    # Base, then each noise prior's own comparison, then two verdicts a pixel loss.
+    assert len(outcome.verdicts) == (1 + 2) + (2 + 2)
+
+
+def test_a_cell_depends_on_nothing_but_itself(
+    made: dict, config: ComparisonConfig, small_base: Path, tmp_path: Path
+) -> None:
+    bench: Bench = made["bench"]
+    cell = tuning_cells(config)[-1]
+    job = bench.job(cell)
+    elsewhere = tmp_path / "cells" / job.result.name
+    make_cell(type(job)(**{**vars(job), "result": elsewhere}))
+    first, second = (json.loads(path.read_text()) for path in (job.result, elsewhere))
+    assert first["videos"] == second["videos"]
+    assert first["diverged"] is None
+    assert first["training_seconds"] > 0
+
+
+def test_a_training_that_diverges_counts_as_videos_of_nothing(
+    made: dict, config: ComparisonConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(**_: Any) -> bool:
+        raise UserError("the loss is nan at step 1")
+
+    monkeypatch.setattr("testbed.comparison.laboratory.train", diverge)
+    job = made["bench"].job(tuning_cells(config)[0])
+    elsewhere = tmp_path / "cells" / job.result.name
+    make_cell(type(job)(**{**vars(job), "result": elsewhere}))
+    result = json.loads(elsewhere.read_text())
+    assert result["diverged"] == "the loss is nan at step 1"
+    assert len(result["videos"]) == 2 * 2 * 2
+    assert result["videos"][0]["path"] == [[None, None]] * 8
+    assert result["videos"][0]["color"] == ""
+
+
+def test_a_base_that_changes_meanwhile_is_refused(
+    made: dict, config: ComparisonConfig, tmp_path: Path
+) -> None:
+    job = made["bench"].job(tuning_cells(config)[0])
+    changed = type(job)(**{**vars(job), "fingerprint": "other", "result": tmp_path / "cell.json"})
+    with pytest.raises(UserError, match="was changed while the comparison ran"):
+        make_cell(changed)
+    assert not changed.result.exists()
+
+
+def test_program_goes_on_from_the_cells_there_are(
+    made: dict,
+    folder: Path,
+    small_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    merged = yaml.safe_load(FULL.read_text()) | yaml.safe_load(
+        (folder / "changes.yaml").read_text()
+    )
+    merged["tuning"]["seeds"] = merged["ablation"]["seeds"] = 1
+    (folder / "whole.yaml").write_text(yaml.safe_dump(merged))
+    words = ["--config", folder / "whole.yaml", "--base", small_base]
+    assert run_script(monkeypatch, script.main, *words, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert (
+        f"0.0 hours left with 2 workers of one thread; seconds measured on {NUM_CELLS}" in printed
+    )
+    figures = folder / "figures.json"
+    assert run_script(monkeypatch, script.main, *words, "--workers", "1", "--json", figures) == 0
+    assert "feature matching leaks less than denoising loss" in capsys.readouterr().out
+    assert json.loads(figures.read_text())["made"]["command"].endswith("--workers 1")
+
+
+def test_plan_of_the_full_comparison_is_about_four_hours(
+    small_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    bench = script.open_bench(load_comparison(FULL), str(small_base))
+    script.print_plan(bench, workers=2)
+    hours = float(capsys.readouterr().out.rpartition("\n")[0].splitlines()[-1].split()[0])
+    assert 3 <= hours <= 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "0"], "--workers: expected 1 or more, found 0"),
+        (["--quik"], "unknown flag --quik. Did you mean '--quick'?"),
+        (["--base", "/nowhere"], "/nowhere"),
+        (["--config", "none.yaml"], "none.yaml: no such file"),
+    ],
+)
+def test_wrong_command_lines_are_refused(
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    assert run_script(monkeypatch, script.main, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_comparisons_do_not_share_a_folder(tmp_path: Path) -> None:
+    abandoned = tmp_path / ".training-of-a-killed-run"
+    abandoned.mkdir()
+    with exclusive(tmp_path):
+        assert not abandoned.exists()
+        with (
+            pytest.raises(UserError, match="another comparison is running there"),
+            exclusive(tmp_path),
+        ):
+            pass
+    with exclusive(tmp_path):
+        pass
+
+
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    program = """
+import os, signal
+from testbed.comparison.workers import worker_pool
+with worker_pool(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    parent = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert parent.returncode == -signal.SIGKILL, parent.stderr
+    worker = int(parent.stdout)
+    for _ in range(600):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"worker {worker} is still there")
+
+
+def test_workers_compute_and_end_with_an_interruption() -> None:
+    def work_until_interrupted() -> None:
+        with worker_pool(1) as pool:
+            assert pool.submit(math.sqrt, 16).result() == 4
+            pool.submit(time.sleep, 600)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work_until_interrupted()
+    assert multiprocessing.active_children() == []

@@ -1,0 +1,202 @@
+"""Cells: what is made of the settings, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from motionmatcher.errors import UserError
+from testbed.comparison.cells import (
+    Cell,
+    ablation_cells,
+    cell_settings,
+    check_motions,
+    num_videos,
+    report_cells,
+    result_path,
+    tuning_cells,
+)
+from testbed.comparison.config import ComparisonConfig, load_comparison
+from testbed.comparison.laboratory import video_seed
+from testbed.comparison.methods import BASE, TRAINED
+from testbed.comparison.statistics import Choice
+
+PROJECT = Path(__file__).parents[2]
+FULL, QUICK = PROJECT / "testbed/comparison.yaml", PROJECT / "testbed/comparison_quick.yaml"
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> ComparisonConfig:
+    monkeypatch.chdir(PROJECT)
+    return load_comparison(FULL)
+
+
+def changed(tmp_path: Path, **values: object) -> Path:
+    path = tmp_path / "changes.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def test_tuning_is_the_same_grid_for_every_method(config: ComparisonConfig) -> None:
+    cells = tuning_cells(config)
+    for method in TRAINED:
+        own = [cell for cell in cells if cell.method == method]
+        assert {cell.variant for cell in own} == {
+            (f"learning_rate={rate:g}",) for rate in config.tuning.learning_rates
+        }
+        assert {cell.motion for cell in own} == set(config.tuning.motions)
+        assert all(cell.steps == tuple(config.steps) for cell in own)
+    assert len(config.tuning.motions) == 4
+    assert len(config.report.motions) == 8
+    assert not set(config.tuning.motions) & set(config.report.motions)
+    assert len(config.prompts) == 4
+
+
+def test_report_takes_each_methods_own_choice(config: ComparisonConfig) -> None:
+    choices = {method: Choice(1e-3 * (i + 1), 100, 5.0) for i, method in enumerate(TRAINED)}
+    cells = report_cells(config, choices)
+    assert len(cells) == 8 * config.report.seeds * (1 + len(TRAINED))
+    vmc = next(cell for cell in cells if cell.method == "vmc" and cell.seed == 0)
+    assert vmc.variant == ("learning_rate=0.003",)
+    assert vmc.kept_step == 100
+    base = next(cell for cell in cells if cell.method == BASE)
+    assert (base.steps, base.variant) == ((0,), ())
+    assert num_videos(config, base) == 2 * 4 * config.samples
+    assert num_videos(config, vmc) == len(config.steps) * 2 * 4 * config.samples
+
+
+def test_ablations_change_the_choice_and_nothing_else(config: ComparisonConfig) -> None:
+    cells = ablation_cells(config, Choice(3e-3, 100, 5.0))
+    swing = [cell for cell in cells if cell.motion == "swing"]
+    base, unchanged, *others = swing
+    assert (base.method, base.noise_priors) == (BASE, unchanged.noise_priors)
+    assert unchanged.variant == ("learning_rate=0.003",)
+    assert len(others) == len(config.ablation.variants)
+    assert all(cell.variant[0] == "learning_rate=0.003" for cell in others)
+    assert all(cell.steps == (100,) for cell in others)
+
+
+def test_settings_are_the_ordinary_trainers(config: ComparisonConfig) -> None:
+    cell = Cell("report", "temporal_only", "spiral", 2, ("learning_rate=0.01",), (50, 200), (0.0,))
+    settings = cell_settings(config, None, cell)
+    assert settings.objective == "feature_matching"
+    assert settings.loss_weights.spatial_loss == 0
+    assert settings.loss_weights.temporal_loss > 0
+    assert settings.learning_rate == 0.01
+    assert (settings.seed, settings.max_train_steps, settings.checkpointing_steps) == (2, 200, 50)
+    assert settings.train_data.single_video_path == "resources/reference_videos/spiral.mp4"
+    assert settings.train_data.single_video_prompt == "a green square on a plain gray background"
+    assert not settings.validation_data.sample_preview
+    pixel = cell_settings(config, None, dataclasses.replace(cell, method="vmc"))
+    assert pixel.objective == "vmc"
+    same = ("lora_rank", "lora_targets", "train_batch_size", "adam_epsilon", "min_timestep")
+    assert all(getattr(pixel, name) == getattr(settings, name) for name in same)
+
+
+def test_a_result_is_named_by_all_it_depends_on(config: ComparisonConfig) -> None:
+    cell = Cell("report", "vmc", "spiral", 0, (), (50,), (0.0,))
+
+    def name(config: ComparisonConfig = config, base: str = "abc", **changes: object) -> str:
+        other = dataclasses.replace(cell, **changes)
+        settings = cell_settings(config, None, other)
+        return result_path(config, other, settings, base).name
+
+    names = [
+        name(),
+        name(base="def"),
+        name(seed=1),
+        name(steps=(50, 100)),
+        name(noise_priors=(0.3,)),
+        name(variant=("lora_rank=8",)),
+        name(dataclasses.replace(config, num_inference_steps=20)),
+        name(dataclasses.replace(config, prompts=config.prompts[:2])),
+    ]
+    assert len(set(names)) == len(names)
+    assert name() == names[0]
+    assert names[0].startswith("report-vmc-spiral-0-")
+
+
+def test_videos_of_all_methods_start_from_the_same_noise() -> None:
+    cell = Cell("report", "vmc", "spiral", 0, (), (50,), (0.0,))
+    seed = video_seed(cell, "a red star", 0)
+    assert seed == video_seed(dataclasses.replace(cell, method=BASE, steps=(0,)), "a red star", 0)
+    others = [
+        video_seed(cell, "a red star", 1),
+        video_seed(cell, "a blue star", 0),
+        video_seed(dataclasses.replace(cell, seed=1), "a red star", 0),
+        video_seed(dataclasses.replace(cell, motion="swing"), "a red star", 0),
+    ]
+    assert len({seed, *others}) == 5
+
+
+def test_quick_is_the_full_comparison_made_small() -> None:
+    full, quick = load_comparison(FULL), load_comparison(FULL, QUICK)
+    assert quick.results_dir != full.results_dir
+    assert quick.train_config == full.train_config
+    assert len(quick.methods) < len(full.methods)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"step": [50]},
+            "changes.yaml: Key 'step' not in 'ComparisonConfig'. Did you mean: 'steps'",
+        ),
+        ({"samples": "many"}, "changes.yaml: Value 'many' of type 'str' could not be converted"),
+        ({"samples": 0}, "samples: expected 1 or more, found 0"),
+        ({"steps": [100, 50]}, r"steps: expected ascending values, found \[100, 50\]"),
+        ({"noise_priors": [0.0, 1.5]}, "noise_priors: expected values of 0 to 1"),
+        ({"noise_priors": [0.3]}, "noise_priors: expected 0 first"),
+        ({"methods": ["vcm", "feature_matching"]}, "methods: .*'vcm'. Did you mean 'vmc'?"),
+        ({"methods": ["vmc"]}, "methods: expected feature_matching among them"),
+        ({"report": {"motions": []}}, "report.motions is empty"),
+        (
+            {"prompts": [dict.fromkeys(("color", "shape", "background_style"), "red")]},
+            "missing mandatory value: background_color",
+        ),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, values: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_comparison(FULL, changed(tmp_path, **values))
+
+
+def test_unknown_color_names_the_nearest(tmp_path: Path) -> None:
+    prompt = {
+        "color": "grean",
+        "shape": "star",
+        "background_style": "plain",
+        "background_color": "gray",
+    }
+    with pytest.raises(
+        UserError, match=r"prompts\[0\].color: .* found 'grean'. Did you mean 'green'"
+    ):
+        load_comparison(FULL, changed(tmp_path, prompts=[prompt]))
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml: no such file"):
+        load_comparison(tmp_path / "none.yaml")
+
+
+def test_tuning_on_a_motion_of_the_report_is_refused(config: ComparisonConfig) -> None:
+    tuning = dataclasses.replace(config.tuning, motions=["spiral"])
+    with pytest.raises(UserError, match=r"tuning\.motions: spiral is not for tuning"):
+        check_motions(dataclasses.replace(config, tuning=tuning))
+    report = dataclasses.replace(config.report, motions=["swing"])
+    with pytest.raises(UserError, match=r"report\.motions: swing is for tuning"):
+        check_motions(dataclasses.replace(config, report=report))
+
+
+def test_learning_rates_that_decay_are_refused(config: ComparisonConfig) -> None:
+    cell = Cell("report", "vmc", "spiral", 0, ("lr_scheduler=cosine",), (50, 100), (0.0,))
+    with pytest.raises(UserError, match=r"lr_scheduler: expected one of constant, .* found cosine"):
+        cell_settings(config, None, cell)
+
+
+def test_ground_truth_of_another_length_is_refused(config: ComparisonConfig) -> None:
+    cell = Cell("report", "vmc", "spiral", 0, ("train_data.n_sample_frames=4",), (50,), (0.0,))
+    with pytest.raises(UserError, match="ground truth of spiral is of 8 frames"):
+        cell_settings(config, None, cell)

@@ -1,0 +1,134 @@
+"""Figures of videos, by hand."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motionmatcher.errors import UserError
+from testbed.comparison.config import PromptConfig
+from testbed.comparison.laboratory import nothing_seen
+from testbed.comparison.measurement import (
+    FIGURES,
+    Truth,
+    camera_error,
+    displacement_correlation,
+    measure_video,
+    read_truth,
+)
+from testbed.path_error import chance_distance
+
+REFERENCES = Path(__file__).parents[2] / "resources" / "reference_videos"
+NAN = [np.nan, np.nan]
+LINE = np.asarray([[10.0, 20.0], [20.0, 20.0], [30.0, 20.0]])
+RESTING = np.asarray([[0.0, 0.0, 1.0]] * 3)
+PROMPT = PromptConfig("green", "star", "dotted", "white")
+TRUTH = Truth(
+    prompt="a red circle on a dotted black background",
+    appearance={
+        "color": "red",
+        "shape": "circle",
+        "background_style": "dotted",
+        "background_color": "black",
+    },
+    tuning=True,
+    path=LINE,
+    radius=np.asarray([9.0, 9.0, 9.0]),
+    camera=RESTING,
+)
+
+
+def make_video(**changes: object) -> dict:
+    video = {
+        "color": "green",
+        "shape": "star",
+        "background_style": "dotted",
+        "background_color": "white",
+        "counts": [1, 1, 1],
+        "path": LINE.tolist(),
+        "radius": [9.0, 9.0, 9.0],
+        "camera": None,
+    }
+    return {**video, **changes}
+
+
+def test_a_video_like_reference_and_prompt_has_no_error_and_leaks_nothing() -> None:
+    figures = measure_video(make_video(), PROMPT, TRUTH)
+    assert tuple(figures) == FIGURES
+    assert figures["path_error"] == figures["centred_error"] == figures["size_error"] == 0.0
+    assert figures["correlation"] == pytest.approx(1.0)
+    assert math.isnan(figures["camera_error"])  # the reference's camera rests
+    assert [figures[f"{name}_kept"] for name in ("color", "shape", "background")] == [1.0] * 3
+    assert figures["leakage"] == 0.0
+
+
+def test_leakage_counts_the_reference_where_the_prompt_asks_for_something_else() -> None:
+    video = make_video(color="red", background_color="black")
+    figures = measure_video(video, PROMPT, TRUTH)
+    assert (figures["color_leaked"], figures["shape_leaked"]) == (1.0, 0.0)
+    assert figures["background_leaked"] == 1.0  # the colour; both are dotted, which says nothing
+    assert figures["leakage"] == pytest.approx(2 / 3)
+    assert figures["color_kept"] == 0.0
+    assert figures["background_kept"] == 0.5
+    other = measure_video(make_video(color="blue"), PROMPT, TRUTH)
+    assert (other["color_kept"], other["color_leaked"]) == (0.0, 0.0)
+    same_color = dataclasses.replace(PROMPT, color="red")
+    assert math.isnan(measure_video(video, same_color, TRUTH)["color_leaked"])
+
+
+def test_correlation_knows_direction_rest_and_missing_frames() -> None:
+    assert displacement_correlation(LINE[::-1], LINE) == pytest.approx(-1.0)
+    assert displacement_correlation(LINE[:, ::-1], LINE) == pytest.approx(0.0)
+    assert displacement_correlation(np.full((3, 2), 7.0), LINE) == 0.0
+    # Steps (10, 0) and none, of wanted (10, 0) and (10, 0): 100 / (10 * sqrt(200)).
+    path = np.asarray([[0.0, 0.0], [10.0, 0.0], NAN])
+    assert displacement_correlation(path, LINE) == pytest.approx(1 / math.sqrt(2))
+
+
+def test_references_that_hardly_move_have_no_correlation() -> None:
+    still = dataclasses.replace(TRUTH, path=LINE[:1].repeat(3, axis=0))
+    assert math.isnan(measure_video(make_video(), PROMPT, still)["correlation"])
+
+
+def test_no_object_at_all_is_as_bad_as_chance() -> None:
+    nothing = vars(nothing_seen(3))
+    figures = measure_video({**nothing, "path": [[None, None]] * 3}, PROMPT, TRUTH)
+    assert figures["path_error"] == pytest.approx(chance_distance(LINE).mean())
+    assert figures["size_error"] == 9.0
+    assert figures["correlation"] == figures["one_object"] == 0.0
+    assert figures["color_kept"] == figures["leakage"] == 0.0
+
+
+def test_camera_error_by_hand() -> None:
+    pan = np.asarray([[0.0, 0.0, 1.0], [3.0, 4.0, 1.0]])
+    assert camera_error(pan.tolist(), pan) == 0.0
+    assert camera_error(None, pan) == pytest.approx(2.5)  # at rest: 0 and 5 pixels
+    zoom = np.asarray([[0.0, 0.0, 1.0], [0.0, 0.0, 1.5]])
+    # Points at 0, 24 and 24 sqrt(2) from the centre, half as far again: 12 (4 + 4 sqrt(2)) / 9.
+    expected = 12 * (4 + 4 * math.sqrt(2)) / 9
+    assert camera_error(None, zoom) == pytest.approx(expected / 2, rel=0.01)
+
+
+def test_camera_counts_only_where_the_prompt_shows_it() -> None:
+    moving = dataclasses.replace(TRUTH, camera=np.asarray([[0.0, 0, 1], [3, 4, 1], [6, 8, 1]]))
+    assert measure_video(make_video(), PROMPT, moving)["camera_error"] == pytest.approx(5.0)
+    plain = dataclasses.replace(PROMPT, background_style="plain")
+    assert math.isnan(measure_video(make_video(), plain, moving)["camera_error"])
+
+
+def test_ground_truth_is_read_relative_to_the_first_frame() -> None:
+    truth = read_truth(REFERENCES, "camera_zoom")
+    assert truth.camera[0].tolist() == [0.0, 0.0, 1.0]
+    assert truth.camera[-1, 2] == pytest.approx(1.8, rel=1e-4)
+    assert truth.camera_moves
+    assert not truth.tuning
+    assert not read_truth(REFERENCES, "figure_eight").camera_moves
+
+
+def test_unknown_motion_lists_those_there_are() -> None:
+    with pytest.raises(
+        UserError, match=r"moonwalk\.json: no such ground truth; there are: .*spiral"
+    ):
+        read_truth(REFERENCES, "moonwalk")
