@@ -33,7 +33,7 @@ def main() -> int:
     from motionmatcher.files import write_json
     from motionmatcher.preflight import check_training
     from motionmatcher.runs import find_resumable
-    from motionmatcher.training_run import measure_lora, start_training
+    from motionmatcher.training_run import start_training
 
     resume = None
     if arguments.config:
@@ -49,18 +49,18 @@ def main() -> int:
     plan = check_training(settings, resuming=resume is not None, dry_run=arguments.dry_run)
 
     if arguments.dry_run:
-        lora = measure_lora(plan.layout.unet_config, plan.settings)
-        figures = {
-            "lora_modules": lora.modules,
-            "lora_parameters": lora.parameters,
+        from motionmatcher.run_cost import estimate_run
+
+        sizes = {
             "latent_size": plan.latent_size,
             "cross_attention_map_size": plan.cross_size,
             "temporal_attention_map_size": plan.temporal_size,
-            "steps": plan.settings.max_train_steps,
         }
-        for name, value in figures.items():
-            shown = "x".join(map(str, value)) if isinstance(value, tuple) else f"{value:,}"
-            print(f"{name.replace('_', ' ')}: {shown}")
+        for name, (height, width) in sizes.items():
+            print(f"{name.replace('_', ' ')}: {height}x{width}")
+        cost = estimate_run(plan.layout, plan.settings, device)
+        print(*cost.lines(), sep="\n")
+        figures = {**sizes, **cost.figures()}
         for note in plan.notes:
             print(f"note: {note}")
         print("dry run: all checks passed; nothing was read or written.")

@@ -10,6 +10,7 @@ import pytest
 from launching import PROJECT, run_script, write_config
 
 import train
+from motionmatcher.cost import FakeStep, StepCost
 from testbed.random_base import FULL_SIZE, write_random_base
 
 SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
@@ -106,16 +107,31 @@ def test_dry_run_of_the_full_size_from_configs_alone(
         "--json",
         figures,
     ]
+    # Counting a step of this size takes half a minute; tests/test_cost.py does it on smaller ones.
+    counted = StepCost(flops=10**13, parts={"weights": 3 * 2**30}, activations=2**60)
+    monkeypatch.setattr(FakeStep, "cost", lambda step: counted)
     assert run_script(monkeypatch, train.main, *arguments, *overrides) == 0
-    assert json.loads(figures.read_text()) == {
-        "lora_modules": 266,
-        "lora_parameters": 21_258_240,
-        "latent_size": [48, 48],
-        "cross_attention_map_size": [12, 12],
-        "temporal_attention_map_size": [12, 12],
-        "steps": 400,
-    }
-    assert "no weights yet for unet, vae, text_encoder" in capsys.readouterr().out
+    found = json.loads(figures.read_text())
+    assert (
+        found.items()
+        >= {
+            "lora_modules": 266,
+            "lora_parameters": 21_258_240,
+            "latent_size": [48, 48],
+            "cross_attention_map_size": [12, 12],
+            "temporal_attention_map_size": [12, 12],
+            "steps": 400,
+            "flops_per_step": 10**13,
+            "flops_of_run": 400 * 10**13,
+            "fits": False,
+        }.items()
+    )
+    output = capsys.readouterr().out
+    assert "lora parameters: 21,258,240" in output
+    assert "compute: 10 TFLOP a step, 4 PFLOP in all" in output
+    assert "(weights 3.00, activations and gradients" in output
+    assert "this does not fit: try" in output
+    assert "no weights yet for unet, vae, text_encoder" in output
 
 
 def test_a_new_run_with_weights_missing_names_the_download(

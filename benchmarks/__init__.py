@@ -1,0 +1,1 @@
+"""Figures that the project claims for its speed and memory, and the programs that measure them."""

@@ -1,0 +1,97 @@
+"""A real training step at full size: Zeroscope's UNet with random weights, gradient checkpointing on."""
+
+import time
+
+from benchmarks.results import benchmark_parser, report, table
+from motionmatcher.command_line import run
+
+
+def main() -> None:
+    parser = benchmark_parser("full_size", __doc__)
+    parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="bf16")
+    parser.add_argument("--mode", choices=("difference", "tangent"), default="difference")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", type=int, default=48, help="height and width of the latents")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    import tempfile
+    from itertools import pairwise
+    from pathlib import Path
+
+    import torch
+
+    from benchmarks.cases import Case
+    from benchmarks.memory import peak_resident
+    from motionmatcher.checkpoints import save_checkpoint
+    from motionmatcher.devices import choose_device, compute_exactly, weight_dtype
+    from motionmatcher.lora import LoraInfo
+    from motionmatcher.training import make_optimizer
+
+    start_up = time.perf_counter() - started
+    device = choose_device(arguments.device)
+    compute_exactly(device)
+    case = Case(
+        "full",
+        arguments.frames,
+        arguments.size,
+        mode=arguments.mode,
+        precision=arguments.precision,
+        checkpointing=True,
+    )
+    if arguments.quick:
+        case = Case("tiny", 2, 8, mode=arguments.mode, checkpointing=True)
+    dtype = weight_dtype(case.precision, device)
+    step = case.real(device, dtype)
+    parameters = list(step.base.unet.lora_parameters().values())
+    optimizer = make_optimizer(step.settings, parameters)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    marks = [now()]
+    loss = step.loss().total
+    marks.append(now())
+    loss.backward()
+    marks.append(now())
+    optimizer.step()
+    marks.append(now())
+    with tempfile.TemporaryDirectory() as folder:
+        info = LoraInfo(case.rank, ("attention",))
+        save_checkpoint(Path(folder) / "checkpoint-1", 1, step.base.unet, info, optimizer, None)
+        marks.append(now())
+    forward, backward, update, saving = (b - a for a, b in pairwise(marks))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
+    figures = {
+        "case": vars(case),
+        "dtype": str(dtype).removeprefix("torch."),
+        "loss": loss.item(),
+        "start_up_seconds": start_up,
+        "forward_seconds": forward,
+        "backward_seconds": backward,
+        "update_seconds": update,
+        "step_seconds": forward + backward + update,
+        "checkpoint_seconds": saving,
+        "peak_bytes": peak,
+    }
+    rows = [
+        ("start-up before weights, s", start_up),
+        ("forward, s", forward),
+        ("backward, s", backward),
+        ("update, s", update),
+        ("the step, s", forward + backward + update),
+        ("saving a checkpoint, s", saving),
+        ("peak memory of device or process, GiB", peak / 2**30),
+        ("loss", loss.item()),
+    ]
+    size = f"{case.frames} frames of {case.size}x{case.size} latents"
+    text = f"Width {case.width}, {size}, {figures['dtype']}, mode {case.mode}, checkpointing on."
+    title = f"Full size, {case.mode}, {figures['dtype']}"
+    report(arguments, title, figures, text, table(["what", "figure"], rows))
+
+
+if __name__ == "__main__":
+    run(main)

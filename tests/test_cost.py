@@ -1,0 +1,137 @@
+"""The cost of a training step: counted right, and within what the method needs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
+
+from benchmarks.cases import Case
+from benchmarks.floor import count_floor
+from benchmarks.memory import peak_allocated
+from motionmatcher.cost import StepCost
+from motionmatcher.cost_meter import CostMeter
+from motionmatcher.run_cost import RunCost
+
+CPU = torch.device("cpu")
+
+
+def test_flops_of_a_linear_layer_by_hand() -> None:
+    with FakeTensorMode(), CostMeter() as meter:
+        layer = nn.Linear(3, 5)
+        output = layer(torch.ones(7, 3, requires_grad=True))
+        assert meter.flops == 2 * 7 * 3 * 5
+        output.sum().backward()
+    assert meter.flops == 3 * 2 * 7 * 3 * 5, "input and weight gradients"
+
+
+def test_fused_attention_is_counted_and_keeps_no_probabilities() -> None:
+    shape = (1, 2, 64, 16)  # (N, heads, tokens, width)
+    with FakeTensorMode(), CostMeter() as meter:
+        query, key, value = (torch.ones(shape, requires_grad=True) for _ in range(3))
+        before = meter.live_bytes
+        output = F.scaled_dot_product_attention(query, key, value)
+        product = 2 * 2 * 64 * 64 * 16
+        assert meter.flops == 2 * product
+        assert meter.live_bytes - before < 2 * 64 * 64 * 4, "less than the probabilities"
+        output.sum().backward()
+    assert meter.flops == 7 * product, "the scores once more, and four gradients"
+
+
+def test_memory_of_what_is_alive_by_hand() -> None:
+    with FakeTensorMode(), CostMeter() as meter:
+        first = torch.zeros(256)
+        view = first.view(16, 16).t()
+        assert meter.live_bytes == 1024, "views take nothing"
+        second = view + 1
+        assert meter.live_bytes == 2048
+        del first, second
+        assert meter.live_bytes == 1024, "a view keeps its storage"
+        del view
+        assert (meter.live_bytes, meter.peak_bytes) == (0, 2048)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("tiny", frames=2, size=8),
+        Case("tiny", frames=3, size=16, checkpointing=True, mode="tangent"),
+        Case("tiny", frames=4, size=16, precision="bf16"),
+    ],
+    ids=lambda case: f"{case.frames} frames, {case.mode}, {case.precision}",
+)
+def test_estimated_peak_is_what_the_allocator_gives(case: Case) -> None:
+    fake = case.fake(CPU)
+    cost = fake.cost()
+    step = case.real(CPU, fake.base.dtype)
+    assert cost.parts["weights"] + cost.parts["lora"] == sum(
+        parameter.nbytes for parameter in step.base.unet.parameters()
+    )
+    _, measured = peak_allocated(lambda: step.loss().total.backward(), CPU)
+    assert cost.activations == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize("objective", ["denoising", "frame_difference", "vmc", "motiondirector"])
+def test_other_objectives_cost_the_student_alone(objective: str) -> None:
+    step = Case("tiny", frames=2, size=8).fake(CPU)
+    full = step.cost().flops
+    pixel = replace(step, settings=replace(step.settings, objective=objective)).cost().flops
+    floor = count_floor(Case("tiny", frames=2, size=8))
+    student = floor.student + floor.student_backward + floor.lora
+    assert pixel == pytest.approx(student, rel=0.03)
+    assert pixel < 0.8 * full
+
+
+def test_accumulation_multiplies_flops_and_finds_gradients_there() -> None:
+    step = Case("tiny", frames=2, size=8).fake(CPU)
+    once = step.cost()
+    twice = replace(step, settings=replace(step.settings, gradient_accumulation_steps=3)).cost()
+    assert twice.flops == 3 * once.flops
+    assert 0 < twice.activations - once.activations <= once.parts["lora"]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_step_takes_no_more_than_the_floor(checkpointing: bool) -> None:
+    # The full-size structure of four levels; the widths' ratios are Zeroscope's.
+    case = Case("narrow", checkpointing=checkpointing)
+    floor = count_floor(case)
+    flops = case.fake(CPU).cost().flops
+    assert flops <= 1.03 * (floor.checkpointed if checkpointing else floor.plain)
+    assert flops > 0.95 * (floor.checkpointed if checkpointing else floor.plain)
+
+
+def run_cost(available_bytes: int, **settings: object) -> RunCost:
+    parts = {"weights": 100, "lora": 10, "optimizer": 20}
+    return RunCost(
+        lora_modules=1,
+        lora_parameters=2,
+        plain=StepCost(flops=10**12, parts=parts, activations=870),
+        checkpointed=StepCost(flops=2 * 10**12, parts=parts, activations=70),
+        dtype=torch.float32,
+        device=CPU,
+        available_bytes=available_bytes,
+        settings=replace(Case().settings, max_train_steps=500, **settings),  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("available", "checkpointing", "advice"),
+    [
+        (1150, False, "this fits"),
+        (1149, False, "this does not fit: set gradient_checkpointing: true"),
+        (230, True, "this fits"),
+        (229, False, "try gradient_checkpointing: true, mixed_precision: bf16, fewer"),
+        (229, True, "try mixed_precision: bf16, fewer"),
+    ],
+)
+def test_advice(available: int, checkpointing: bool, advice: str) -> None:
+    cost = run_cost(available, gradient_checkpointing=checkpointing)
+    assert advice in cost.advice()
+    assert cost.figures()["fits"] is (advice == "this fits")
+
+
+def test_flops_of_a_run() -> None:
+    assert run_cost(1).flops_of_run == 500 * 10**12
+    assert run_cost(1, gradient_checkpointing=True).flops_of_run == 1000 * 10**12
