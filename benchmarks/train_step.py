@@ -7,7 +7,7 @@ in turn in one process, with the same weights.
 import statistics
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from motionmatcher.cost import TrainingStep
 
 PHASES = ("target features", "student", "prediction features", "backward")
-METHODS = ("ours", "straightforward")
+RECOMPUTING = "ours, recompute_activations"
+METHODS = ("ours", RECOMPUTING, "straightforward")
 
 
 def parse_arguments() -> Namespace:
@@ -43,7 +44,7 @@ def run_step(step: "TrainingStep", method: str, mark: Callable[[str], None]) -> 
 
     Args:
         step: The step.
-        method: "ours" or "straightforward".
+        method: One of `METHODS`.
         mark: Called with the name of each phase at its end.
 
     Returns:
@@ -51,15 +52,20 @@ def run_step(step: "TrainingStep", method: str, mark: Callable[[str], None]) -> 
     """
     from benchmarks.straightforward import empty_caches, straightforward_loss
 
-    step.base.unet.zero_grad()
-    if method == "ours":
+    unet = step.base.unet
+    unet.zero_grad()
+    if method == "straightforward":
+        loss = straightforward_loss(step, mark).total
+    else:
+        if method == RECOMPUTING:
+            unet.recompute_in_backward("activations")
         extractor: Any = MarkingExtractor(step.extractor, mark)
         loss = replace(step, extractor=extractor).loss().total
-    else:
-        loss = straightforward_loss(step, mark).total
     loss.backward()
-    if method != "ours":
+    if method == "straightforward":
         empty_caches()
+    if method == RECOMPUTING:
+        unet.recompute_in_backward("nothing")
     mark("backward")
     return loss.detach()
 
@@ -99,8 +105,8 @@ def count(case: "Case", method: str, device: Any) -> dict[str, Any]:
     }
 
 
-def measure(case: "Case", device: Any, repeats: int) -> dict[str, Any]:
-    """Time both methods in turn and measure their peaks; the first run of each does not count."""
+def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> dict[str, Any]:
+    """Time the methods in turn and measure their peaks; the first run of each does not count."""
     import torch
 
     from benchmarks.memory import peak_allocated
@@ -108,7 +114,7 @@ def measure(case: "Case", device: Any, repeats: int) -> dict[str, Any]:
 
     step = case.real(device)
     weights = tensor_bytes(step.base.unet.parameters())
-    seconds: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
+    seconds: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
     results: dict[str, Any] = {}
 
     def timed(method: str) -> dict[str, float]:
@@ -124,7 +130,7 @@ def measure(case: "Case", device: Any, repeats: int) -> dict[str, Any]:
         run_step(step, method, mark)
         return phases
 
-    for method in METHODS:  # warms up as well
+    for method in methods:  # warms up as well
         torch.manual_seed(0)
         loss, peak = peak_allocated(
             lambda method=method: run_step(step, method, lambda phase: None),  # type: ignore[misc]
@@ -132,9 +138,9 @@ def measure(case: "Case", device: Any, repeats: int) -> dict[str, Any]:
         )
         results[method] = {"loss": float(loss), "peak_bytes": peak + weights}
     for _ in range(repeats):
-        for method in METHODS:
+        for method in methods:
             seconds[method].append(timed(method))
-    for method in METHODS:
+    for method in methods:
         totals = [sum(phases.values()) for phases in seconds[method]]
         results[method] |= {
             "seconds": statistics.median(totals),
@@ -158,8 +164,13 @@ def main() -> None:
     ours = Case(
         arguments.width, arguments.frames, arguments.size, checkpointing=arguments.checkpointing
     )
-    cases = {"ours": ours, "straightforward": replace(ours, checkpointing=False)}
-    counted = {method: count(case, method, device) for method, case in cases.items()}
+    methods = [name for name in METHODS if not (ours.checkpointing and name == RECOMPUTING)]
+    counted = {
+        method: count(
+            replace(ours, checkpointing=ours.checkpointing and method == "ours"), method, device
+        )
+        for method in methods
+    }
     floor = count_floor(ours)
     lowest = floor.checkpointed if ours.checkpointing else floor.plain
     figures: dict[str, Any] = {"case": vars(ours), "floor_flops": lowest, "counted": counted}
@@ -173,6 +184,7 @@ def main() -> None:
         table(["step", "TFLOP", "of the floor", "peak GiB", "of straightforward"], rows),
         phase_table(
             "TFLOP and peak GiB",
+            methods,
             lambda method, phase: "{:.3g}, {:.3g}".format(
                 counted[method]["phases"][phase]["flops"] / 1e12,
                 counted[method]["phases"][phase]["peak_bytes"] / 2**30,
@@ -181,7 +193,7 @@ def main() -> None:
     ]
     if arguments.timed_frames:
         timed = replace(ours, frames=arguments.timed_frames)
-        measured = measure(timed, device, arguments.repeats)
+        measured = measure(timed, device, arguments.repeats, methods)
         figures["measured"] = {"frames": timed.frames, **measured}
         slow = measured["straightforward"]
         rows = [
@@ -200,7 +212,7 @@ def main() -> None:
             f"Measured, {describe(timed)}; medians of {arguments.repeats}, in turn:",
             table(head, rows),
             phase_table(
-                "seconds", lambda method, phase: f"{measured[method]['phases'][phase]:.3g}"
+                "seconds", methods, lambda method, phase: f"{measured[method]['phases'][phase]:.3g}"
             ),
         ]
     report(arguments, f"Training step, width {ours.width}", figures, *paragraphs)
@@ -216,10 +228,10 @@ def describe(case: "Case") -> str:
     return f"channels {channels}, {size}, rank {case.rank}, fp32, {checkpointing}"
 
 
-def phase_table(what: str, cell: Callable[[str, str], str]) -> str:
+def phase_table(what: str, methods: Sequence[str], cell: Callable[[str, str], str]) -> str:
     """Make a table of a figure for each phase and method."""
-    rows = [(phase, *(cell(method, phase) for method in METHODS)) for phase in PHASES]
-    return table([what, *METHODS], rows)
+    rows = [(phase, *(cell(method, phase) for method in methods)) for phase in PHASES]
+    return table([what, *methods], rows)
 
 
 if __name__ == "__main__":

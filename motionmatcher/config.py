@@ -102,6 +102,16 @@ def check_combinations(settings: TrainSettings) -> None:
         raise UserError(
             f"objective: {settings.objective} needs train_data.n_sample_frames of 2 or more, not 1."
         )
+    if settings.recompute_activations and settings.compile:
+        raise UserError(
+            "recompute_activations and compile do not go together: torch.compile chooses by itself what "
+            "to compute again. Switch one of them off."
+        )
+    if settings.recompute_activations and settings.gradient_checkpointing:
+        raise UserError(
+            "recompute_activations and gradient_checkpointing save the same memory, the latter more of "
+            "it; switch one of them off."
+        )
     if settings.rescale_schedule and settings.use_offset_noise:
         raise UserError(
             "rescale_schedule and use_offset_noise cure the same thing; switch one of them off."

@@ -23,7 +23,7 @@ class RunCost:
     Attributes:
         lora_modules: Modules that get an adapter.
         lora_parameters: Trainable parameters.
-        plain: An update's cost without gradient checkpointing.
+        plain: An update's cost without gradient checkpointing; with `recompute_activations` if set.
         checkpointed: The same with it.
         dtype: Of the frozen weights.
         device: Where it shall run.
@@ -59,7 +59,10 @@ class RunCost:
         if self.fits(self.chosen):
             return "this fits"
         if self.fits(self.checkpointed):
-            return "this does not fit: set gradient_checkpointing: true"
+            milder = (
+                "" if self.settings.recompute_activations else " (try recompute_activations first)"
+            )
+            return f"this does not fit: set gradient_checkpointing: true{milder}"
         settings = self.settings
         remedies = [] if settings.gradient_checkpointing else ["gradient_checkpointing: true"]
         if settings.mixed_precision == "no":
@@ -122,6 +125,8 @@ def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.devi
         CLIPTokenizer.from_pretrained(layout.folder / "tokenizer").model_max_length,
         device,
     )
+    if settings.recompute_activations:
+        unet.recompute_in_backward("activations")
     plain = step.cost()
     unet.enable_gradient_checkpointing()
     return RunCost(

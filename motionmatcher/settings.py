@@ -224,6 +224,11 @@ class TrainSettings:
     gradient_checkpointing: bool = setting(
         False, "compute activations again in backward: much less memory, about a third more time"
     )
+    recompute_activations: bool = setting(
+        False,
+        "without gradient_checkpointing: keep the results of matrix products only and compute norms, "
+        "activation functions and dropout again in backward: about half the memory, a little more time",
+    )
     checkpointing_steps: int = setting(50, "updates between checkpoints", minimum=1)
     checkpoints_total_limit: int | None = setting(
         None, "checkpoints kept, the newest ones; null: all", minimum=1

@@ -224,3 +224,5 @@ def _attach_lora(
         base.unet.compile_layers()
     if settings.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
+    elif settings.recompute_activations:
+        base.unet.recompute_in_backward("activations")

@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from motionmatcher.attention import AttentionRecorder
+from motionmatcher.recomputation import keep_products_only
 
 _LAYERS = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
 _WEIGHTED = {F.linear, F.conv2d, F.conv3d, F.group_norm, F.layer_norm}
@@ -56,7 +57,7 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
     # The state of the pass under way. A class attribute as default, since diffusers builds the
     # module by itself; an instance holds its own once it enters a mode.
     _mode = PassMode()
-    _checkpointing = False
+    _recomputed = "nothing"
     _compiler: str | None = None
 
     def train(self, mode: bool = True) -> "MotionUNet":
@@ -106,7 +107,17 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of each layer for backward and compute the rest again there."""
-        self._checkpointing = True
+        self.recompute_in_backward("layers")
+
+    def recompute_in_backward(self, what: str) -> None:
+        """Choose what is computed again in backward instead of being kept.
+
+        Args:
+            what: "nothing"; "activations", all that is cheap (see `recomputation`), which does not
+                go together with compiled layers; or "layers", whole layers.
+        """
+        assert what in ("nothing", "activations", "layers")
+        self._recomputed = what
         self._wrap_layers()
 
     def compile_layers(self, backend: str = "inductor") -> None:
@@ -187,7 +198,7 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
                 forward = type(module).forward.__get__(module)
                 if self._compiler is not None:
                     forward = torch.compile(forward, backend=self._compiler)
-                if self._checkpointing:
+                if self._recomputed != "nothing":
                     forward = self._checkpointed(module, forward)
                 module.forward = forward
 
@@ -198,15 +209,24 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
                 return forward(*args, **kwargs)
             mode = self._mode
             repeated = replace(mode, recorder=mode.recorder and mode.recorder.blank())
-            return checkpoint(
-                forward,
-                *args,
-                use_reentrant=False,
-                context_fn=lambda: (nullcontext(), self._entered(repeated, within=module)),
-                **kwargs,
-            )
+
+            def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+                repetition = self._entered(repeated, within=module)
+                if self._recomputed == "layers":
+                    return nullcontext(), repetition
+                ranks = {rank for layer in _lora_layers(module) for rank in layer.r.values()}
+                keeping, taking = keep_products_only(max(ranks, default=0))
+                return keeping, _both(repetition, taking)
+
+            return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
         return checkpointed_forward
+
+
+@contextmanager
+def _both(first: AbstractContextManager, second: AbstractContextManager) -> Iterator[None]:
+    with first, second:
+        yield
 
 
 def uncompiled() -> AbstractContextManager[None]:

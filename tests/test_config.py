@@ -211,7 +211,8 @@ def test_a_published_file_is_read_unchanged(tmp_path: Path) -> None:
     }
     for group in ("train_data", "validation_data", "motion_extractor", "loss_weights"):
         assert {key: read[group][key] for key in READ[group]} == READ[group]
-    ours = {"objective", "lora_targets", "compile", "checkpoints_total_limit"}
+    ours = {"objective", "lora_targets", "compile", "recompute_activations"}
+    ours |= {"checkpoints_total_limit"}
     assert {entry.name for entry in fields(TrainSettings)} - set(READ) == ours
 
 
@@ -451,6 +452,11 @@ def test_a_value_out_of_range(config: Path, override: str, message: str) -> None
         (
             ["loss_weights.spatial_loss=0", "loss_weights.temporal_loss=0"],
             "loss_weights: both weights are 0",
+        ),
+        (["compile=true", "recompute_activations=true"], "and compile do not go together"),
+        (
+            ["gradient_checkpointing=true", "recompute_activations=true"],
+            "recompute_activations and gradient_checkpointing save the same memory",
         ),
         (["lora_targets=[]"], "lora_targets is empty: nothing would be trained"),
         (

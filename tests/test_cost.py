@@ -102,6 +102,17 @@ def test_a_step_takes_no_more_than_the_floor(checkpointing: bool) -> None:
     assert flops > 0.95 * (floor.checkpointed if checkpointing else floor.plain)
 
 
+def test_recomputed_activations_take_half_the_memory_and_no_products() -> None:
+    case = Case("tiny", frames=4, size=16, rank=8)
+    plain = case.fake(CPU).cost()
+    step = case.fake(CPU)
+    step.base.unet.recompute_in_backward("activations")
+    cheap = step.cost()
+    lora = count_floor(case).lora
+    assert cheap.activations < 0.65 * plain.activations
+    assert 0 < cheap.flops - plain.flops < 0.25 * lora, "but the LoRA's second product"
+
+
 def run_cost(available_bytes: int, **settings: object) -> RunCost:
     parts = {"weights": 100, "lora": 10, "optimizer": 20}
     return RunCost(
@@ -120,7 +131,11 @@ def run_cost(available_bytes: int, **settings: object) -> RunCost:
     ("available", "checkpointing", "advice"),
     [
         (1150, False, "this fits"),
-        (1149, False, "this does not fit: set gradient_checkpointing: true"),
+        (
+            1149,
+            False,
+            "this does not fit: set gradient_checkpointing: true (try recompute_activations first)",
+        ),
         (230, True, "this fits"),
         (229, False, "try gradient_checkpointing: true, mixed_precision: bf16, fewer"),
         (229, True, "try mixed_precision: bf16, fewer"),

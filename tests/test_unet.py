@@ -314,10 +314,13 @@ def assert_equal_gradients(again: dict[str, Tensor], plain: dict[str, Tensor]) -
         assert error <= 1e-6, name
 
 
-def test_checkpointing_leaves_the_student_s_gradients(bare: MotionUNet, inputs: Inputs) -> None:
+@pytest.mark.parametrize("recomputed", ["activations", "layers"])
+def test_recomputing_leaves_the_student_s_gradients(
+    bare: MotionUNet, inputs: Inputs, recomputed: str
+) -> None:
     unet = with_lora(bare, dropout=0.3).train()
     loss, gradients = student_gradients(unet, inputs)
-    unet.enable_gradient_checkpointing()
+    unet.recompute_in_backward(recomputed)
     again, gradients_again = student_gradients(unet, inputs)
     assert torch.equal(again, loss)
     assert_equal_gradients(gradients_again, gradients)
@@ -332,6 +335,7 @@ def test_checkpointing_really_computes_again(bare: MotionUNet, inputs: Inputs) -
     student_gradients(unet, inputs)
     assert len(calls) == len(blocks)
     calls.clear()
+    unet.recompute_in_backward("activations")
     unet.enable_gradient_checkpointing()
     unet.enable_gradient_checkpointing()  # a second call changes nothing
     student_gradients(unet, inputs)
@@ -360,13 +364,14 @@ def feature_gradients(unet: MotionUNet, inputs: Inputs) -> tuple[Tensor, dict[st
     return loss.detach(), {name: g.clone() for name, g in values.items() if g is not None}
 
 
+@pytest.mark.parametrize("recomputed", ["activations", "layers"])
 @pytest.mark.parametrize("strength", [0.3, 3.0])
 def test_what_is_computed_again_for_the_base_has_the_lora_off(
-    bare: MotionUNet, inputs: Inputs, strength: float
+    bare: MotionUNet, inputs: Inputs, strength: float, recomputed: str
 ) -> None:
     unet = with_lora(bare, dropout=0.3, strength=strength).train()
     loss, gradients = feature_gradients(unet, inputs)
-    unet.enable_gradient_checkpointing()
+    unet.recompute_in_backward(recomputed)
     again, gradients_again = feature_gradients(unet, inputs)
     assert torch.equal(again, loss)
     assert_equal_gradients(gradients_again, gradients)
