@@ -60,11 +60,7 @@ class _RecordingProcessor:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        # Queries Q, keys K, heads H, inner width D = H * head width.
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (N*H, Q, D/H)
-        key = attn.head_to_batch_dim(attn.to_k(context))  # (N*H, K, D/H)
-        value = attn.head_to_batch_dim(attn.to_v(context))  # (N*H, K, D/H)
+        query, key, value = _project(attn, hidden_states, encoder_hidden_states)
         probabilities = attn.get_attention_scores(query, key, attention_mask)  # (N*H, Q, K)
         self.maps[self.name] = reduce(
             probabilities, "(n heads) q k -> n q k", "mean", heads=attn.heads
@@ -98,13 +94,21 @@ class _DualProcessor:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (N*H, Q, D/H)
-        key = attn.head_to_batch_dim(attn.to_k(context))  # (N*H, K, D/H)
-        value = attn.head_to_batch_dim(attn.to_v(context))  # (N*H, K, D/H)
+        query, key, value = _project(attn, hidden_states, encoder_hidden_states)
         slice_size = max(MAX_DUAL_PROBABILITIES // (query.shape[1] * key.shape[1]), 1)
         slices = zip(*(tensor.split(slice_size) for tensor in (query, key, value)), strict=True)
         attended = torch.cat(
             [attn.get_attention_scores(q, k, attention_mask) @ v for q, k, v in slices]
         )
         return attn.to_out[0](attn.batch_to_head_dim(attended))
+
+
+def _project(
+    attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries Q, keys K and values, heads H in the batch axis, inner width D = H * head width."""
+    context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+    query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (N*H, Q, D/H)
+    key = attn.head_to_batch_dim(attn.to_k(context))  # (N*H, K, D/H)
+    value = attn.head_to_batch_dim(attn.to_v(context))  # (N*H, K, D/H)
+    return query, key, value
