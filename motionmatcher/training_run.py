@@ -92,13 +92,7 @@ def start_training(
         if accelerator.is_main_process:
             previewer = _prepare_previews(settings, base, reference, latents)
     text_states = base.encode_prompts([data.single_video_prompt])
-    info = LoraInfo(
-        rank=settings.lora_rank,
-        targets=tuple(settings.lora_targets),
-        base=base.fingerprint,
-        reference=tensor_fingerprint(latents),
-    )
-    _attach_lora(settings, base, info, resume)
+    info = attach_lora(settings, base, latents, resume)
     if resume is not None and accelerator.is_main_process:
         write_settings(run.config_file, settings)  # only now is it known that they fit
 
@@ -197,9 +191,32 @@ def _prepare_previews(
     )
 
 
-def _attach_lora(
-    settings: TrainSettings, base: BaseModel, info: LoraInfo, resume: tuple[Run, int] | None
-) -> None:
+def attach_lora(
+    settings: TrainSettings,
+    base: BaseModel,
+    latents: Tensor,
+    resume: tuple[Run, int] | None = None,
+) -> LoraInfo:
+    """Give the base model the LoRA that is to be trained, new or from where it comes from.
+
+    Args:
+        settings: Its size, and what it starts from; also how the UNet computes with it.
+        base: The base model, without a LoRA.
+        latents: Reference latents (1, C, F, h, w).
+        resume: The run and step to continue from; None starts anew.
+
+    Returns:
+        What the LoRA is, for its checkpoints.
+
+    Raises:
+        UserError: The LoRA to start from cannot be read or was trained with something else.
+    """
+    info = LoraInfo(
+        rank=settings.lora_rank,
+        targets=tuple(settings.lora_targets),
+        base=base.fingerprint,
+        reference=tensor_fingerprint(latents),
+    )
     add_lora(
         base.unet,
         settings.lora_rank,
@@ -226,3 +243,4 @@ def _attach_lora(
         base.unet.enable_gradient_checkpointing()
     elif settings.recompute_activations:
         base.unet.recompute_in_backward("activations")
+    return info

@@ -22,14 +22,14 @@ from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.devices import compute_exactly
 from motionmatcher.errors import UserError
 from motionmatcher.files import atomic_path, write_json
-from motionmatcher.lora import LoraInfo, add_lora, load_lora
+from motionmatcher.lora import load_lora
 from motionmatcher.random_streams import stream_seed
-from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
+from motionmatcher.reference import Reference, ReferenceClip
 from motionmatcher.runs import Run
 from motionmatcher.sampling import sample_latents
 from motionmatcher.settings import TrainSettings
 from motionmatcher.training import train
-from motionmatcher.training_run import make_accelerator, sampling_settings
+from motionmatcher.training_run import attach_lora, make_accelerator, sampling_settings
 from testbed.comparison.cells import SCRATCH_PREFIX, Cell, CellJob
 from testbed.comparison.methods import BASE
 from testbed.renderer import FRAME_SIZE
@@ -53,9 +53,8 @@ def make_cell(job: CellJob) -> None:
     cell, settings = job.cell, job.settings
     folder = job.result.parent
     folder.mkdir(parents=True, exist_ok=True)
-    printed = (
-        io.StringIO()
-    )  # warnings of the trainer; they and its bar would tear the one over cells
+    # Warnings of the trainer: they and its bar would tear the one over cells.
+    printed = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder) as scratch,
         Path(os.devnull).open("w") as nowhere,
@@ -106,19 +105,7 @@ def _train(
     data = settings.train_data
     latents = reference.latents(data.n_sample_frames, data.width, data.height)
     text_states = base.encode_prompts([data.single_video_prompt])
-    add_lora(
-        base.unet,
-        settings.lora_rank,
-        settings.lora_targets,
-        settings.lora_unet_dropout,
-        settings.seed,
-    )
-    info = LoraInfo(
-        settings.lora_rank,
-        tuple(settings.lora_targets),
-        base.fingerprint,
-        tensor_fingerprint(latents),
-    )
+    info = attach_lora(settings, base, latents)
     accelerator = make_accelerator(settings, DEVICE)
     diverged = None
     started = time.process_time()
