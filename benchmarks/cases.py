@@ -22,9 +22,11 @@ _TWO_LEVELS = {
 # Width -> UNet config and the scale factor of its feature maps.
 WIDTHS: dict[str, tuple[dict[str, Any], int]] = {
     "tiny": (
-        {**_TWO_LEVELS, "block_out_channels": (32, 64), "attention_head_dim": 16}
-        | {"layers_per_block": 1, "cross_attention_dim": 32},
-        2,
+        {**FULL_SIZE["unet"], "block_out_channels": (32,), "attention_head_dim": 16}
+        | {"layers_per_block": 1, "cross_attention_dim": 32}
+        | {"down_block_types": ("CrossAttnDownBlock3D",)}
+        | {"up_block_types": ("CrossAttnUpBlock3D",)},
+        1,
     ),
     # Zeroscope's four levels, with one layer each and a fifth of the channels.
     "narrow": (

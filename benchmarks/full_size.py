@@ -1,9 +1,25 @@
-"""A real training step at full size: Zeroscope's UNet with random weights, gradient checkpointing on."""
+"""A real training step at full size: Zeroscope's UNet with random weights, gradient checkpointing on.
+
+With `--counted` nothing is run: FLOPs and peak memory of every mode and kind of recomputation are
+counted on fake tensors.
+"""
 
 import time
+from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
 from motionmatcher.command_line import run
+
+if TYPE_CHECKING:
+    from benchmarks.cases import Case
+
+RECOMPUTED = {
+    "nothing": "none",
+    "activations": "recompute_activations",
+    "layers": "gradient_checkpointing",
+}
 
 
 def main() -> None:
@@ -12,6 +28,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=("difference", "tangent"), default="difference")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--size", type=int, default=48, help="height and width of the latents")
+    parser.add_argument("--counted", action="store_true", help="count every mode, run none")
     arguments = parser.parse_args()
     started = time.perf_counter()
     import tempfile
@@ -40,6 +57,9 @@ def main() -> None:
     )
     if arguments.quick:
         case = Case("tiny", 2, 8, mode=arguments.mode, checkpointing=True)
+    if arguments.counted:
+        report_counts(arguments, case, device)
+        return
     dtype = weight_dtype(case.precision, device)
     step = case.real(device, dtype)
     parameters = list(step.base.unet.lora_parameters().values())
@@ -87,10 +107,36 @@ def main() -> None:
         ("peak memory of device or process, GiB", peak / 2**30),
         ("loss", loss.item()),
     ]
-    size = f"{case.frames} frames of {case.size}x{case.size} latents"
-    text = f"Width {case.width}, {size}, {figures['dtype']}, mode {case.mode}, checkpointing on."
+    text = f"{describe(case, figures['dtype'])}, mode {case.mode}, checkpointing on."
     title = f"Full size, {case.mode}, {figures['dtype']}"
     report(arguments, title, figures, text, table(["what", "figure"], rows))
+
+
+def report_counts(arguments: Namespace, case: "Case", device: Any) -> None:
+    """Count the steps of both modes with each kind of recomputation and report them."""
+    from motionmatcher.devices import weight_dtype
+
+    rows, figures = [], []
+    for mode in ("difference", "tangent"):
+        step = replace(case, mode=mode, checkpointing=False).fake(device)
+        for what, name in RECOMPUTED.items():
+            step.base.unet.recompute_in_backward(what)
+            cost = step.cost()
+            rows.append((mode, name, cost.flops / 1e12, cost.peak_bytes / 2**30))
+            figures.append({"mode": mode, "recomputed": what, **cost.figures()})
+    dtype = str(weight_dtype(case.precision, device)).removeprefix("torch.")
+    report(
+        arguments,
+        f"Full size, counted, {dtype}",
+        {"case": vars(case), "counted": figures},
+        f"{describe(case, dtype)}.",
+        table(["mode", "recomputation", "TFLOP", "peak GiB"], rows),
+    )
+
+
+def describe(case: "Case", dtype: str) -> str:
+    """Say in words what is measured."""
+    return f"Width {case.width}, {case.frames} frames of {case.size}x{case.size} latents, {dtype}"
 
 
 if __name__ == "__main__":

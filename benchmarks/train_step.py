@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 PHASES = ("target features", "student", "prediction features", "backward")
 RECOMPUTING = "ours, recompute_activations"
 METHODS = ("ours", RECOMPUTING, "straightforward")
+# What every step of the method has to multiply; as the profiler names them.
+PRODUCTS = {
+    "aten::mm",
+    "aten::addmm",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::convolution",
+    "aten::convolution_backward",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+}
 
 
 def parse_arguments() -> Namespace:
@@ -142,6 +153,8 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
             seconds[method].append(timed(method))
     for method in methods:
         totals = [sum(phases.values()) for phases in seconds[method]]
+        if device.type == "cpu":
+            results[method]["product_seconds"] = seconds_in_products(lambda m=method: timed(m))  # type: ignore[misc]
         results[method] |= {
             "seconds": statistics.median(totals),
             "all_seconds": totals,
@@ -151,6 +164,16 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
             },
         }
     return results
+
+
+def seconds_in_products(call: Callable[[], Any]) -> float:
+    """Time the matrix products, convolutions and fused attention of a call on the CPU."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        call()
+    averages = profiler.key_averages()
+    return sum(found.cpu_time_total for found in averages if found.key in PRODUCTS) / 1e6
 
 
 def main() -> None:
@@ -201,13 +224,15 @@ def main() -> None:
                 method,
                 found["seconds"],
                 found["seconds"] / slow["seconds"],
+                found.get("product_seconds", ""),
                 found["peak_bytes"] / 2**30,
                 found["peak_bytes"] / slow["peak_bytes"],
                 f"{found['loss']:.6e}",
             )
             for method, found in measured.items()
         ]
-        head = ["step", "seconds", "of straightforward", "peak GiB", "of straightforward", "loss"]
+        share = "of straightforward"
+        head = ["step", "seconds", share, "s in products", "peak GiB", share, "loss"]
         paragraphs += [
             f"Measured, {describe(timed)}; medians of {arguments.repeats}, in turn:",
             table(head, rows),

@@ -83,7 +83,13 @@ def training_loss(
         text_states: The reference's encoded prompt (1 or B, T, D).
         settings: Objective, step length and weights.
     """
-    inputs = (latents, batch.noise, batch.timesteps, text_states)
+    batch_size = len(batch.noise)
+    inputs = (
+        latents.expand(batch_size, -1, -1, -1, -1),
+        batch.noise,
+        batch.timesteps,
+        text_states.expand(batch_size, -1, -1),
+    )
     if settings.objective == "feature_matching":
         return motion_loss(base, extractor, *inputs, settings)
     return pixel_loss(base, *inputs, batch.anchor_frame, settings)
@@ -103,14 +109,12 @@ def motion_loss(
     Args:
         base: The base model; its LoRA is on, as the student.
         extractor: Reads motion features with the LoRA off.
-        latents: Clean reference latents (1 or B, C, F, h, w).
+        latents: Clean reference latents (B, C, F, h, w).
         noise: The true noise (B, C, F, h, w).
         timesteps: One a batch element (B,).
-        text_states: The reference's encoded prompt (1 or B, T, D).
+        text_states: The reference's encoded prompt (B, T, D).
         settings: Step length, mode and weights.
     """
-    latents = latents.expand_as(noise)
-    text_states = text_states.expand(len(noise), -1, -1)
     noisy = add_noise(latents, noise, timesteps, base.schedule)  # z_t (B, C, F, h, w)
     earlier = timesteps - settings.motion_extractor.num_denoise_steps
     weights = settings.loss_weights.spatial_loss, settings.loss_weights.temporal_loss
@@ -149,15 +153,13 @@ def pixel_loss(
 
     Args:
         base: The base model; its LoRA is on, as the student.
-        latents: Clean reference latents (1 or B, C, F, h, w).
+        latents: Clean reference latents (B, C, F, h, w).
         noise: The true noise (B, C, F, h, w).
         timesteps: One a batch element (B,).
-        text_states: The reference's encoded prompt (1 or B, T, D).
+        text_states: The reference's encoded prompt (B, T, D).
         anchor_frame: The frame that MotionDirector's loss takes off.
         settings: The objective.
     """
-    latents = latents.expand_as(noise)
-    text_states = text_states.expand(len(noise), -1, -1)
     noisy = add_noise(latents, noise, timesteps, base.schedule)
     truth = true_prediction(latents, noise, timesteps, base.schedule)
     prediction = base.predict(noisy, timesteps, text_states)

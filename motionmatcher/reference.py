@@ -87,15 +87,34 @@ class Reference:
         latents = self._find("latents", depends_on)
         if latents is None:
             latents = self._published_latents(num_frames, width, height)
+            made_from: dict[str, Any] = {}
             if latents is None:
                 latents = self._encode_clip(num_frames, width, height)
-            self._keep("latents", depends_on, latents)
+                assert self.clip is not None
+                made_from = {"clip_content": _content_fingerprint(self.clip.path)}
+            self._keep("latents", depends_on, latents, made_from)
         return latents.to(self.base.device)
 
     def has_latents(self, num_frames: int, width: int, height: int) -> bool:
         """Tell whether the cache holds latents of a size, ours or published."""
         found = self._find("latents", self._latents_depend_on(num_frames, width, height))
         return found is not None or (self._published_latents(num_frames, width, height) is not None)
+
+    def check_clip_is_unchanged(self, num_frames: int, width: int, height: int) -> None:
+        """Make sure that cached latents are those of the clip as the file has it now.
+
+        Raises:
+            UserError: The file's content is another one than the cached latents were made from.
+        """
+        name = _file_name("latents", self._latents_depend_on(num_frames, width, height))
+        for folder in self.folders:
+            if self.clip and (folder / name).is_file() and Path(self.clip.path).is_file():
+                made_from = read_tensors(folder / name)[1].get("clip_content")
+                if made_from not in (None, _content_fingerprint(self.clip.path)):
+                    raise UserError(
+                        f"{self.clip.path} has changed since its latents in {folder / name} were "
+                        "made: delete that file, or leave cached_latent_dir out."
+                    )
 
     def inversion_noise(
         self, num_frames: int, width: int, height: int, num_steps: int, progress: Progress = iter
@@ -157,11 +176,18 @@ class Reference:
                 return read_tensors(folder / name)[0][kind]
         return None
 
-    def _keep(self, kind: str, depends_on: Mapping[str, Any], tensor: Tensor) -> None:
+    def _keep(
+        self,
+        kind: str,
+        depends_on: Mapping[str, Any],
+        tensor: Tensor,
+        made_from: Mapping[str, Any] | None = None,
+    ) -> None:
         name = _file_name(kind, depends_on)
         self._made[name] = tensor
         if self.write_folder is not None:
-            write_tensors(self.write_folder / name, {kind: tensor}, depends_on)
+            description = {**depends_on, **(made_from or {})}
+            write_tensors(self.write_folder / name, {kind: tensor}, description)
 
     def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
         """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""
@@ -181,6 +207,11 @@ def tensor_fingerprint(tensor: Tensor) -> str:
     """Identify a tensor by a hash of its values in fp32."""
     values = tensor.detach().float().cpu().contiguous().numpy()
     return hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+
+def _content_fingerprint(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _file_name(kind: str, depends_on: Mapping[str, Any]) -> str:

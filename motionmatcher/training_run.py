@@ -82,6 +82,8 @@ def start_training(
         reference = reference_of_run(settings, base, run)
         data = settings.train_data
         size = data.n_sample_frames, data.width, data.height
+        if resume is None:  # a resumed run goes on with what it has
+            reference.check_clip_is_unchanged(*size)
         if settings.cached_latent_dir is not None and not reference.has_latents(*size):
             accelerator.print(
                 f"note: cached_latent_dir {settings.cached_latent_dir} holds no latents of this clip, size, "

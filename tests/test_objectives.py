@@ -63,7 +63,7 @@ def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     latents = torch.randn(1, 4, 3, 4, 6, generator=generator, dtype=torch.float64)
     noise = torch.randn(2, 4, 3, 4, 6, generator=generator, dtype=torch.float64)
     text_states = torch.randn(1, 7, 32, generator=generator, dtype=torch.float64)
-    return latents, noise, torch.tensor([900, 510]), text_states
+    return latents.expand_as(noise), noise, torch.tensor([900, 510]), text_states.expand(2, -1, -1)
 
 
 def plain_maps(

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def test_anything_else_is_made_anew(
     num_frames, width, height = change.get("size", SIZE)
     assert latents.shape == (1, 4, num_frames, height // 8, width // 8)
     assert files(cache) == ["latents", "latents"]
+
+
+def test_a_clip_that_was_edited_is_not_taken_for_the_cached_one(
+    base: BaseModel, clip: ReferenceClip, cache: Path
+) -> None:
+    cached(clip, base, cache).latents(*SIZE)
+    cached(clip, base, cache).check_clip_is_unchanged(*SIZE)
+    content = Path(clip.path).read_bytes()
+    Path(clip.path).write_bytes(content + b"0")
+    again = cached(clip, base, cache)
+    with pytest.raises(UserError, match=r"clip\.mp4 has changed since its latents in .*delete"):
+        again.check_clip_is_unchanged(*SIZE)
+    again.check_clip_is_unchanged(2, 32, 24)  # not cached: read when it is needed
+    Path(clip.path).unlink()
+    again.check_clip_is_unchanged(*SIZE)
 
 
 def test_another_number_of_steps_inverts_anew(
@@ -233,6 +249,7 @@ def test_files_say_what_they_depend_on(base: BaseModel, clip: ReferenceClip, cac
         "height": 24,
         "base": base.fingerprint,
         "seed": 0,
+        "clip_content": sha256(Path(clip.path).read_bytes()).hexdigest()[:16],
     }
 
 

@@ -46,16 +46,18 @@ def test_the_straightforward_step_computes_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("main", "title", "figure"),
+    ("main", "flags", "title", "figure"),
     [
-        (train_step.main, "## Training step, width tiny", "measured"),
-        (sampling.main, "## Sampling, width tiny", "merge_seconds"),
-        (full_size.main, "## Full size, difference, float32", "step_seconds"),
-        (scaling.main, "## Scaling, width tiny", "frames"),
+        (train_step.main, (), "## Training step, width tiny", "measured"),
+        (sampling.main, (), "## Sampling, width tiny", "merge_seconds"),
+        (full_size.main, (), "## Full size, difference, float32", "step_seconds"),
+        (full_size.main, ("--counted",), "## Full size, counted, float32", "counted"),
+        (scaling.main, (), "## Scaling, width tiny", "frames"),
     ],
 )
 def test_quick_runs_write_their_section_and_json(
     main: Callable[[], None],
+    flags: tuple[str, ...],
     title: str,
     figure: str,
     tmp_path: Path,
@@ -65,7 +67,7 @@ def test_quick_runs_write_their_section_and_json(
     page.write_text(
         f"# Benchmarks\n\n## Another\n\nkept\n\n{title}\n\nold\n\n## Last\n\nkept too\n"
     )
-    arguments = ["--quick", "--results", str(page), "--json", str(figures)]
+    arguments = ["--quick", *flags, "--results", str(page), "--json", str(figures)]
     assert run_script(monkeypatch, main, *arguments) == 0
     text = page.read_text()
     assert text.count(title) == 1
