@@ -85,9 +85,10 @@ def main() -> None:
         marks.append(now())
     forward, backward, update, saving = (b - a for a, b in pairwise(marks))
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
+    dtype_name = str(dtype).removeprefix("torch.")
     figures = {
         "case": vars(case),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype_name,
         "loss": loss.item(),
         "start_up_seconds": start_up,
         "forward_seconds": forward,
@@ -107,8 +108,8 @@ def main() -> None:
         ("peak memory of device or process, GiB", peak / 2**30),
         ("loss", loss.item()),
     ]
-    text = f"{describe(case, figures['dtype'])}, mode {case.mode}, checkpointing on."
-    title = f"Full size, {case.mode}, {figures['dtype']}"
+    text = f"{describe(case, dtype_name)}, mode {case.mode}, checkpointing on."
+    title = f"Full size, {case.mode}, {dtype_name}"
     report(arguments, title, figures, text, table(["what", "figure"], rows))
 
 
