@@ -38,7 +38,7 @@ def main() -> None:
     import torch
 
     from benchmarks.cases import Case
-    from benchmarks.memory import peak_resident
+    from benchmarks.profiling import peak_resident
     from motionmatcher.checkpoints import save_checkpoint
     from motionmatcher.devices import choose_device, compute_exactly, weight_dtype
     from motionmatcher.lora import LoraInfo

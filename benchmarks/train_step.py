@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 PHASES = ("target features", "student", "prediction features", "backward")
 RECOMPUTING = "ours, recompute_activations"
 METHODS = ("ours", RECOMPUTING, "straightforward")
-# What every step of the method has to multiply; as the profiler names them.
-PRODUCTS = {
-    "aten::mm",
-    "aten::addmm",
-    "aten::bmm",
-    "aten::baddbmm",
-    "aten::convolution",
-    "aten::convolution_backward",
-    "aten::_scaled_dot_product_flash_attention_for_cpu",
-    "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
-}
 
 
 def parse_arguments() -> Namespace:
@@ -120,7 +109,7 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
     """Time the methods in turn and measure their peaks; the first run of each does not count."""
     import torch
 
-    from benchmarks.memory import peak_allocated
+    from benchmarks.profiling import profiled
     from motionmatcher.cost_meter import tensor_bytes
 
     step = case.real(device)
@@ -143,18 +132,20 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
 
     for method in methods:  # warms up as well
         torch.manual_seed(0)
-        loss, peak = peak_allocated(
+        found = profiled(
             lambda method=method: run_step(step, method, lambda phase: None),  # type: ignore[misc]
             device,
         )
-        results[method] = {"loss": float(loss), "peak_bytes": peak + weights}
+        results[method] = {
+            "loss": float(found.result),
+            "peak_bytes": found.peak_bytes + weights,
+            "product_seconds": found.product_seconds,
+        }
     for _ in range(repeats):
         for method in methods:
             seconds[method].append(timed(method))
     for method in methods:
         totals = [sum(phases.values()) for phases in seconds[method]]
-        if device.type == "cpu":
-            results[method]["product_seconds"] = seconds_in_products(lambda m=method: timed(m))  # type: ignore[misc]
         results[method] |= {
             "seconds": statistics.median(totals),
             "all_seconds": totals,
@@ -164,16 +155,6 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
             },
         }
     return results
-
-
-def seconds_in_products(call: Callable[[], Any]) -> float:
-    """Time the matrix products, convolutions and fused attention of a call on the CPU."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        call()
-    averages = profiler.key_averages()
-    return sum(found.cpu_time_total for found in averages if found.key in PRODUCTS) / 1e6
 
 
 def main() -> None:
@@ -224,7 +205,7 @@ def main() -> None:
                 method,
                 found["seconds"],
                 found["seconds"] / slow["seconds"],
-                found.get("product_seconds", ""),
+                found["product_seconds"] or "",
                 found["peak_bytes"] / 2**30,
                 found["peak_bytes"] / slow["peak_bytes"],
                 f"{found['loss']:.6e}",

@@ -8,6 +8,10 @@ class UserError(Exception):
     """Bad input: one clear line naming the file, key or value, what was expected and what to do."""
 
 
+class DivergedError(UserError):
+    """A training went wrong: its loss or gradient is not finite."""
+
+
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """Suggest the valid name nearest to a mistyped one.
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.checkpoints import load_training_state, save_checkpoint
-from motionmatcher.errors import UserError
+from motionmatcher.errors import DivergedError
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.gradient_watch import GradientWatch
 from motionmatcher.interruption import interruptible
@@ -57,7 +57,7 @@ def train(
         True when all steps were made, False when it was interrupted.
 
     Raises:
-        UserError: The loss or its gradient is not finite; the last checkpoint stays.
+        DivergedError: The loss or its gradient is not finite; the last checkpoint stays.
     """
     parameters = base.unet.lora_parameters()
     for parameter in parameters.values():
@@ -213,10 +213,10 @@ def require_finite(value: float, what: str, step: int, run: Run) -> None:
     """Stop a run that has gone wrong.
 
     Raises:
-        UserError: Names the step and what to try.
+        DivergedError: Names the step and what to try.
     """
     if not math.isfinite(value):
-        raise UserError(
+        raise DivergedError(
             f"the {what} is {value} at step {step + 1}, so training stopped; checkpoints so far are kept "
             f"in {run.folder}. Try a lower learning_rate, mixed_precision bf16 or no, or lower loss_weights."
         )

@@ -7,6 +7,7 @@ same command goes on.
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ def main() -> int:
     if len(config.report.motions) < MIN_MOTIONS:
         print(SMALL_TRIAL)
     print(f"written: {Path(config.results_dir) / 'RESULTS.md'}")
+    bench.require_made(["ablation"])
     if arguments.json:
         from motionmatcher.files import write_json
 
@@ -126,6 +128,9 @@ def compare(
 
     Returns:
         What came out, and the same as plain values.
+
+    Raises:
+        UserError: A cell of tuning or report could not be made; all others are.
     """
     from testbed.comparison.cells import ablation_cells, report_cells, tuning_cells
     from testbed.comparison.conclusions import conclude, tune
@@ -139,33 +144,42 @@ def compare(
     with bar_over(len(tuning_list) + len(later_cells(bench))) as bar:
         tuning_results = bench.make(tuning_list, pool, bar)
         tuning = rows_of(tuning_results, config)
-        _, choices = tune(tuning, config)
-        report_list = report_cells(config, choices)
+        # Methods whose tuning is not whole wait; the others go on.
+        incomplete = {cell.method for cell in bench.failures}
+        tuned = replace(config, methods=[m for m in config.methods if m not in incomplete])
+        _, choices = tune(tuning, tuned)
+        report_list = report_cells(tuned, choices)
         report_results = bench.make(report_list, pool, bar)
-        ablation_list = ablation_cells(config, choices[FEATURE_MATCHING])
-        ablation_results = bench.make(ablation_list, pool, bar)
+        ablation_list, ablation_results = [], []
+        if FEATURE_MATCHING in choices:
+            ablation_list = ablation_cells(config, choices[FEATURE_MATCHING])
+            ablation_results = bench.make(ablation_list, pool, bar)
+    bench.require_made(["tuning", "report"])
     report, ablation = rows_of(report_results, config), rows_of(ablation_results, config)
-    trained = [*tuning_results, *report_results]
-    seconds = {method: seconds_per_step(trained, method) for method in config.methods}
-    outcome = conclude(config, tuning, report, ablation, seconds)
+    seconds = {method: seconds_per_step(report_results, method) for method in config.methods}
+    missing = [cell.description for cell in ablation_list if cell in bench.failures]
+    outcome = conclude(config, tuning, report, ablation, seconds, missing)
     results = [*tuning_results, *report_results, *ablation_results]
     figures = write_results(
         bench,
         outcome,
         [*tuning, *report, *ablation],
         report_list,
+        results,
         provenance(bench, results, command_line, workers),
     )
     return outcome, figures
 
 
 def command(arguments: Namespace) -> str:
-    """Repeat the command line as it matters for the figures."""
+    """Repeat the command line as it matters for the figures, without this machine's folders."""
     words = ["python -m testbed.compare"]
     if arguments.quick:
         words.append("--quick")
     if arguments.config != DEFAULT_CONFIG:
-        words.append(f"--config {arguments.config}")
+        words.append(f"--config {arguments.config.name}")
+    if arguments.base:
+        words.append(f"--base {Path(arguments.base).name}")
     return " ".join([*words, f"--workers {arguments.workers}"])
 
 

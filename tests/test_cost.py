@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmarks.cases import Case
 from benchmarks.floor import count_floor
-from benchmarks.memory import peak_allocated
+from benchmarks.profiling import profiled
 from motionmatcher.cost import StepCost
 from motionmatcher.cost_meter import CostMeter
 from motionmatcher.run_cost import RunCost
@@ -69,7 +69,7 @@ def test_estimated_peak_is_what_the_allocator_gives(case: Case) -> None:
     assert cost.parts["weights"] + cost.parts["lora"] == sum(
         parameter.nbytes for parameter in step.base.unet.parameters()
     )
-    _, measured = peak_allocated(lambda: step.loss().total.backward(), CPU)
+    measured = profiled(lambda: step.loss().total.backward(), CPU).peak_bytes
     assert cost.activations == pytest.approx(measured, rel=0.05)
 
 

@@ -1,11 +1,10 @@
 """The cells of the comparison: what is trained, on what, and which videos are sampled of it."""
 
 import functools
-import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +48,13 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Says which cell it is, for people and file names."""
+        """Says roughly which cell it is, for file names."""
         return f"{self.stage}-{self.method}-{self.motion}-{self.seed}"
+
+    @property
+    def description(self) -> str:
+        """Says which cell it is, for people."""
+        return f"{self.label} ({', '.join(self.variant)})" if self.variant else self.label
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class CellJob:
         prompts: Texts.
         samples: Videos a step, noise prior and prompt.
         batch_size: Videos sampled at a time.
-        fingerprint: The base's.
+        identity: What the result depends on, of `identity.identify`.
+        code_version: What git calls the program's state; None outside a repository.
         result: The file to write.
     """
 
@@ -72,7 +77,8 @@ class CellJob:
     prompts: tuple[str, ...]
     samples: int
     batch_size: int
-    fingerprint: str
+    identity: dict[str, Any]
+    code_version: str | None
     result: Path
 
 
@@ -199,6 +205,7 @@ def cell_settings(config: ComparisonConfig, base_folder: str | None, cell: Cell)
         seed=cell.seed,
         max_train_steps=max(*cell.steps, 1),
         checkpointing_steps=max(math.gcd(*cell.steps), 1),
+        checkpoints_total_limit=None,  # videos are sampled of them all
     )
 
 
@@ -207,34 +214,6 @@ def _shared_settings(train_config: str, overrides: tuple[str, ...]) -> TrainSett
     """Read the trainer's settings, but for the clip, which differs from cell to cell."""
     no_clip = ("train_data.single_video_path=clip", "train_data.single_video_prompt=prompt")
     return load_settings(train_config, (*no_clip, *overrides))
-
-
-def result_path(
-    config: ComparisonConfig, cell: Cell, settings: TrainSettings, fingerprint: str
-) -> Path:
-    """Name the file of a cell's result by everything that the result depends on.
-
-    So a changed setting, base, prompt or clip never meets an older result.
-
-    Args:
-        config: The comparison.
-        cell: The cell.
-        settings: Its settings, of `cell_settings`.
-        fingerprint: The base's.
-    """
-    clip = Path(settings.train_data.single_video_path)
-    truth = clip.with_suffix(".json")
-    identity: dict[str, Any] = {
-        "settings": asdict(replace(settings, output_dir="", pretrained_model_path="")),
-        "cell": asdict(cell),
-        "prompts": [prompt.text for prompt in config.prompts],
-        "samples": config.samples,
-        "batch_size": config.batch_size,  # changes rounding
-        "base": fingerprint,
-        "files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in (clip, truth)],
-    }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-    return Path(config.cells_dir) / f"{cell.label}-{digest}.json"
 
 
 def check_motions(config: ComparisonConfig) -> None:

@@ -1,25 +1,35 @@
 """Draw the conclusions: the choice of the tuning, means with intervals, differences, verdicts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.figures import Row, table
+from testbed.comparison.figures import Row, resting_rows, table
 from testbed.comparison.measurement import FIGURES
-from testbed.comparison.methods import BASE, FEATURE_MATCHING, PIXEL_METHODS, title
-from testbed.comparison.outcome import COMPARED, Ablation, Arm, Curve, Difference, Outcome
+from testbed.comparison.methods import BASE, FEATURE_MATCHING, PIXEL_METHODS, RESTING, title
+from testbed.comparison.outcome import (
+    COMPARED,
+    COMPARED_AT_EQUAL_SECONDS,
+    Ablation,
+    Arm,
+    Curve,
+    Difference,
+    Outcome,
+)
 from testbed.comparison.statistics import (
     Choice,
     Verdict,
     choose,
     crossed_interval,
-    error_at_seconds,
+    has_less_error,
     leaks_less,
     moves_better,
     moves_equally,
+    read_curve,
 )
 
 Array = NDArray[np.float64]
@@ -63,6 +73,7 @@ def conclude(
     report: Sequence[Row],
     ablation: Sequence[Row],
     seconds_per_step: Mapping[str, float],
+    missing_ablations: Sequence[str] = (),
 ) -> Outcome:
     """Draw the conclusions from all figures.
 
@@ -71,26 +82,32 @@ def conclude(
         tuning: Videos of the tuning.
         report: Videos of the report.
         ablation: Videos of the ablations.
-        seconds_per_step: Method -> training seconds a step on one core.
+        seconds_per_step: Method -> training seconds a step on one core, NaN for unknown.
+        missing_ablations: Cells of the ablations that could not be made.
     """
     grid, choices = tune(tuning, config)
-    tables = ReportTables(config, report, choices)
-    base_error = float(tables.of("path_error", BASE, 0.0).mean())
-    differences, verdicts = [], []
-    for noise_prior in config.noise_priors:
-        for found, judged in _judge(tables, noise_prior, base_error):
-            differences.append(found)
-            verdicts += judged
-    equal_seconds = config.steps[-1] * min(seconds_per_step[method] for method in config.methods)
+    resting = resting_rows(config, config.report.motions)
+    tables = ReportTables(config, [*report, *resting], choices, seconds_per_step)
+    judged = [_judge(tables, noise_prior) for noise_prior in config.noise_priors]
+    resting_on_tuning = resting_rows(config, config.tuning.motions)
     return Outcome(
         grid,
+        float(np.mean([row.figures["path_error"] for row in resting_on_tuning])),
         choices,
-        _arms(tables, seconds_per_step),
-        differences,
-        _curves(tables, seconds_per_step, equal_seconds),
-        equal_seconds,
-        verdicts,
+        [
+            tables.arm(method, noise_prior)
+            for noise_prior in config.noise_priors
+            for method in (BASE, *config.methods)
+        ],
+        tables.arm(RESTING, 0.0),
+        [difference for part in judged for difference in part.differences],
+        _curves(tables),
+        tables.equal_seconds,
+        [difference for part in judged for difference in part.at_equal_seconds],
+        [verdict for part in judged for verdict in part.verdicts],
+        [part.against_resting for part in judged],
         _ablations(ablation, config),
+        list(missing_ablations),
     )
 
 
@@ -100,21 +117,45 @@ class ReportTables:
 
     Attributes:
         config: What was compared.
-        rows: Videos of the report.
+        rows: Videos of the report, and the resting object's.
         choices: Method -> what the tuning chose.
+        seconds_per_step: Method -> training seconds a step on one core, NaN for unknown.
     """
 
     config: ComparisonConfig
     rows: Sequence[Row]
     choices: Mapping[str, Choice]
+    seconds_per_step: Mapping[str, float]
+
+    @property
+    def equal_seconds(self) -> float:
+        """The time that the quickest method takes for its last step."""
+        known = [seconds for seconds in self.seconds_per_step.values() if not math.isnan(seconds)]
+        return self.config.steps[-1] * min(known, default=math.nan)
+
+    def videos(self, method: str, noise_prior: float, steps: int | None = None) -> list[Row]:
+        """List the videos of a method after some steps; None for those chosen."""
+        if steps is None:
+            steps = self.choices[method].steps if method in self.choices else 0
+        wanted = (method, steps, noise_prior)
+        return [row for row in self.rows if (row.method, row.step, row.noise_prior) == wanted]
 
     def of(self, figure: str, method: str, noise_prior: float, steps: int | None = None) -> Array:
         """Table (motions, prompts) of a method after some steps; None for those chosen."""
-        if steps is None:
-            steps = self.choices[method].steps if method != BASE else 0
-        wanted = (method if steps else BASE, steps, noise_prior)
-        found = (row for row in self.rows if (row.method, row.step, row.noise_prior) == wanted)
+        found = self.videos(method, noise_prior, steps)
         return table(found, figure, self.config.report.motions, len(self.config.prompts))
+
+    def over_steps(self, figure: str, method: str, noise_prior: float) -> dict[int, Array]:
+        """Tables (motions, prompts) of a method after each number of steps; 0 is the base."""
+        trained = {
+            steps: self.of(figure, method, noise_prior, steps) for steps in self.config.steps
+        }
+        return {0: self.of(figure, BASE, noise_prior), **trained}
+
+    def at_equal_seconds(self, figure: str, method: str, noise_prior: float) -> Array:
+        """Table (motions, prompts) of a method after the time that all have in common."""
+        curve = self.over_steps(figure, method, noise_prior)
+        return read_curve(curve, self.equal_seconds / self.seconds_per_step[method])
 
     def difference(self, noise_prior: float, other: str, other_prior: float) -> Difference:
         """Compare feature matching with another method on the same motions and prompts."""
@@ -126,92 +167,114 @@ class ReportTables:
         }
         return Difference(noise_prior, title(other, other_prior), figures)
 
-
-def _arms(tables: ReportTables, seconds_per_step: Mapping[str, float]) -> list[Arm]:
-    arms = []
-    for noise_prior in tables.config.noise_priors:
-        for method in (BASE, *tables.config.methods):
-            choice = tables.choices.get(method)
-            errors = tables.of("path_error", method, noise_prior).mean(axis=1)
-            arms.append(
-                Arm(
-                    method,
-                    noise_prior,
-                    choice.learning_rate if choice else None,
-                    choice.steps if choice else 0,
-                    choice.steps * seconds_per_step[method] if choice else 0.0,
-                    {f: crossed_interval(tables.of(f, method, noise_prior)) for f in FIGURES},
-                    dict(zip(tables.config.report.motions, errors.tolist(), strict=True)),
-                )
+    def difference_at_equal_seconds(self, noise_prior: float, other: str) -> Difference:
+        """Compare feature matching with another method, each trained for as long."""
+        figures = {
+            figure: crossed_interval(
+                self.at_equal_seconds(figure, FEATURE_MATCHING, noise_prior)
+                - self.at_equal_seconds(figure, other, noise_prior)
             )
-    return arms
+            for figure in COMPARED_AT_EQUAL_SECONDS
+        }
+        return Difference(noise_prior, title(other, noise_prior), figures)
 
-
-def _judge(
-    tables: ReportTables, noise_prior: float, base_error: float
-) -> Iterator[tuple[Difference, list[Verdict]]]:
-    """Compare feature matching with one noise prior with all others, and judge the claim's parts."""
-    name = title(FEATURE_MATCHING, noise_prior)
-    for untrained_prior in sorted({0.0, noise_prior}):
-        found = tables.difference(noise_prior, BASE, untrained_prior)
-        claim = f"{name} moves more like the reference than {found.other}"
-        yield found, [moves_better(claim, found.figures["path_error"])]
-    for method in (method for method in PIXEL_METHODS if method in tables.config.methods):
-        found = tables.difference(noise_prior, method, noise_prior)
-        equal = f"{name} moves at least as well as {found.other}"
-        less = f"{name} leaks less than {found.other}"
-        yield (
-            found,
-            [
-                moves_equally(equal, found.figures["path_error"], base_error),
-                leaks_less(less, found.figures["leakage"]),
-            ],
+    def arm(self, method: str, noise_prior: float) -> Arm:
+        """Sum up a method as it was chosen and is sampled."""
+        choice = self.choices.get(method)
+        videos = self.videos(method, noise_prior)
+        errors = self.of("path_error", method, noise_prior).mean(axis=1)
+        return Arm(
+            method,
+            noise_prior,
+            choice.learning_rate if choice else None,
+            choice.steps if choice else 0,
+            choice.steps * self.seconds_per_step[method] if choice else 0.0,
+            {figure: crossed_interval(self.of(figure, method, noise_prior)) for figure in FIGURES},
+            {f: sum(not math.isnan(row.figures[f]) for row in videos) for f in FIGURES},
+            dict(zip(self.config.report.motions, errors.tolist(), strict=True)),
         )
 
 
-def _curves(
-    tables: ReportTables, seconds_per_step: Mapping[str, float], equal_seconds: float
-) -> list[Curve]:
-    curves = []
-    for noise_prior in tables.config.noise_priors:
-        for method in tables.config.methods:
-            errors = {
-                steps: tables.of("path_error", method, noise_prior, steps)
-                for steps in (0, *tables.config.steps)
-            }
-            seconds = seconds_per_step[method]
-            curves.append(
-                Curve(
-                    method,
-                    noise_prior,
-                    {steps: crossed_interval(values) for steps, values in errors.items()},
-                    seconds,
-                    crossed_interval(error_at_seconds(errors, seconds, equal_seconds)),
-                )
-            )
-    return curves
+@dataclass(frozen=True)
+class _Judged:
+    """Feature matching with one noise prior against all others."""
+
+    differences: list[Difference]
+    at_equal_seconds: list[Difference]
+    verdicts: list[Verdict]
+    against_resting: Verdict
+
+
+def _judge(tables: ReportTables, noise_prior: float) -> _Judged:
+    name = title(FEATURE_MATCHING, noise_prior)
+    base_error = float(tables.of("path_error", BASE, 0.0).mean())
+    differences, verdicts = [], []
+    # Against every noise prior alone, its own or not: a training that any of them beats is no gain.
+    for untrained_prior in tables.config.noise_priors:
+        found = tables.difference(noise_prior, BASE, untrained_prior)
+        differences.append(found)
+        claim = f"{name} moves more like the reference than {found.other}"
+        error, correlation = found.figures["path_error"], found.figures["correlation"]
+        verdicts.append(moves_better(claim, error, correlation))
+    pixel_methods = [method for method in PIXEL_METHODS if method in tables.config.methods]
+    for method in pixel_methods:
+        found = tables.difference(noise_prior, method, noise_prior)
+        differences.append(found)
+        equal = f"{name} moves at least as well as {found.other}"
+        verdicts.append(moves_equally(equal, found.figures["path_error"], base_error))
+        less = f"{name} leaks less than {found.other}"
+        leakages = found.figures["leakage"], found.figures["leakage_with_object"]
+        verdicts.append(leaks_less(less, *leakages))
+    resting = tables.difference(noise_prior, RESTING, 0.0)
+    return _Judged(
+        differences,
+        [tables.difference_at_equal_seconds(noise_prior, method) for method in pixel_methods],
+        verdicts,
+        has_less_error(
+            f"{name} has a lower path error than an object resting in the middle of the frame",
+            resting.figures["path_error"],
+        ),
+    )
+
+
+def _curves(tables: ReportTables) -> list[Curve]:
+    return [
+        Curve(
+            method,
+            noise_prior,
+            {
+                steps: crossed_interval(errors)
+                for steps, errors in tables.over_steps("path_error", method, noise_prior).items()
+            },
+            tables.seconds_per_step[method],
+            crossed_interval(tables.at_equal_seconds("path_error", method, noise_prior)),
+        )
+        for noise_prior in tables.config.noise_priors
+        for method in tables.config.methods
+    ]
 
 
 def _ablations(rows: Sequence[Row], config: ComparisonConfig) -> list[Ablation]:
+    """Compare the variants all of whose cells are made with the unchanged settings."""
     motions, num_prompts = config.tuning.motions, len(config.prompts)
     kinds: dict[tuple[str, tuple[str, ...], float], list[Row]] = {}
     for row in rows:
         kinds.setdefault((row.method, row.variant, row.noise_prior), []).append(row)
-    # The first variant of feature matching is the unchanged one.
-    unchanged = next(v for m, v, _ in kinds if m == FEATURE_MATCHING)
+    num_cells = len(motions) * config.ablation.seeds
+    whole = {
+        kind: {figure: table(found, figure, motions, num_prompts) for figure in COMPARED}
+        for kind, found in kinds.items()
+        if len({(row.motion, row.seed) for row in found}) == num_cells
+    }
+    # Feature matching's variants begin with the learning rate; the unchanged one has nothing else.
+    trained = (row.variant[:1] for row in rows if row.method == FEATURE_MATCHING)
+    unchanged = (FEATURE_MATCHING, next(trained, ()))
     ablations = []
-    for (method, variant, noise_prior), found in kinds.items():
-        tables = {figure: table(found, figure, motions, num_prompts) for figure in COMPARED}
-        compared = kinds[FEATURE_MATCHING, unchanged, noise_prior]
-        unchanged_errors = table(compared, "path_error", motions, num_prompts)
-        is_changed = (method, variant) != (FEATURE_MATCHING, unchanged)
-        ablations.append(
-            Ablation(
-                method,
-                variant[len(unchanged) :],
-                noise_prior,
-                {figure: crossed_interval(errors) for figure, errors in tables.items()},
-                crossed_interval(tables["path_error"] - unchanged_errors) if is_changed else None,
-            )
-        )
+    for (method, variant, noise_prior), tables in whole.items():
+        difference = None
+        if (method, variant) != unchanged and (*unchanged, noise_prior) in whole:
+            unchanged_errors = whole[*unchanged, noise_prior]["path_error"]
+            difference = crossed_interval(tables["path_error"] - unchanged_errors)
+        figures = {figure: crossed_interval(values) for figure, values in tables.items()}
+        ablations.append(Ablation(method, variant[1:], noise_prior, figures, difference))
     return ablations

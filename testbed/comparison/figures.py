@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from motionmatcher.files import atomic_path
 from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.measurement import FIGURES, measure_video, read_truth
+from testbed.comparison.measurement import (
+    FIGURES,
+    mean_of_defined,
+    measure_video,
+    read_truth,
+    resting_object_figures,
+)
+from testbed.comparison.methods import RESTING
 
 Array = NDArray[np.float64]
 
@@ -72,6 +79,16 @@ def rows_of(results: Iterable[Mapping[str, Any]], config: ComparisonConfig) -> l
     return rows
 
 
+def resting_rows(config: ComparisonConfig, motions: Sequence[str]) -> list[Row]:
+    """List an object at rest as if it were a video of each motion and prompt: computed, not sampled."""
+    truths = {motion: read_truth(Path(config.reference_dir), motion) for motion in motions}
+    return [
+        Row("", RESTING, (), motion, 0, 0, 0.0, prompt, 0, resting_object_figures(truths[motion]))
+        for motion in motions
+        for prompt in range(len(config.prompts))
+    ]
+
+
 def table(rows: Iterable[Row], figure: str, motions: Sequence[str], num_prompts: int) -> Array:
     """Average a figure over seeds and samples.
 
@@ -87,10 +104,7 @@ def table(rows: Iterable[Row], figure: str, motions: Sequence[str], num_prompts:
     values: list[list[list[float]]] = [[[] for _ in range(num_prompts)] for _ in motions]
     for row in rows:
         values[motions.index(row.motion)][row.prompt].append(row.figures[figure])
-    means: Array = np.asarray(
-        [[np.mean(cell) if cell else np.nan for cell in line] for line in values], np.float64
-    )
-    return means
+    return np.asarray([[mean_of_defined(cell) for cell in line] for line in values], np.float64)
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
@@ -100,6 +114,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*names, *FIGURES])
         for row in rows:
-            figures = ["" if np.isnan(row.figures[f]) else f"{row.figures[f]:.4g}" for f in FIGURES]
+            values = [row.figures[name] for name in FIGURES]
+            figures = [f"{value:.4g}" if np.isfinite(value) else "" for value in values]
             plain = {**vars(row), "variant": " ".join(row.variant)}
             writer.writerow([*(plain[name] for name in names), *figures])

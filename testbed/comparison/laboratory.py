@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.devices import compute_exactly
-from motionmatcher.errors import UserError
+from motionmatcher.errors import DivergedError, UserError
 from motionmatcher.files import atomic_path, write_json
 from motionmatcher.lora import load_lora
 from motionmatcher.random_streams import stream_seed
@@ -63,12 +63,13 @@ def make_cell(job: CellJob) -> None:
     ):
         run = Run(Path(scratch))
         base = load_base_model(find_base(settings.pretrained_model_path), DEVICE)
-        if base.fingerprint != job.fingerprint:
+        if base.fingerprint != job.identity["base"]:
             raise UserError(
                 f"{settings.pretrained_model_path} was changed while the comparison ran: start it again, or "
                 "give it a copy that stays as it is with --base"
             )
-        shared = folder / "references"
+        # Named by the clip's content, for one rendered anew has the same path.
+        shared = folder / "references" / f"{cell.motion}-{job.identity['clip'][:16]}"
         clip = ReferenceClip.of(settings.train_data)
         reference = Reference(clip, base, settings.seed, shared, shared)
         diverged, training_seconds = None, 0.0
@@ -82,7 +83,8 @@ def make_cell(job: CellJob) -> None:
             np.savez_compressed(path, frames=frames)
     result: dict[str, Any] = {
         "cell": asdict(cell),
-        "base": base.fingerprint,
+        "identity": job.identity,
+        "code_version": job.code_version,
         "diverged": diverged,
         "training_seconds": training_seconds,
         "sampling_seconds": sampling_seconds,
@@ -119,7 +121,7 @@ def _train(
             info=info,
             accelerator=accelerator,
         )
-    except UserError as error:  # a loss or gradient that is not finite; what was saved counts
+    except DivergedError as error:  # what was saved before counts
         diverged = str(error)
     else:
         if not finished:
@@ -196,11 +198,11 @@ def nothing_seen(num_frames: int) -> ClipMeasurement:
 
 
 def _as_plain_values(measured: ClipMeasurement) -> dict[str, Any]:
-    """The measurement as JSON holds it, NaN as null."""
+    """The measurement as JSON holds it, what is not finite as null."""
 
     def plain(values: NDArray[Any]) -> list[Any]:
         rounded = values.astype(np.float64).round(4).astype(object)
-        rounded[np.isnan(values)] = None
+        rounded[~np.isfinite(values)] = None
         return list(rounded.tolist())
 
     return {

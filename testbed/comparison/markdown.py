@@ -1,12 +1,21 @@
 """Write RESULTS.md: everything in it is computed."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from evaluation.intervals import NUM_RESAMPLES
+from motionmatcher.settings import TrainSettings
 from testbed.comparison.config import ComparisonConfig
+from testbed.comparison.explanations import conditions_text, measures_text
 from testbed.comparison.methods import BASE, FEATURE_MATCHING, short_title, title
-from testbed.comparison.outcome import COMPARED, Outcome
-from testbed.comparison.statistics import EQUAL_MOTION_MARGIN, signed
+from testbed.comparison.outcome import (
+    COMPARED,
+    COMPARED_AT_EQUAL_SECONDS,
+    Arm,
+    Difference,
+    Outcome,
+)
+from testbed.comparison.statistics import EQUAL_MOTION_MARGIN, edges_reached, signed
 
 MOTION_COLUMNS = {
     "path_error": ("path error, px", 2),
@@ -16,173 +25,187 @@ MOTION_COLUMNS = {
     "camera_error": ("camera error, px", 2),
     "one_object": ("frames with one object", 2),
 }
-APPEARANCE_COLUMNS = {
+KEPT_COLUMNS = {
     "color_kept": ("colour kept", 2),
     "shape_kept": ("shape kept", 2),
     "background_kept": ("background kept", 2),
+}
+LEAKAGE_COLUMNS = {
+    "background_leaked": ("background leaked", 2),
     "color_leaked": ("colour leaked", 2),
     "shape_leaked": ("shape leaked", 2),
-    "background_leaked": ("background leaked", 2),
     "leakage": ("leakage", 3),
+    "color_leaked_by_object": ("colour leaked, videos with an object", 2),
+    "shape_leaked_by_object": ("shape leaked, videos with an object", 2),
+    "leakage_with_object": ("leakage, videos with an object", 3),
 }
+_COLUMNS = {**MOTION_COLUMNS, **KEPT_COLUMNS, **LEAKAGE_COLUMNS}
 
 MIN_MOTIONS = 4  # fewer make a trial of the program, not evidence
 SMALL_TRIAL = (
     "A small trial of the program: with so few motions, its intervals and verdicts say nothing."
 )
-_MEASURES = """## How it is measured
-
-By the renderer's own tracker (`testbed/tracker.py`) against the clip's exact ground truth, in pixels
-of 64. *Path error*: mean distance from the reference's place; *centred*: the same after each path's
-mean is taken off. *Displacement correlation*: of the steps from frame to frame, direction included;
-not for references that travel less than {min_travel:g} px. *Size*: of the radius. *Camera*: how far
-apart both cameras show the same points; only where the reference's camera moves and the prompt's
-background shows it; one that cannot be followed counts as at rest.
-
-No frame is dropped. In a frame without an object, the place counts as any place of the frame (its
-error is the mean distance to all pixels), the radius as 0, the step as none. A training that diverged
-counts as videos without an object.
-
-*Kept*: part of the videos with the prompt's attribute. *Leaked*: part of the videos with the
-reference's attribute where the prompt asks for another one; to be read against the base's own rate.
-*Leakage*: mean over colour, shape, background style and background colour.
-
-In brackets: 95 % intervals, bootstrapped over motions and prompts drawn independently
-({resamples} times), after averaging over training seeds and samples. With so few motions and prompts
-they are rough. *Seconds* are those of one core.
-"""
 
 
-def results_text(
-    outcome: Outcome, config: ComparisonConfig, header: Mapping[str, str], base_scores: str
-) -> str:
+@dataclass(frozen=True)
+class Making:
+    """How the figures came about.
+
+    Attributes:
+        header: Name -> value: command, duration, machine, ….
+        settings: The trainer's, of any training of the report.
+        warnings: An example of each kind of warning of the trainer -> trainings that had it.
+        base_scores: The base's own scores as text.
+    """
+
+    header: Mapping[str, str]
+    settings: TrainSettings
+    warnings: Mapping[str, int]
+    base_scores: str
+
+
+def results_text(outcome: Outcome, config: ComparisonConfig, making: Making) -> str:
     """Write all of RESULTS.md.
 
     Args:
         outcome: What came out.
         config: What was compared.
-        header: Name -> value of how it was made: command, duration, machine, ….
-        base_scores: The base's own scores as text.
+        making: How it was made.
     """
-    from testbed.comparison.measurement import MIN_TRAVEL
-
     parts = [
         "# Methods compared on Moving Shapes",
         "Written by `python -m testbed.compare`; not edited.",
-        _table(("what", "value"), header.items()),
+        _table(("what", "value"), making.header.items()),
         *([f"**{SMALL_TRIAL}**"] if len(config.report.motions) < MIN_MOTIONS else []),
         "## The claim",
-        _claim(outcome),
+        *_claim(outcome),
+        "## What is compared",
+        *conditions_text(config, making.settings),
         "## Methods",
-        _methods(outcome, config),
+        *_methods(outcome, config),
         "![Error against leakage](results/error_against_leakage.png)",
         "## Feature matching less the others",
-        "Paired over motions and prompts. Errors: less is better; correlation: more.",
-        _differences(outcome),
+        "Paired over motions and prompts. Errors and leakage: less is better; correlation: more.",
+        _differences(outcome.differences, COMPARED),
         "## Error against training, and at equal time",
-        _curves(outcome),
+        *_curves(outcome),
         "![Error against training steps](results/error_against_steps.png)",
         "## Path error by motion",
         _by_motion(outcome, config),
         f"Videos: {_sheet_links(config)}; figures of each video: [cells.csv](results/cells.csv).",
         "## Tuning",
-        _tuning(outcome, config),
+        *_tuning(outcome, config),
         "## What feature matching's settings do",
-        _ablations(outcome, config),
-        _MEASURES.format(min_travel=MIN_TRAVEL, resamples=f"{NUM_RESAMPLES:,}".replace(",", " ")),
+        *_ablations(outcome, config),
+        "## How it is measured",
+        measures_text(),
+        "## Warnings of the trainer",
+        _warnings(making.warnings),
         "## The base",
-        base_scores,
+        making.base_scores,
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _claim(outcome: Outcome) -> str:
+def _claim(outcome: Outcome) -> list[str]:
     holding = sum(verdict.holds for verdict in outcome.verdicts)
     verdict = "established" if outcome.claim_holds else "not established"
-    lines = [
+    return [
         "Feature matching moves more like the reference than the base and the noise prior alone, and "
         "against the losses on the prediction itself it gets at least equal motion at less leakage. "
         f"**This is {verdict}: {holding} of {len(outcome.verdicts)} parts hold.**",
-        'A difference counts when its 95 % interval leaves out 0. "At least as well" means that the '
-        f"interval leaves out a deficit of more than {EQUAL_MOTION_MARGIN:.0%} of the base's path error.",
+        "The rule, written down before anything was run: a difference counts when its 95 % interval "
+        'leaves out 0. "Moves more like the reference" asks that of path error and of displacement '
+        'correlation; "leaks less" of the leakage of all videos and of those with an object. "At least '
+        'as well" means that the interval leaves out a deficit of more than '
+        f"{EQUAL_MOTION_MARGIN:.0%} of the base's path error. Feature matching is judged without and "
+        "with each noise prior, against every noise prior alone, and against the pixel losses with the "
+        "same one.",
         "\n".join(f"- {verdict.sentence}" for verdict in outcome.verdicts),
+        "Beside the claim, for an object that rests in the middle has a low path error too:",
+        "\n".join(f"- {verdict.sentence}" for verdict in outcome.resting_verdicts),
     ]
-    return "\n\n".join(lines)
 
 
-def _methods(outcome: Outcome, config: ComparisonConfig) -> str:
+def _methods(outcome: Outcome, config: ComparisonConfig) -> list[str]:
     size = (
-        f"{len(config.report.motions)} motions, {len(config.prompts)} prompts, "
-        f"{config.report.seeds} training seeds, {config.samples} samples each; the same LoRA, training "
-        "noises and start noises for all methods."
+        f"{len(config.report.motions)} motions, {len(config.prompts)} prompts, training seeds: "
+        f"{config.report.seeds}, samples: {config.samples}."
     )
-    tables = []
-    for columns in (MOTION_COLUMNS, APPEARANCE_COLUMNS):
-        rows = [
-            (
-                arm.title,
-                *(arm.figures[name].format(digits) for name, (_, digits) in columns.items()),
-            )
-            for arm in outcome.arms
-        ]
-        if columns is MOTION_COLUMNS:
-            rows = [
-                (*row, f"{arm.seconds:.0f}") for row, arm in zip(rows, outcome.arms, strict=True)
-            ]
-        names = [name for name, _ in columns.values()]
-        last = ["training, s"] if columns is MOTION_COLUMNS else []
-        tables.append(_table(("method", *names, *last), rows))
-    return "\n\n".join([size, *tables])
+
+    def figures(arm: Arm, columns: Mapping[str, tuple[str, int]]) -> list[str]:
+        return [arm.figures[name].format(digits) for name, (_, digits) in columns.items()]
+
+    motion = [
+        (arm.title, *figures(arm, MOTION_COLUMNS), _seconds(arm.seconds, 0))
+        for arm in (outcome.resting, *outcome.arms)
+    ]
+    kept = [(arm.title, *figures(arm, KEPT_COLUMNS)) for arm in outcome.arms]
+    leaked = []
+    for arm in outcome.arms:
+        counts = [arm.num_videos[name] for name in LEAKAGE_COLUMNS]
+        shown = zip(figures(arm, LEAKAGE_COLUMNS), counts, strict=True)
+        leaked.append((arm.title, *(f"{text} of {count}" for text, count in shown)))
+    return [
+        size,
+        _table(("method", *_names(MOTION_COLUMNS), "training, s"), motion),
+        _table(("method", *_names(KEPT_COLUMNS)), kept),
+        '"Of": the number of videos that a figure is about.',
+        _table(("method", *_names(LEAKAGE_COLUMNS)), leaked),
+    ]
 
 
-def _differences(outcome: Outcome) -> str:
+def _differences(differences: Sequence[Difference], figures: Sequence[str]) -> str:
     rows = [
         (
             title(FEATURE_MATCHING, difference.noise_prior),
             difference.other,
-            *(signed(difference.figures[name], 3 if name == "leakage" else 2) for name in COMPARED),
+            *(signed(difference.figures[name], _COLUMNS[name][1]) for name in figures),
         )
-        for difference in outcome.differences
+        for difference in differences
     ]
-    columns = {**MOTION_COLUMNS, **APPEARANCE_COLUMNS}
-    return _table(("", "less", *(columns[name][0] for name in COMPARED)), rows)
+    return _table(("", "less", *_names(figures)), rows)
 
 
-def _curves(outcome: Outcome) -> str:
+def _curves(outcome: Outcome) -> list[str]:
     rows = [
         (
             title(curve.method, curve.noise_prior),
-            f"{curve.seconds_per_step:.2f}",
+            _seconds(curve.seconds_per_step, 2),
             *(interval.format(2) for interval in curve.steps.values()),
             curve.at_equal_seconds.format(2),
         )
         for curve in outcome.curves
     ]
     steps = [f"{step} steps" for step in outcome.curves[0].steps]
-    equal = f"after {outcome.equal_seconds:.0f} s"
-    introduction = (
+    equal = f"after {_seconds(outcome.equal_seconds, 0)} s"
+    return [
         "Path error in px at each method's learning rate; 0 steps is the base. The last column reads "
-        "each curve at the time the quickest method takes for its last step."
-    )
-    table = _table(("method", "seconds a step", *steps, equal), rows)
-    return f"{introduction}\n\n{table}"
+        "each curve at the time the quickest method takes for its last step.",
+        _table(("method", "seconds a step", *steps, equal), rows),
+        f"Feature matching less each loss on the prediction, both {equal} of training, paired:",
+        _differences(outcome.differences_at_equal_seconds, COMPARED_AT_EQUAL_SECONDS),
+    ]
 
 
 def _by_motion(outcome: Outcome, config: ComparisonConfig) -> str:
     rows = [
         (arm.title, *(f"{arm.by_motion[motion]:.1f}" for motion in config.report.motions))
-        for arm in outcome.arms
+        for arm in (outcome.resting, *outcome.arms)
     ]
     return _table(("method", *config.report.motions), rows)
 
 
-def _tuning(outcome: Outcome, config: ComparisonConfig) -> str:
-    introduction = (
-        "The rule, fixed beforehand: the lowest path error, averaged over the tuning motions "
-        f"({', '.join(config.tuning.motions)}), prompts and noise priors, in px. Chosen in bold."
-    )
-    points = [(rate, steps) for rate in config.tuning.learning_rates for steps in config.steps]
-    rows = []
+def _tuning(outcome: Outcome, config: ComparisonConfig) -> list[str]:
+    rates, steps = config.tuning.learning_rates, config.steps
+    points = [(rate, step) for rate in rates for step in steps]
+    rows = [
+        (
+            short_title(outcome.resting.method),
+            *[f"{outcome.resting_grid_error:.2f}"] * len(points),
+            "",
+        )
+    ]
     for method, errors in outcome.grid.items():
         choice = outcome.choices[method]
         shown = [
@@ -191,30 +214,53 @@ def _tuning(outcome: Outcome, config: ComparisonConfig) -> str:
             else f"{errors[point]:.2f}"
             for point in points
         ]
-        rows.append((short_title(method), *shown))
-    names = [f"{rate:g}, {steps} steps" for rate, steps in points]
-    return f"{introduction}\n\n{_table(('method', *names), rows)}"
+        edges = ", ".join(edges_reached(choice, rates, steps))
+        rows.append((short_title(method), *shown, edges))
+    names = [f"{rate:g}, {step} steps" for rate, step in points]
+    return [
+        "The rule, fixed beforehand: the lowest path error, averaged over the tuning motions "
+        f"({', '.join(config.tuning.motions)}), prompts and noise priors, in px. Chosen in bold.",
+        _table(("method", *names, "chosen at the grid's edge"), rows),
+        "A choice at the grid's edge need not be the method's best: other rates or more steps, which "
+        "were not tried, may serve it better, so the comparison is of the methods within this grid.",
+    ]
 
 
-def _ablations(outcome: Outcome, config: ComparisonConfig) -> str:
-    introduction = (
-        "One setting changed at a time, on the tuning motions, at the steps and learning rate chosen "
-        f"for feature matching; the unchanged ones are those of `{config.train_config}`. The kind of "
-        "maps is in the tables above, the number of steps and the learning rate under Tuning."
-    )
-    columns = {**MOTION_COLUMNS, **APPEARANCE_COLUMNS}
+def _ablations(outcome: Outcome, config: ComparisonConfig) -> list[str]:
     rows = [
         (
             "base, not trained" if ablation.method == BASE else _variant_name(ablation.variant),
             f"{ablation.noise_prior:g}",
-            *(ablation.figures[name].format(columns[name][1]) for name in COMPARED),
+            *(ablation.figures[name].format(_COLUMNS[name][1]) for name in COMPARED),
             signed(ablation.difference, 2) if ablation.difference else "",
         )
         for ablation in outcome.ablations
     ]
-    names = [columns[name][0] for name in COMPARED]
-    header = ("changed", "noise prior", *names, "path error less unchanged")
-    return f"{introduction}\n\n{_table(header, rows)}"
+    header = ("changed", "noise prior", *_names(COMPARED), "path error less unchanged")
+    missing = (
+        [
+            "Settings with a cell that could not be made are left out; missing: "
+            f"{', '.join(outcome.missing_ablations)}."
+        ]
+        if outcome.missing_ablations
+        else []
+    )
+    return [
+        "One setting changed at a time, on the tuning motions, at the steps and learning rate chosen "
+        f"for feature matching; the unchanged ones are those of `{config.train_config}`. The kind of "
+        "maps is in the tables above, the number of steps and the learning rate under Tuning. The "
+        "differences favour the unchanged settings, for learning rate and steps were chosen for them, "
+        "on these very motions.",
+        _table(header, rows),
+        *missing,
+    ]
+
+
+def _warnings(warnings: Mapping[str, int]) -> str:
+    if not warnings:
+        return "None."
+    lines = [f"- {count} trainings, for instance: {text}" for text, count in warnings.items()]
+    return "\n".join(lines)
 
 
 def _variant_name(variant: Sequence[str]) -> str:
@@ -226,6 +272,14 @@ def _sheet_links(config: ComparisonConfig) -> str:
 
     shown = config.report.motions[:SHEET_MOTIONS]
     return ", ".join(f"[{motion}](results/{sheet_name(motion)})" for motion in shown)
+
+
+def _names(figures: Iterable[str]) -> list[str]:
+    return [_COLUMNS[name][0] for name in figures]
+
+
+def _seconds(seconds: float, digits: int) -> str:
+    return "–" if math.isnan(seconds) else f"{seconds:.{digits}f}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

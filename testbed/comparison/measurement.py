@@ -2,6 +2,7 @@
 
 A frame without an object is never left out, for a method that hides its object would win. Its place
 counts as one chosen blindly (see `testbed.path_error`), its radius as 0, its displacement as 0.
+Leakage is taken a second time of the videos with an object alone, for without one nothing can leak.
 """
 
 import json
@@ -21,6 +22,11 @@ from testbed.scenes import world_to_screen
 
 Array = NDArray[np.float64]
 
+# Pixels. What is larger is no object (the data's are at most 12.5) but a frame gone wrong, whose
+# centre lies near the frame's and would have a better path error than most objects.
+MAX_OBJECT_RADIUS = 20.0
+FRAME_CENTRE = np.full(2, (FRAME_SIZE - 1) / 2)
+FRAME_DIAGONAL = FRAME_SIZE * 2**0.5
 MIN_TRAVEL = 8.0  # pixels; a reference that moves less has no displacement to correlate with
 FIGURES = (
     "path_error",
@@ -29,6 +35,7 @@ FIGURES = (
     "size_error",
     "camera_error",
     "one_object",
+    "object_found",
     "color_kept",
     "shape_kept",
     "background_kept",
@@ -36,6 +43,9 @@ FIGURES = (
     "shape_leaked",
     "background_leaked",
     "leakage",
+    "color_leaked_by_object",
+    "shape_leaked_by_object",
+    "leakage_with_object",
 )
 _ATTRIBUTES = ("color", "shape", "background_style", "background_color")
 # World points that a camera is compared by: three by three over the first frame.
@@ -110,10 +120,13 @@ def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) 
     Returns:
         `FIGURES`, NaN where one does not apply: correlation where the reference hardly moves, camera
         error where it rests or the prompt's background shows no camera, leakage where prompt and
-        reference agree.
+        reference agree, and all figures "by" and "with" object of a video without one.
     """
-    path = np.asarray(video["path"], np.float64)  # (F, 2), None becomes NaN
-    radius = np.nan_to_num(np.asarray(video["radius"], np.float64))  # (F,)
+    radius = np.nan_to_num(np.asarray(video["radius"], np.float64))  # (F,), None becomes 0
+    counts = np.where(radius > MAX_OBJECT_RADIUS, 0, np.asarray(video["counts"]))  # (F,)
+    radius = np.where(counts > 0, radius, 0.0)
+    path = np.where(counts[:, None] > 0, np.asarray(video["path"], np.float64), np.nan)  # (F, 2)
+    found = bool(counts.any())
     camera_seen = truth.camera_moves and prompt.background_style in TEXTURED_STYLES
     return {
         "path_error": path_error(path, truth.path),
@@ -127,8 +140,26 @@ def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) 
         "camera_error": camera_error(video["camera"], truth.camera)
         if camera_seen
         else float("nan"),
-        "one_object": float((np.asarray(video["counts"]) == 1).mean()),
-        **_appearance_figures(video, prompt, truth),
+        "one_object": float((counts == 1).mean()),
+        "object_found": float(found),
+        **_appearance_figures(video, found, prompt, truth),
+    }
+
+
+def resting_object_figures(truth: Truth) -> dict[str, float]:
+    """Give the figures of an object that rests in the middle of the frame, without any model.
+
+    No motion is transferred, yet paths that cross the frame are nearer to its middle than to each
+    other: a path error above this one is worse than doing nothing.
+
+    Returns:
+        `FIGURES`, NaN but for those of the path.
+    """
+    path = np.tile(FRAME_CENTRE, (len(truth.path), 1))
+    return dict.fromkeys(FIGURES, float("nan")) | {
+        "path_error": path_error(path, truth.path),
+        "centred_error": centred_error(path, truth.path),
+        "correlation": 0.0 if truth.travel >= MIN_TRAVEL else float("nan"),
     }
 
 
@@ -153,11 +184,16 @@ def camera_error(camera: Any, reference: Array) -> float:
     """Mean distance on the screen between where two cameras show the same points, in pixels.
 
     Args:
-        camera: (F, 3) as measured; None when it cannot be followed, which counts as at rest.
+        camera: (F, 3) as measured; None, or not finite somewhere, when it cannot be followed, which
+            counts as at rest.
         reference: (F, 3) the reference's.
+
+    Returns:
+        The distance, at most the frame's diagonal: a camera that is lost is no worse than that.
     """
-    resting = np.tile([0.0, 0.0, 1.0], (len(reference), 1))
-    measured = resting if camera is None else np.asarray(camera, np.float64)
+    measured = np.tile([0.0, 0.0, 1.0], (len(reference), 1))
+    if camera is not None and np.isfinite(np.asarray(camera, np.float64)).all():
+        measured = np.asarray(camera, np.float64)
     distances = [
         np.linalg.norm(
             world_to_screen(np.tile(point, (len(reference), 1)), measured)
@@ -166,19 +202,21 @@ def camera_error(camera: Any, reference: Array) -> float:
         )
         for point in _POINTS
     ]
-    return float(np.mean(distances))
+    return min(float(np.mean(distances)), FRAME_DIAGONAL)
 
 
 def _appearance_figures(
-    video: Mapping[str, Any], prompt: PromptConfig, truth: Truth
+    video: Mapping[str, Any], found: bool, prompt: PromptConfig, truth: Truth
 ) -> dict[str, float]:
     """Tell for each attribute whether the prompt's is there, and whether the reference's is."""
+    seen = dict(video) if found else {**video, "color": "", "shape": ""}
     kept, leaked = {}, {}
     for name in _ATTRIBUTES:
         wanted, reference = getattr(prompt, name), truth.appearance[name]
-        kept[name] = float(video[name] == wanted)
-        leaked[name] = float(video[name] == reference) if wanted != reference else float("nan")
+        kept[name] = float(seen[name] == wanted)
+        leaked[name] = float(seen[name] == reference) if wanted != reference else float("nan")
     background = [leaked["background_style"], leaked["background_color"]]
+    leakage = mean_of_defined(list(leaked.values()))
     return {
         "color_kept": kept["color"],
         "shape_kept": kept["shape"],
@@ -186,7 +224,10 @@ def _appearance_figures(
         "color_leaked": leaked["color"],
         "shape_leaked": leaked["shape"],
         "background_leaked": mean_of_defined(background),
-        "leakage": mean_of_defined(list(leaked.values())),
+        "leakage": leakage,
+        "color_leaked_by_object": leaked["color"] if found else float("nan"),
+        "shape_leaked_by_object": leaked["shape"] if found else float("nan"),
+        "leakage_with_object": leakage if found else float("nan"),
     }
 
 

@@ -6,7 +6,8 @@ from evaluation.intervals import Interval
 from testbed.comparison.methods import title
 from testbed.comparison.statistics import Choice, Verdict
 
-COMPARED = ("path_error", "centred_error", "correlation", "leakage")
+COMPARED = ("path_error", "centred_error", "correlation", "leakage", "leakage_with_object")
+COMPARED_AT_EQUAL_SECONDS = ("path_error", "leakage", "leakage_with_object")
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Arm:
         noise_prior: Share of the reference's inversion noise.
         learning_rate: As chosen; None for the base.
         steps: As chosen; 0 for the base.
-        seconds: Training on one core; 0 for the base.
+        seconds: Training on one core; 0 for the base, NaN where all trainings diverged.
         figures: Mean and interval of each of `measurement.FIGURES`.
+        num_videos: Of how many videos each of them is.
         by_motion: Path error of each motion, in pixels.
     """
 
@@ -29,6 +31,7 @@ class Arm:
     steps: int
     seconds: float
     figures: dict[str, Interval]
+    num_videos: dict[str, int]
     by_motion: dict[str, float]
 
     @property
@@ -39,12 +42,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class Difference:
-    """Feature matching less another method, both with the same noise prior or the base's.
+    """Feature matching less another method, on the same motions and prompts.
 
     Attributes:
         noise_prior: Feature matching's.
         other: Name of the other in tables.
-        figures: Paired difference of each of `COMPARED`.
+        figures: Figure -> paired difference.
     """
 
     noise_prior: float
@@ -60,7 +63,7 @@ class Curve:
         method: Of `methods`.
         noise_prior: Share of the reference's inversion noise.
         steps: Training steps -> path error; that of 0 steps is the base's.
-        seconds_per_step: Of training on one core.
+        seconds_per_step: Of training on one core; NaN where all trainings diverged.
         at_equal_seconds: Path error after the seconds that all methods have in common.
     """
 
@@ -96,23 +99,34 @@ class Outcome:
 
     Attributes:
         grid: Method -> (learning rate, steps) -> mean path error on the tuning motions.
+        resting_grid_error: Mean path error of the resting object on them.
         choices: Method -> what the tuning chose.
         arms: The base and all methods, for each noise prior.
-        differences: Of feature matching from the others.
+        resting: The object that rests in the middle of the frame, for comparison.
+        differences: Of feature matching from the others: each of `COMPARED`.
         curves: Of all trained methods, for each noise prior.
         equal_seconds: Where `Curve.at_equal_seconds` is read.
+        differences_at_equal_seconds: Of feature matching from the pixel losses, each after that time
+            of training: each of `COMPARED_AT_EQUAL_SECONDS`.
         verdicts: The parts of the claim.
+        resting_verdicts: Beside the claim: whether feature matching is nearer than the resting object.
         ablations: On the tuning motions.
+        missing_ablations: Cells of the ablations that could not be made.
     """
 
     grid: dict[str, dict[tuple[float, int], float]]
+    resting_grid_error: float
     choices: dict[str, Choice]
     arms: list[Arm]
+    resting: Arm
     differences: list[Difference]
     curves: list[Curve]
     equal_seconds: float
+    differences_at_equal_seconds: list[Difference]
     verdicts: list[Verdict]
+    resting_verdicts: list[Verdict]
     ablations: list[Ablation]
+    missing_ablations: list[str]
 
     @property
     def claim_holds(self) -> bool:

@@ -1,10 +1,13 @@
 """Write what came out: RESULTS.md, CSV, pictures, and the same as plain values for JSON."""
 
 import json
+import math
 import os
 import platform
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +20,8 @@ from motionmatcher.base_layout import BaseLayout
 from motionmatcher.files import write_text
 from testbed.comparison.cells import Cell
 from testbed.comparison.figures import Row, write_csv
-from testbed.comparison.markdown import results_text
+from testbed.comparison.identity import CELL_VERSION
+from testbed.comparison.markdown import Making, results_text
 from testbed.comparison.outcome import Outcome
 from testbed.comparison.pictures import (
     plot_error_against_leakage,
@@ -34,6 +38,7 @@ def write_results(
     outcome: Outcome,
     rows: Sequence[Row],
     report_cells: Sequence[Cell],
+    results: Sequence[Result],
     header: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write everything into the config's `results_dir`.
@@ -42,7 +47,8 @@ def write_results(
         bench: Knows the cells' files.
         outcome: What came out.
         rows: All videos.
-        report_cells: The cells whose kept videos are shown.
+        report_cells: Their kept videos are shown, and their settings told.
+        results: Of all cells.
         header: How it was made.
 
     Returns:
@@ -57,7 +63,13 @@ def write_results(
         cell: _read_frames(bench.path(cell)) for cell in report_cells if cell.kept_step is not None
     }
     write_sheets(folder, config, kept)
-    text = results_text(outcome, config, header, _base_scores(bench.layout))
+    making = Making(
+        header,
+        bench.job(report_cells[-1]).settings,
+        trainer_warnings(results),
+        _base_scores(bench.layout),
+    )
+    text = results_text(outcome, config, making)
     write_text(Path(config.results_dir) / "RESULTS.md", text)
     return {"made": dict(header), "outcome": _plain(asdict(outcome))}
 
@@ -89,8 +101,30 @@ def provenance(
         "versions": ", ".join(
             [f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in _PACKAGES)]
         ),
-        "base": f"`{bench.layout.name}`, fingerprint {bench.fingerprint}{_progress(bench.layout)}",
+        "commit": ", ".join(sorted({r["code_version"] or "unknown" for r in results}))
+        + f"; version {CELL_VERSION} of the cells",
+        "base": f"`{Path(bench.layout.name).name}`, fingerprint {bench.fingerprint}"
+        f"{_progress(bench.layout)}",
     }
+
+
+def trainer_warnings(results: Iterable[Result]) -> dict[str, int]:
+    """Sum up what the trainer warned of.
+
+    Args:
+        results: Of all cells.
+
+    Returns:
+        The first warning of each kind, which is all but the numbers -> how many trainings had it.
+    """
+    examples: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for result in results:
+        warnings = [line for line in result["printed"] if line.startswith("warning: ")]
+        kinds = {re.sub(r"\(.*?\)|\d\S*", "", line): line for line in warnings}
+        counts.update(kinds.keys())
+        examples = {**kinds, **examples}
+    return {examples[kind].removeprefix("warning: "): count for kind, count in counts.items()}
 
 
 def _processor() -> str:
@@ -129,12 +163,12 @@ def _read_frames(result: Path) -> Sequence[NDArray[np.uint8]]:
 
 
 def _plain(value: Any) -> Any:
-    """Make keys texts and NaN null, as JSON wants them."""
+    """Make keys texts, and null of what is not finite, as JSON wants them."""
     if isinstance(value, dict):
         return {_key(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
-    if isinstance(value, float) and np.isnan(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 

@@ -1,12 +1,16 @@
 """Make cells in several processes, keep what is finished, and tell what is left."""
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
+import statistics
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import traceback
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,18 +20,21 @@ from tqdm import tqdm
 
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.errors import UserError
+from motionmatcher.files import write_text
 from testbed.comparison.cells import (
     SCRATCH_PREFIX,
     Cell,
     CellJob,
     cell_settings,
     num_videos,
-    result_path,
 )
 from testbed.comparison.config import ComparisonConfig
+from testbed.comparison.identity import code_version, identify, result_path
 from testbed.comparison.methods import BASE
 
 Result = dict[str, Any]
+
+TRACEBACK_SUFFIX = ".traceback.txt"
 
 
 class Bench:
@@ -38,6 +45,7 @@ class Bench:
         base_folder: The base, instead of the shared settings' own; None for that.
         layout: The base's folder and configs.
         fingerprint: The base's.
+        failures: Cells that could not be made, and why.
     """
 
     def __init__(
@@ -47,6 +55,8 @@ class Bench:
         self.base_folder = base_folder
         self.layout = layout
         self.fingerprint = layout.fingerprint()
+        self.failures: dict[Cell, BaseException] = {}
+        self._code_version = code_version()
         self._jobs: dict[Cell, CellJob] = {}
 
     def job(self, cell: Cell) -> CellJob:
@@ -57,14 +67,16 @@ class Bench:
         """
         if cell not in self._jobs:
             settings = cell_settings(self.config, self.base_folder, cell)
+            identity = identify(self.config, cell, settings, self.fingerprint)
             self._jobs[cell] = CellJob(
                 cell,
                 settings,
                 tuple(prompt.text for prompt in self.config.prompts),
                 self.config.samples,
                 self.config.batch_size,
-                self.fingerprint,
-                result_path(self.config, cell, settings, self.fingerprint),
+                identity,
+                self._code_version,
+                result_path(Path(self.config.cells_dir), cell, identity),
             )
         return self._jobs[cell]
 
@@ -80,25 +92,61 @@ class Bench:
     def make(self, cells: Sequence[Cell], pool: Executor, bar: Any) -> list[Result]:
         """Make the cells that are not there, and read all.
 
+        One that cannot be made goes to `failures` and stops no other.
+
         Args:
             cells: What to make.
             pool: Makes them.
             bar: A tqdm bar that counts cells.
 
         Returns:
-            Their results, in the order of the cells.
+            The results of those made, in the order of the cells.
 
         Raises:
-            UserError: A cell could not be made; those finished are kept.
+            UserError: A worker was killed; the cells finished are kept.
         """
         missing = [cell for cell in cells if not self.path(cell).is_file()]
         bar.update(len(cells) - len(missing))
         futures = {pool.submit(_make_cell, self.job(cell)): cell for cell in missing}
         for future in as_completed(futures):
-            future.result()
-            bar.set_postfix_str(futures[future].label)
+            cell, error = futures[future], future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a worker was killed, perhaps for want of memory: try fewer --workers; finished "
+                    f"cells are kept in {self.config.cells_dir}"
+                ) from error
+            traceback_file = self.path(cell).with_suffix(TRACEBACK_SUFFIX)
+            traceback_file.unlink(missing_ok=True)  # of an earlier try
+            if error is not None:
+                self._keep_failure(cell, error, traceback_file)
+            bar.set_postfix_str(cell.label)
             bar.update()
         return self.results(cells)
+
+    def require_made(self, stages: Container[str]) -> None:
+        """Check that no cell of some stages failed.
+
+        Raises:
+            UserError: Names the cells, each with what went wrong.
+        """
+        failed = {cell: error for cell, error in self.failures.items() if cell.stage in stages}
+        if failed:
+            reasons = "; ".join(
+                f"{cell.description}: {type(error).__name__}: {' '.join(str(error).split())}"
+                for cell, error in failed.items()
+            )
+            raise UserError(
+                f"{len(failed)} cells could not be made, the others are kept in "
+                f"{self.config.cells_dir}, with tracebacks in *{TRACEBACK_SUFFIX}; the same command tries "
+                f"again. {reasons}"
+            )
+
+    def _keep_failure(self, cell: Cell, error: BaseException, traceback_file: Path) -> None:
+        if not isinstance(error, Exception):
+            raise error  # an interruption
+        self.failures[cell] = error
+        if not isinstance(error, UserError):  # a bug, whose place somebody will look for
+            write_text(traceback_file, "".join(traceback.format_exception(error)))
 
     def estimate_seconds(self, cells: Iterable[Cell], measured: Sequence[Result]) -> float:
         """Estimate what the missing ones of some cells need on one core.
@@ -131,15 +179,18 @@ def _make_cell(job: CellJob) -> None:
 
 
 def seconds_per_step(results: Sequence[Result], method: str) -> float:
-    """Average the training seconds a step of a method.
+    """Take the median over a method's trainings of their seconds a step.
 
-    Raises:
-        UserError: All its trainings diverged.
+    Args:
+        results: Of the report, whose cells take turns among the methods, so that other work on the
+            machine slows all alike.
+        method: Its name.
+
+    Returns:
+        Seconds of one core; NaN when all its trainings diverged.
     """
-    seconds = _ratio([r for r in results if r["cell"]["method"] == method], _steps)
-    if seconds is None:
-        raise UserError(f"all trainings of {method} diverged: try lower tuning.learning_rates")
-    return seconds
+    timed = [_steps(result) for result in results if result["cell"]["method"] == method]
+    return statistics.median([seconds / steps for seconds, steps in timed if steps] or [math.nan])
 
 
 def _steps(result: Result) -> tuple[float, int]:

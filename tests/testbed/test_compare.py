@@ -1,14 +1,10 @@
 """The comparison from end to end, on a small base with random weights."""
 
 import csv
+import dataclasses
+import hashlib
 import json
 import math
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -19,13 +15,14 @@ import pytest
 import yaml
 from launching import run_script
 
-from motionmatcher.errors import UserError
+from motionmatcher.errors import DivergedError, UserError
 from testbed import compare as script
 from testbed.comparison.cells import tuning_cells
 from testbed.comparison.config import ComparisonConfig, load_comparison
+from testbed.comparison.identity import code_version
 from testbed.comparison.laboratory import make_cell
 from testbed.comparison.measurement import FIGURES
-from testbed.comparison.workers import Bench, exclusive, worker_pool
+from testbed.comparison.workers import Bench
 from testbed.random_base import SMALL, write_random_base
 
 PROJECT = Path(__file__).parents[2]
@@ -133,6 +130,12 @@ def test_results_are_written_for_reading_and_computing(made: dict, folder: Path)
         "noise prior 0.3 alone",
         "feature matching + noise prior 0.3",
         "`lora_rank=1`",
+        "| resting object |",
+        "fewest steps" if made["outcome"].choices["denoising"].steps == 1 else "most steps",
+        "lowest learning rate, highest learning rate",
+        "LoRA of rank 2 on `attention`",
+        "arXiv:2006.11239",
+        "a green star on a dotted white background",
         "| command | python -m this |",
     ):
         assert words in text
@@ -166,8 +169,39 @@ def test_outcome_is_the_mean_of_the_videos(made: dict, folder: Path) -> None:
         assert len(outcome.grid[method]) == 2
     first_verdict = outcome.verdicts[0]
     assert "moves more like the reference than base" in first_verdict.claim
-    # Base, then each noise prior's own comparison, then two verdicts a pixel loss.
-    assert len(outcome.verdicts) == (1 + 2) + (2 + 2)
+    # For each noise prior: base and noise prior alone, and two verdicts on the one pixel loss.
+    assert len(outcome.verdicts) == 2 * (2 + 2)
+    assert not any(verdict.holds for verdict in outcome.verdicts)  # one motion says nothing
+    assert len(outcome.resting_verdicts) == 2
+    assert "an object resting in the middle" in outcome.resting_verdicts[0].claim
+
+
+def test_resting_object_is_the_mean_distance_from_the_middle(made: dict) -> None:
+    folder = PROJECT / "resources/reference_videos"
+    for motion, error in (
+        ("spiral", made["outcome"].resting.figures["path_error"].mean),
+        ("there_and_back", made["outcome"].resting_grid_error),
+    ):
+        path = json.loads((folder / f"{motion}.json").read_text())["path"]
+        expected = np.mean([math.hypot(x - 31.5, y - 31.5) for x, y in path])
+        assert error == pytest.approx(expected)
+    assert made["outcome"].resting.figures["correlation"].mean == 0.0
+    assert made["outcome"].resting.figures["leakage"].mean is None
+
+
+def test_a_cell_tells_its_identity_and_the_state_of_the_program(made: dict) -> None:
+    job = made["bench"].job(tuning_cells(made["bench"].config)[0])
+    result = json.loads(job.result.read_text())
+    assert result["identity"] == json.loads(json.dumps(job.identity))
+    assert result["identity"]["base"] == made["bench"].fingerprint
+    assert result["code_version"] == code_version()
+    assert (result["code_version"] or "unknown") in made["figures"]["made"]["commit"]
+
+
+def test_references_are_kept_by_the_clips_content(made: dict, folder: Path) -> None:
+    content = (PROJECT / "resources/reference_videos/spiral.mp4").read_bytes()
+    kept = folder / "cells/references" / f"spiral-{hashlib.sha256(content).hexdigest()[:16]}"
+    assert len(list(kept.glob("latents-*.safetensors"))) == 1
 
 
 def test_a_cell_depends_on_nothing_but_itself(
@@ -188,7 +222,7 @@ def test_a_training_that_diverges_counts_as_videos_of_nothing(
     made: dict, config: ComparisonConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(**_: Any) -> bool:
-        raise UserError("the loss is nan at step 1")
+        raise DivergedError("the loss is nan at step 1")
 
     monkeypatch.setattr("testbed.comparison.laboratory.train", diverge)
     job = made["bench"].job(tuning_cells(config)[0])
@@ -201,11 +235,27 @@ def test_a_training_that_diverges_counts_as_videos_of_nothing(
     assert result["videos"][0]["color"] == ""
 
 
+def test_no_other_error_counts_as_divergence(
+    made: dict, config: ComparisonConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> bool:
+        raise UserError("the clip is gone")
+
+    monkeypatch.setattr("testbed.comparison.laboratory.train", fail)
+    job = made["bench"].job(tuning_cells(config)[0])
+    elsewhere = dataclasses.replace(job, result=tmp_path / "cell.json")
+    with pytest.raises(UserError, match="the clip is gone"):
+        make_cell(elsewhere)
+    assert not elsewhere.result.exists()
+
+
 def test_a_base_that_changes_meanwhile_is_refused(
     made: dict, config: ComparisonConfig, tmp_path: Path
 ) -> None:
     job = made["bench"].job(tuning_cells(config)[0])
-    changed = type(job)(**{**vars(job), "fingerprint": "other", "result": tmp_path / "cell.json"})
+    changed = dataclasses.replace(
+        job, identity={**job.identity, "base": "other"}, result=tmp_path / "cell.json"
+    )
     with pytest.raises(UserError, match="was changed while the comparison ran"):
         make_cell(changed)
     assert not changed.result.exists()
@@ -232,7 +282,12 @@ def test_program_goes_on_from_the_cells_there_are(
     figures = folder / "figures.json"
     assert run_script(monkeypatch, script.main, *words, "--workers", "1", "--json", figures) == 0
     assert "feature matching leaks less than denoising loss" in capsys.readouterr().out
-    assert json.loads(figures.read_text())["made"]["command"].endswith("--workers 1")
+    header = json.loads(figures.read_text())["made"]
+    # Names, not this machine's folders.
+    assert header["command"] == (
+        f"python -m testbed.compare --config whole.yaml --base {small_base.name} --workers 1"
+    )
+    assert header["base"].startswith(f"`{small_base.name}`, fingerprint ")
 
 
 def test_plan_of_the_full_comparison_is_about_four_hours(
@@ -263,51 +318,3 @@ def test_wrong_command_lines_are_refused(
     monkeypatch.chdir(PROJECT)
     assert run_script(monkeypatch, script.main, *words) == 2
     assert message in capsys.readouterr().err
-
-
-def test_two_comparisons_do_not_share_a_folder(tmp_path: Path) -> None:
-    abandoned = tmp_path / ".training-of-a-killed-run"
-    abandoned.mkdir()
-    with exclusive(tmp_path):
-        assert not abandoned.exists()
-        with (
-            pytest.raises(UserError, match="another comparison is running there"),
-            exclusive(tmp_path),
-        ):
-            pass
-    with exclusive(tmp_path):
-        pass
-
-
-def test_workers_end_with_a_parent_that_is_killed() -> None:
-    program = """
-import os, signal
-from testbed.comparison.workers import worker_pool
-with worker_pool(1) as pool:
-    print(pool.submit(os.getpid).result(), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    parent = subprocess.run(
-        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert parent.returncode == -signal.SIGKILL, parent.stderr
-    worker = int(parent.stdout)
-    for _ in range(600):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"worker {worker} is still there")
-
-
-def test_workers_compute_and_end_with_an_interruption() -> None:
-    def work_until_interrupted() -> None:
-        with worker_pool(1) as pool:
-            assert pool.submit(math.sqrt, 16).result() == 4
-            pool.submit(time.sleep, 600)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        work_until_interrupted()
-    assert multiprocessing.active_children() == []

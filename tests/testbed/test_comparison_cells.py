@@ -14,10 +14,10 @@ from testbed.comparison.cells import (
     check_motions,
     num_videos,
     report_cells,
-    result_path,
     tuning_cells,
 )
 from testbed.comparison.config import ComparisonConfig, load_comparison
+from testbed.comparison.identity import identify, result_path
 from testbed.comparison.laboratory import video_seed
 from testbed.comparison.methods import BASE, TRAINED
 from testbed.comparison.statistics import Choice
@@ -94,27 +94,117 @@ def test_settings_are_the_ordinary_trainers(config: ComparisonConfig) -> None:
     assert all(getattr(pixel, name) == getattr(settings, name) for name in same)
 
 
+CELL = Cell("report", "vmc", "spiral", 0, ("learning_rate=0.003",), (50,), (0.0,))
+BASE_CELL = Cell("report", BASE, "spiral", 0, (), (0,), (0.0, 0.3))
+
+
+def digest(config: ComparisonConfig, cell: Cell, *overrides: str, base: str = "abc") -> str:
+    """File name of a cell's result, were the shared settings changed so."""
+    settings = cell_settings(config, None, dataclasses.replace(cell, variant=overrides))
+    settings = dataclasses.replace(settings, pretrained_model_path="somewhere")
+    return result_path(Path(), cell, identify(config, cell, settings, base)).name
+
+
 def test_a_result_is_named_by_all_it_depends_on(config: ComparisonConfig) -> None:
-    cell = Cell("report", "vmc", "spiral", 0, (), (50,), (0.0,))
-
-    def name(config: ComparisonConfig = config, base: str = "abc", **changes: object) -> str:
-        other = dataclasses.replace(cell, **changes)
-        settings = cell_settings(config, None, other)
-        return result_path(config, other, settings, base).name
-
     names = [
-        name(),
-        name(base="def"),
-        name(seed=1),
-        name(steps=(50, 100)),
-        name(noise_priors=(0.3,)),
-        name(variant=("lora_rank=8",)),
-        name(dataclasses.replace(config, num_inference_steps=20)),
-        name(dataclasses.replace(config, prompts=config.prompts[:2])),
+        digest(config, CELL),
+        digest(config, CELL, base="def"),
+        digest(config, dataclasses.replace(CELL, seed=1)),
+        digest(config, dataclasses.replace(CELL, motion="swing")),
+        digest(config, dataclasses.replace(CELL, steps=(50, 100))),
+        digest(config, dataclasses.replace(CELL, noise_priors=(0.3,))),
+        digest(config, dataclasses.replace(CELL, method="motiondirector")),
+        digest(dataclasses.replace(config, num_inference_steps=20), CELL),
+        digest(dataclasses.replace(config, prompts=config.prompts[:2]), CELL),
+        digest(config, CELL, "learning_rate=1e-2"),
+        digest(config, CELL, "lora_rank=8"),
+        digest(config, CELL, "objective=denoising"),
+        digest(config, CELL, "min_timestep=250"),
+        digest(config, CELL, "validation_data.guidance_scale=3"),
     ]
     assert len(set(names)) == len(names)
-    assert name() == names[0]
+    assert digest(config, CELL) == names[0]
     assert names[0].startswith("report-vmc-spiral-0-")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "validation_steps=7",
+        "logger_type=wandb",
+        "validation_data.noise_prior=0.9",
+        "validation_data.prompt=[a red star]",
+        "checkpoints_total_limit=1",
+        "max_train_steps=7",
+        "output_dir=elsewhere",
+        "train_data.fps=12",
+        "save_pretrained_model=true",
+    ],
+)
+def test_settings_without_effect_leave_results_as_they_are(
+    config: ComparisonConfig, override: str
+) -> None:
+    for cell in (CELL, BASE_CELL):
+        assert digest(config, cell, override) == digest(config, cell)
+
+
+def test_settings_of_training_leave_the_base_as_it_is(config: ComparisonConfig) -> None:
+    for override in ("learning_rate=1e-2", "lora_rank=8", "motion_extractor.mode=tangent"):
+        assert digest(config, BASE_CELL, override) == digest(config, BASE_CELL)
+    for override in ("min_timestep=250", "validation_data.guidance_scale=3"):
+        assert digest(config, BASE_CELL, override) != digest(config, BASE_CELL)
+    assert digest(config, BASE_CELL, base="def") != digest(config, BASE_CELL)
+
+
+def test_settings_of_feature_matching_leave_pixel_losses_as_they_are(
+    config: ComparisonConfig,
+) -> None:
+    for override in ("motion_extractor.num_denoise_steps=5", "loss_weights.spatial_loss=1"):
+        assert digest(config, CELL, override) == digest(config, CELL)
+        matching = dataclasses.replace(CELL, method="feature_matching")
+        assert digest(config, matching, override) != digest(config, matching)
+
+
+def test_values_tuned_later_leave_results_that_state_their_own(
+    config: ComparisonConfig, tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned.yaml"
+    values = {"base": str(PROJECT / config.train_config), "learning_rate": 1e-2}
+    values |= {"max_train_steps": 400, "validation_data": {"noise_prior": 0.1}}
+    tuned.write_text(yaml.safe_dump(values), encoding="utf-8")
+    later = dataclasses.replace(config, train_config=str(tuned))
+    for cell in (CELL, BASE_CELL):
+        names = {digest(shared, cell, *cell.variant) for shared in (config, later)}
+        assert len(names) == 1
+    assert digest(later, CELL) != digest(config, CELL)  # which does not state its learning rate
+
+
+def test_a_clip_rendered_anew_is_another(config: ComparisonConfig, tmp_path: Path) -> None:
+    for file in Path(config.reference_dir).glob("spiral.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copied = dataclasses.replace(config, reference_dir=str(tmp_path))
+    assert digest(copied, CELL) == digest(config, CELL)  # wherever it lies
+    with (tmp_path / "spiral.mp4").open("ab") as file:
+        file.write(b"more")
+    for cell in (CELL, BASE_CELL):
+        assert digest(copied, cell) != digest(config, cell)
+
+
+def test_keys_at_their_default_have_no_part_in_an_identity(config: ComparisonConfig) -> None:
+    settings = cell_settings(config, None, CELL)
+    identity = identify(config, CELL, settings, "abc")["settings"]
+    assert identity["training"] == {
+        "objective": "vmc",
+        "lora_targets": ["attention", "temporal_conv"],
+        "learning_rate": 3e-3,
+        "lr_scheduler": "constant_with_warmup",
+        "lr_warmup_steps": 10,
+        "adam_weight_decay": 0,
+        "adam_epsilon": 1e-16,
+        "mixed_precision": "no",
+    }
+    assert identity["sampling"] == {"num_inference_steps": 15, "guidance_scale": 5}
+    assert set(identity) == {"train_data", "sampling", "min_timestep", "training"}
 
 
 def test_videos_of_all_methods_start_from_the_same_noise() -> None:

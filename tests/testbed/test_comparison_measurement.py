@@ -12,11 +12,13 @@ from testbed.comparison.config import PromptConfig
 from testbed.comparison.laboratory import nothing_seen
 from testbed.comparison.measurement import (
     FIGURES,
+    MAX_OBJECT_RADIUS,
     Truth,
     camera_error,
     displacement_correlation,
     measure_video,
     read_truth,
+    resting_object_figures,
 )
 from testbed.path_error import chance_distance
 
@@ -99,6 +101,44 @@ def test_no_object_at_all_is_as_bad_as_chance() -> None:
     assert figures["size_error"] == 9.0
     assert figures["correlation"] == figures["one_object"] == 0.0
     assert figures["color_kept"] == figures["leakage"] == 0.0
+    assert figures["object_found"] == 0.0
+
+
+def test_without_an_object_nothing_can_leak() -> None:
+    # The background's colour leaked, and the object is gone: colour and shape are no merit.
+    nothing = vars(nothing_seen(3)) | {"path": [[None, None]] * 3, "background_color": "black"}
+    figures = measure_video(nothing, PROMPT, TRUTH)
+    assert figures["leakage"] == pytest.approx(1 / 3)  # both are dotted, which says nothing
+    for name in ("color_leaked_by_object", "shape_leaked_by_object", "leakage_with_object"):
+        assert math.isnan(figures[name])
+    seen = measure_video(make_video(color="red"), PROMPT, TRUTH)
+    assert (seen["color_leaked_by_object"], seen["shape_leaked_by_object"]) == (1.0, 0.0)
+    assert seen["leakage_with_object"] == seen["leakage"] == pytest.approx(1 / 3)
+    assert seen["object_found"] == 1.0
+
+
+def test_a_frame_filled_by_one_colour_has_no_object() -> None:
+    assert MAX_OBJECT_RADIUS == 20.0
+    middle = [[10.0, 20.0], [31.5, 31.5], [30.0, 20.0]]
+    figures = measure_video(make_video(path=middle, radius=[9.0, 20.1, 20.0]), PROMPT, TRUTH)
+    assert figures["path_error"] == pytest.approx(chance_distance(LINE)[1] / 3)
+    assert figures["size_error"] == pytest.approx((0 + 9 + 11) / 3)
+    assert figures["one_object"] == pytest.approx(2 / 3)
+    assert figures["correlation"] == 0.0  # no two neighbouring places are known
+    filled = measure_video(make_video(color="red", radius=[36.0] * 3), PROMPT, TRUTH)
+    assert filled["path_error"] == pytest.approx(chance_distance(LINE).mean())
+    assert filled["object_found"] == filled["color_leaked"] == filled["shape_kept"] == 0.0
+
+
+def test_resting_object_by_hand() -> None:
+    figures = resting_object_figures(TRUTH)
+    distances = [math.hypot(21.5, 11.5), math.hypot(11.5, 11.5), math.hypot(1.5, 11.5)]
+    assert figures["path_error"] == pytest.approx(np.mean(distances))
+    assert figures["centred_error"] == pytest.approx(20 / 3)  # 10, 0 and 10 from the mean
+    assert figures["correlation"] == 0.0
+    assert tuple(figures) == FIGURES
+    assert math.isnan(figures["leakage"])
+    assert math.isnan(figures["one_object"])
 
 
 def test_camera_error_by_hand() -> None:
@@ -109,6 +149,14 @@ def test_camera_error_by_hand() -> None:
     # Points at 0, 24 and 24 sqrt(2) from the centre, half as far again: 12 (4 + 4 sqrt(2)) / 9.
     expected = 12 * (4 + 4 * math.sqrt(2)) / 9
     assert camera_error(None, zoom) == pytest.approx(expected / 2, rel=0.01)
+
+
+def test_a_lost_camera_is_at_rest_and_no_worse_than_the_diagonal() -> None:
+    pan = np.asarray([[0.0, 0.0, 1.0], [3.0, 4.0, 1.0]])
+    assert camera_error([[0.0, 0.0, 1.0], [None, 0.0, 1.0]], pan) == pytest.approx(2.5)
+    assert camera_error([[0.0, 0.0, 1.0], [np.inf, 0.0, 1.0]], pan) == pytest.approx(2.5)
+    lost = [[0.0, 0.0, 1.0], [1e6, 0.0, 1.0]]
+    assert camera_error(lost, pan) == pytest.approx(math.hypot(64, 64))
 
 
 def test_camera_counts_only_where_the_prompt_shows_it() -> None:
