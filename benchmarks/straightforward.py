@@ -5,7 +5,7 @@ The same maths as ours, and the same weights. It differs in what it spends:
 * every attention layer of every pass forms its probabilities, and keeps their average over heads;
 * the pass over the true latents builds a graph that nobody walks;
 * the features' passes run all down blocks;
-* the LoRA is multiplied by zero where it shall be off;
+* the LoRA is multiplied by zero where it shall be off, and computed by peft's own forward;
 * caches are emptied after each step.
 
 In fp32 only. The published program also encodes the prompt in each step, which is left out.
@@ -24,6 +24,7 @@ from motionmatcher.attention import AttentionRecorder
 from motionmatcher.cost import TrainingStep
 from motionmatcher.diffusion import add_noise, ddim_step, true_prediction
 from motionmatcher.features import MotionFeatures, gather_features
+from motionmatcher.lora_linear import separate_lora
 from motionmatcher.losses import TrainingLoss, match_features
 from motionmatcher.unet import MotionUNet
 
@@ -51,7 +52,7 @@ def straightforward_loss(step: TrainingStep, mark: Mark = lambda phase: None) ->
         unet.run_encoder(latents, earlier, step.text_states, len(unet.down_blocks) - 1)
         return gather_features(dict(recorder.maps), step.extractor.layers, len(latents))
 
-    with recorder.attached(unet):
+    with recorder.attached(unet), separate_lora(unet):
         prediction = base.predict(noisy, timesteps, step.text_states)
         mark("student")
         with lora_times_zero(unet):

@@ -51,9 +51,11 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     Args:
         main: Returns the exit code; None stands for 0.
     """
-    # Threads that wait by spinning bring each other to a crawl when cores are shared. Read when
-    # torch is imported, which no script does before this.
+    # Both are read when torch is imported, which no script does before this. Threads that wait by
+    # spinning bring each other to a crawl when cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # MKL's products must not depend on where in memory their operands lie, or no run repeats to the bit.
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     try:
         sys.exit(main() or 0)
     except UserError as error:

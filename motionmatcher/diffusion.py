@@ -75,28 +75,43 @@ class NoiseSchedule:
         Returns:
             abar_t, shape (B or 1, 1, …, 1), fp32.
         """
-        steps = torch.as_tensor(timesteps, device=like.device).reshape(-1)
-        alphas = self.alphas_cumprod.to(like.device)[steps.clamp(min=0)]  # (B,)
-        alphas = torch.where(steps >= 0, alphas, alphas.new_tensor(self.final_alpha_cumprod))
-        return alphas.reshape(-1, *[1] * (like.ndim - 1))
+        final = self.alphas_cumprod.new_tensor(self.final_alpha_cumprod)
+        return _look_up(self.alphas_cumprod, final, timesteps, like)
 
     def scales(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Look up the scale of the signal, `sqrt(abar_t)`, and of the noise, `sqrt(1 - abar_t)`.
 
-        The roots are taken in fp32, as diffusers' DDIM takes them, and only then brought to the
-        latents' dtype: one DDIM step is so short that exact roots change the loss by 7e-5.
+        The roots are in fp32, as diffusers' DDIM has them, and only then brought to the latents'
+        dtype: one DDIM step is so short that exact roots change the loss by 7e-5. They are rounded
+        correctly, which not every processor's own fp32 root is.
 
         Args:
             timesteps: As in `alpha_cumprod`.
             like: Latents whose device, dtype and rank the result takes.
         """
-        alpha = self.alpha_cumprod(timesteps, like)
-        return alpha.sqrt().to(like.dtype), (1 - alpha).sqrt().to(like.dtype)
+        alphas = self.alphas_cumprod
+        final = alphas.new_tensor(self.final_alpha_cumprod)
+        signal = _look_up(_rounded_root(alphas), _rounded_root(final), timesteps, like)
+        noise = _look_up(_rounded_root(1 - alphas), _rounded_root(1 - final), timesteps, like)
+        return signal.to(like.dtype), noise.to(like.dtype)
 
     def sampling_steps(self, num_steps: int) -> list[tuple[int, int]]:
         """List the DDIM steps from noise to clean as (timestep, next timestep); the last is < 0."""
         stride = self.num_train_timesteps // num_steps
         return [(timestep, timestep - stride) for timestep in self.timesteps_of(num_steps)]
+
+
+def _look_up(values: Tensor, final: Tensor, timesteps: Tensor | int, like: Tensor) -> Tensor:
+    """Take a value for each timestep, the final one for those below 0; shape (B or 1, 1, …, 1)."""
+    steps = torch.as_tensor(timesteps, device=like.device).reshape(-1)
+    found = values.to(like.device)[steps.clamp(min=0)]  # (B,)
+    found = torch.where(steps >= 0, found, final.to(like.device))
+    return found.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _rounded_root(values: Tensor) -> Tensor:
+    """Take square roots, rounded correctly to the dtype of the values."""
+    return values.double().sqrt().to(values.dtype)
 
 
 def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:

@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from torch import Tensor, nn
 
 from motionmatcher.errors import UserError
+from motionmatcher.lora_linear import join_lora
 from motionmatcher.random_streams import stream_seed
 from motionmatcher.tensor_files import read_pickle, read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
@@ -101,6 +102,7 @@ def add_lora(
         unet.add_adapter(config)
     for weight in unet.lora_parameters().values():
         weight.data = weight.data.float() if weight.dtype.itemsize < 4 else weight.data
+    join_lora(unet)
     unet.train(unet.training)
 
 

@@ -227,7 +227,7 @@ class TrainSettings:
     recompute_activations: bool = setting(
         False,
         "without gradient_checkpointing: keep the results of matrix products only and compute norms, "
-        "activation functions and dropout again in backward: about half the memory, a little more time",
+        "activation functions and dropout again in backward: two thirds of the memory, a little more time",
     )
     checkpointing_steps: int = setting(50, "updates between checkpoints", minimum=1)
     checkpoints_total_limit: int | None = setting(

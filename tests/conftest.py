@@ -9,6 +9,7 @@ import pytest
 
 # Set before torch is imported: with several workers on few cores, spinning threads cost a lot.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the scripts do, for results equal to the bit
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from motionmatcher.video import Frames, write_mp4

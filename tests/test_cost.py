@@ -13,6 +13,7 @@ from benchmarks.floor import count_floor
 from benchmarks.profiling import profiled
 from motionmatcher.cost import StepCost
 from motionmatcher.cost_meter import CostMeter
+from motionmatcher.lora_linear import separate_lora
 from motionmatcher.run_cost import RunCost
 
 CPU = torch.device("cpu")
@@ -106,10 +107,16 @@ def test_recomputed_activations_take_half_the_memory_and_no_products() -> None:
     case = Case("tiny", frames=4, size=16, rank=8)
     plain = case.fake(CPU).cost()
     step = case.fake(CPU)
+    with separate_lora(step.base.unet):
+        with_pefts_lora = step.cost()
+    assert plain.flops == with_pefts_lora.flops
+    assert plain.activations < 0.85 * with_pefts_lora.activations
+    step = case.fake(CPU)
     step.base.unet.recompute_in_backward("activations")
     cheap = step.cost()
     lora = count_floor(case).lora
-    assert cheap.activations < 0.65 * plain.activations
+    assert cheap.activations < 0.65 * with_pefts_lora.activations
+    assert cheap.activations < 0.75 * plain.activations
     assert 0 < cheap.flops - plain.flops < 0.25 * lora, "but the LoRA's second product"
 
 
