@@ -24,6 +24,8 @@ LATENT_CHANNELS = 4
 STATISTICS_MOMENTUM = 0.01
 # The posterior's logarithm of the variance: sampling it gives the mean.
 CERTAIN_LOGVAR = -30.0
+_EPSILON = 1e-6
+STANDARD_VARIANCE = 1 - _EPSILON  # with which nothing is left to standardise
 
 
 class StandardisedAutoencoder(nn.Module):
@@ -70,7 +72,7 @@ class StandardisedAutoencoder(nn.Module):
         with torch.no_grad():
             self.mean.lerp_(mean, STATISTICS_MOMENTUM)
             self.variance.lerp_(variance, STATISTICS_MOMENTUM)
-        latents = (latents - mean[:, None, None]) / torch.sqrt(variance + 1e-6)[:, None, None]
+        latents = (latents - mean[:, None, None]) / torch.sqrt(variance + _EPSILON)[:, None, None]
         reconstruction: Tensor = self.vae.decoder(self.vae.post_quant_conv(latents + noise))
         return reconstruction
 
@@ -83,7 +85,7 @@ class StandardisedAutoencoder(nn.Module):
             module must not be used afterwards.
         """
         quant = self.vae.quant_conv
-        deviation = torch.sqrt(self.variance + 1e-6)
+        deviation = torch.sqrt(self.variance + _EPSILON)
         quant.weight[:LATENT_CHANNELS] /= deviation[:, None, None, None]
         quant.bias[:LATENT_CHANNELS] -= self.mean
         quant.bias[:LATENT_CHANNELS] /= deviation

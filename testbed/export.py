@@ -1,6 +1,8 @@
 """Write the base and the small CLIP as folders that diffusers and transformers load, in fp16."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from transformers import CLIPImageProcessor
 
@@ -12,6 +14,7 @@ from testbed.config import PretrainConfig
 from testbed.denoiser import latest_stage, load_denoiser, make_scheduler, stage_name
 from testbed.model_card import model_card
 from testbed.renderer import FRAME_SIZE
+from testbed.stage import hours_spent, steps_done
 from testbed.text import load_clip, text_state_path
 
 MODEL_INDEX = {
@@ -57,10 +60,34 @@ def export_base(config: PretrainConfig) -> str:
         "num_steps": settings.num_steps,
         "num_frames": settings.num_frames,
         "seed": config.seed,
+        **training_record(config),
     }
     write_json(folder / "training.json", progress)
     write_text(folder / "README.md", model_card(config, find_base(str(folder)).fingerprint()))
     return f"{folder}: {progress['stage']}, step {step}"
+
+
+def training_record(config: PretrainConfig) -> dict[str, Any]:
+    """Tell what is behind the weights: "stages" with steps and hours, and the "gates"' figures."""
+    from testbed.pretrain import gate_path, list_stages
+
+    stages = [stage for stage in list_stages(config) if steps_done(stage.state)]
+    gates = {stage.name: gate_path(config, stage.name) for stage in stages}
+    return {
+        "stages": [
+            {
+                "name": stage.name,
+                "steps": steps_done(stage.state),
+                "hours": round(hours_spent(stage.state), 2),
+            }
+            for stage in stages
+        ],
+        "gates": {
+            name: json.loads(path.read_text(encoding="utf-8"))
+            for name, path in gates.items()
+            if path.is_file()
+        },
+    }
 
 
 def export_clip(config: PretrainConfig) -> Path:

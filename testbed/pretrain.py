@@ -3,7 +3,8 @@
     python -m testbed.pretrain --config testbed/moving_shapes.yaml [--resume]
 
 goes from stage to stage, checks each stage's gate, and exports the base after each stage of the
-UNet. It can be stopped at any time; --resume goes on from the last checkpoint.
+UNet. It can be stopped at any time; --resume goes on from the last checkpoint, and where the states
+are lost, --restore from the exported base.
 """
 
 import json
@@ -29,6 +30,11 @@ def main() -> int:
         "--export", action="store_true", help="only write the weights as they are now"
     )
     parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="the states are lost: make those of finished stages anew from the exported base, then go on",
+    )
+    parser.add_argument(
         "--ignore_gates", action="store_true", help="go on although a stage fell short"
     )
     arguments = parser.parse_args()
@@ -36,6 +42,11 @@ def main() -> int:
     from testbed.config import load_config
 
     config = load_config(arguments.config)
+    if arguments.restore:
+        from testbed.restore import restore_states
+
+        print(f"restored: {', '.join(restore_states(config))}")
+        arguments.resume = True
     has_state = config.state_dir.is_dir() and any(config.state_dir.iterdir())
     if has_state and not (arguments.resume or arguments.export):
         raise UserError(
@@ -123,7 +134,7 @@ def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
     from testbed.stage import steps_done
 
     for stage in list_stages(config):
-        gate = config.state_dir / f"gate-{stage.name}.json"
+        gate = gate_path(config, stage.name)
         if steps_done(stage.state) < stage.num_steps:
             gate.unlink(missing_ok=True)
             stage.train()
@@ -135,6 +146,11 @@ def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
             export_all(config)
         if not ignore_gates:
             require(stage.name, figures)
+
+
+def gate_path(config: "PretrainConfig", stage: str) -> Path:
+    """Where the figures of a stage's gate are."""
+    return config.state_dir / f"gate-{stage}.json"
 
 
 def export_all(config: "PretrainConfig") -> None:

@@ -16,6 +16,7 @@ from testbed.autoencoder import autoencoder_state_path, train_autoencoder
 from testbed.config import PretrainConfig, load_config
 from testbed.denoiser import denoiser_state_path, train_denoiser
 from testbed.pretrain import export_all, main, pretrain
+from testbed.restore import restore_states
 from testbed.sampling import base_sampling, sample_videos
 from testbed.stage import read_state, steps_done
 from testbed.text import train_text
@@ -74,6 +75,34 @@ def test_resumed_training_equals_an_unbroken_one(tiny_config: PretrainConfig) ->
     for path in (autoencoder_state_path, lambda config: denoiser_state_path(config, 0)):
         assert steps_done(path(broken)) >= 2
         assert_same_state(path(whole), path(broken))
+
+
+def test_lost_states_are_made_anew_from_the_export(tiny_config: PretrainConfig) -> None:
+    pretrain(tiny_config, ignore_gates=True)
+    lost = dataclasses.replace(tiny_config, state_dir=tiny_config.state_dir.with_name("lost"))
+    before = {
+        path.relative_to(tiny_config.model_dir): path.read_bytes()
+        for path in tiny_config.model_dir.rglob("*.*")
+    }
+    assert restore_states(lost) == ["autoencoder", "text", "denoiser-0", "denoiser-1"]
+    assert steps_done(denoiser_state_path(lost, 1)) == 2
+    export_all(lost)
+    for path, content in before.items():
+        assert (tiny_config.model_dir / path).read_bytes() == content, path
+    with pytest.raises(UserError, match="lost holds states: nothing is lost, go on with --resume"):
+        restore_states(lost)
+
+
+def test_restoring_wants_an_export_of_the_same_sizes(tiny_config: PretrainConfig) -> None:
+    with pytest.raises(UserError, match=r"training\.json: no such file; expected an exported base"):
+        restore_states(tiny_config)
+    pretrain(tiny_config, ignore_gates=True)
+    denoiser = dataclasses.replace(tiny_config.denoiser, block_out_channels=(64, 64))
+    other = dataclasses.replace(
+        tiny_config, state_dir=tiny_config.state_dir.with_name("lost"), denoiser=denoiser
+    )
+    with pytest.raises(UserError, match="is not of this config: its weights have other sizes"):
+        restore_states(other)
 
 
 def test_gates_stop_a_base_that_fell_short(tiny_config: PretrainConfig) -> None:

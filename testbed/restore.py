@@ -1,0 +1,100 @@
+"""Make the states of finished stages anew from the exported base, where they were lost.
+
+The states hold more than what ships: the weights beside their average, and the optimiser's moments.
+A stage that is restored counts as it is; the next one can begin from it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPModel, CLIPTextModel
+
+from motionmatcher.errors import UserError
+from motionmatcher.files import atomic_path, write_json
+from testbed.autoencoder import STANDARD_VARIANCE, StandardisedAutoencoder
+from testbed.config import PretrainConfig
+from testbed.denoiser import TextToVideo
+from testbed.text import ClipTrainer
+from testbed.tokenizer import build_tokenizer
+
+
+def restore_states(config: PretrainConfig) -> list[str]:
+    """Write a state for every stage that the exported base has behind it.
+
+    Args:
+        config: Names the folders; sizes of all parts are those of the exported base.
+
+    Returns:
+        The names of the stages restored.
+
+    Raises:
+        UserError: There are states already, or no exported base, or not of this config.
+    """
+    if config.state_dir.is_dir() and any(config.state_dir.glob("*.safetensors")):
+        raise UserError(f"{config.state_dir} holds states: nothing is lost, go on with --resume")
+    record_file = config.model_dir / "training.json"
+    if not record_file.is_file():
+        raise UserError(f"{record_file}: no such file; expected an exported base to restore from")
+    record: dict[str, Any] = json.loads(record_file.read_text(encoding="utf-8"))
+    weights = {
+        "autoencoder": lambda: _autoencoder_weights(config),
+        "text": lambda: _clip_weights(config),
+    }
+    for stage in record["stages"]:
+        name = stage["name"]
+        tensors = weights.get(name, lambda: _denoiser_weights(config))()
+        _write_state(config.state_dir / f"{name}.safetensors", tensors, stage)
+    for name, figures in record["gates"].items():
+        write_json(config.state_dir / f"gate-{name}.json", figures)
+    return [stage["name"] for stage in record["stages"]]
+
+
+def _write_state(path: Path, weights: dict[str, Tensor], stage: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{part}.{k}": v.clone() for part in ("model", "ema") for k, v in weights.items()}
+    meta = {"step": str(stage["steps"]), "seconds": str(3600 * stage["hours"]), "log": "[]"}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=meta)
+
+
+def _autoencoder_weights(config: PretrainConfig) -> dict[str, Tensor]:
+    model = StandardisedAutoencoder(config.autoencoder)
+    _take(model.vae, AutoencoderKL.from_pretrained(config.model_dir / "vae"), config.model_dir)
+    model.variance.fill_(STANDARD_VARIANCE)  # the export has folded it in already
+    return model.state_dict()
+
+
+def _clip_weights(config: PretrainConfig) -> dict[str, Tensor]:
+    # The heads that name attributes are not exported; nothing after the stage needs them.
+    model = ClipTrainer(config.text, build_tokenizer())
+    _take(model.clip, CLIPModel.from_pretrained(config.clip_dir), config.clip_dir)
+    return model.state_dict()
+
+
+def _denoiser_weights(config: PretrainConfig) -> dict[str, Tensor]:
+    text_encoder = CLIPTextModel.from_pretrained(config.model_dir / "text_encoder")
+    model = TextToVideo(config.denoiser, text_encoder)
+    _take(
+        model.unet,
+        UNet3DConditionModel.from_pretrained(config.model_dir / "unet"),
+        config.model_dir,
+    )
+    return model.float().state_dict()
+
+
+def _take(model: nn.Module, exported: nn.Module, folder: Path) -> None:
+    """Copy exported weights.
+
+    Raises:
+        UserError: They are of other sizes.
+    """
+    weights, own = exported.float().state_dict(), model.state_dict()
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
+        raise UserError(f"{folder} is not of this config: its weights have other sizes")
+    with torch.no_grad():
+        model.load_state_dict(weights)
