@@ -3,8 +3,6 @@
 Trains on a rendered clip with the small base that ships, generates videos of other subjects, and
 measures how far they follow the clip: by the base alone, by the base with the clip's noise in its
 start noise (the noise prior), and by the trained model with the same noise prior.
-As long as the small base is not there, one with random weights stands in: everything runs, but its
-videos are noise.
 """
 
 import json
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from motionmatcher.video import Frames
 
 CONFIG = Path("configs/demo.yaml")
-SHIPPED_BASE = Path("models/moving_shapes")
 SMALL_CLIP = Path("models/moving_shapes_clip")
 OUTPUT = Path("outputs/demo")
 PROMPTS = (
@@ -72,12 +69,10 @@ def main() -> None:
     settings = load_settings(CONFIG, arguments.overrides)
     reference = Path(settings.train_data.single_video_path)
     truth = read_truth(reference, settings)
-    base = shipped_or_random_base(settings.pretrained_model_path)
 
     _announce(1, "Training on the reference clip")
     figures = OUTPUT / "train.json"
-    overrides = (*arguments.overrides, f"pretrained_model_path={base}")
-    _program("train.py", "--config", CONFIG, *overrides, "--json", figures)
+    _program("train.py", "--config", CONFIG, *arguments.overrides, "--json", figures)
     run_folder = Path(json.loads(figures.read_text(encoding="utf-8"))["run"])
 
     output = OUTPUT / "videos" / run_folder.name
@@ -108,17 +103,14 @@ def main() -> None:
     print(f"previews over training: {run_folder / 'samples'}")
     print(f"videos: {output}")
     print(f"look at: {sheet} and {report}")
-    has_meaning = base == settings.pretrained_model_path
     errors = {name: [video.error for video in made] for name, made in videos.items()}
     if arguments.json:
         files = {"run": run_folder, "videos": output, "contact_sheet": sheet, "report": report}
         write_json(
             arguments.json,
-            comparison_figures(errors)
-            | {"random_weights": not has_meaning}
-            | {name: str(path) for name, path in files.items()},
+            comparison_figures(errors) | {name: str(path) for name, path in files.items()},
         )
-    print(f"\n{conclusion(errors, has_meaning)}")
+    print(f"\n{conclusion(errors)}")
 
 
 def sampling_flags(settings: "TrainSettings") -> dict[str, tuple[object, ...]]:
@@ -162,19 +154,6 @@ def read_truth(reference: Path, settings: "TrainSettings") -> list[list[float]]:
             "train_data.n_sample_frames, width and height as they are."
         )
     return path
-
-
-def shipped_or_random_base(wanted: str) -> str:
-    """Give the base that is wanted, or one with random weights while none ships."""
-    if Path(wanted) != SHIPPED_BASE or (SHIPPED_BASE / "model_index.json").is_file():
-        return wanted
-    from testbed.random_base import write_random_base
-
-    folder = OUTPUT / "random_base"
-    if not (folder / "model_index.json").is_file():
-        print(f"{SHIPPED_BASE} is not there: making a base with random weights.")
-        write_random_base(folder)
-    return str(folder)
 
 
 def measure_videos(folder: Path, truth: Sequence[Sequence[float]]) -> list[DemoVideo]:
@@ -236,8 +215,8 @@ def comparison_figures(errors: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def conclusion(errors: Mapping[str, Sequence[float]], has_meaning: bool) -> str:
-    """Say the demo's outcome in one line; with random weights, that it means nothing."""
+def conclusion(errors: Mapping[str, Sequence[float]]) -> str:
+    """Say the demo's outcome in one line."""
     from testbed.renderer import FRAME_SIZE
 
     figures = comparison_figures(errors)
@@ -246,8 +225,6 @@ def conclusion(errors: Mapping[str, Sequence[float]], has_meaning: bool) -> str:
         f"Path error in pixels of {FRAME_SIZE}, mean of {figures['num_videos']} videos: "
         + ", ".join(f"{label} {means[name]:.1f}" for name, label in VARIANTS.items())
     )
-    if not has_meaning:
-        return f"{numbers}: the base has random weights, so these figures mean nothing."
     verb = "beats" if figures["trained_beats_noise_prior"] else "does NOT beat"
     part = f"nearer in {figures['num_improved']} of {figures['num_videos']}"
     return f"{numbers}: training {verb} the noise prior alone ({part})."

@@ -55,17 +55,6 @@ def test_clip_that_cannot_be_measured(clip: str, override: str, message: str) ->
         demo.read_truth(Path(clip), load_settings(demo.CONFIG, [override]))
 
 
-def test_random_base_stands_in_for_the_shipped_one_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert demo.shipped_or_random_base("some/base") == "some/base"
-    monkeypatch.setattr(demo, "SHIPPED_BASE", tmp_path / "base")
-    stand_in = demo.shipped_or_random_base(str(tmp_path / "base"))
-    assert (Path(stand_in) / "unet" / "config.json").is_file()
-    write_json(tmp_path / "base" / "model_index.json", {})
-    assert demo.shipped_or_random_base(str(tmp_path / "base")) == str(tmp_path / "base")
-
-
 ERRORS = {"base": [9.0, 11.0], "noise_prior": [8.0, 6.0], "trained": [3.0, 6.5]}
 
 
@@ -78,19 +67,16 @@ def test_comparison_by_hand() -> None:
     }
 
 
-def test_conclusion_says_who_won_and_when_nothing_is_said() -> None:
+def test_conclusion_says_who_won() -> None:
     numbers = (
         "Path error in pixels of 64, mean of 2 videos: base 10.0, base with noise prior 7.0, "
         "trained with noise prior 4.8: "
     )
     won = "training beats the noise prior alone (nearer in 1 of 2)."
-    assert demo.conclusion(ERRORS, has_meaning=True) == numbers + won
+    assert demo.conclusion(ERRORS) == numbers + won
     lost = ERRORS | {"trained": [8.0, 6.0]}
     assert "training does NOT beat the noise prior alone (nearer in 0 of 2)" in (
-        demo.conclusion(lost, has_meaning=True)
-    )
-    assert demo.conclusion(ERRORS, has_meaning=False) == (
-        numbers + "the base has random weights, so these figures mean nothing."
+        demo.conclusion(lost)
     )
 
 
@@ -115,7 +101,6 @@ def test_whole_demo_with_programs_that_only_leave_files(
             write_videos(folder, frames)
 
     monkeypatch.setattr(demo, "_program", leave_files)
-    monkeypatch.setattr(demo, "SHIPPED_BASE", Path("models/moving_shapes"))
     figures = tmp_path / "figures.json"
     settings = ("pretrained_model_path=a_base", "max_train_steps=7")
     monkeypatch.setattr("sys.argv", ["demo", *settings, "--json", str(figures)])
@@ -137,7 +122,6 @@ def test_whole_demo_with_programs_that_only_leave_files(
     assert errors["base"] == errors["noise_prior"] == chance_distance(truth).mean()
     assert errors["trained"] < 0.5
     assert written["trained_beats_noise_prior"] is True
-    assert written["random_weights"] is False
     with Image.open(videos / "contact_sheet.png") as sheet:
         assert sheet.height == (1 + 3 * 3) * 118  # the reference, then three models a prompt
     last_line = capsys.readouterr().out.strip().splitlines()[-1]
