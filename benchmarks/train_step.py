@@ -130,7 +130,12 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
         run_step(step, method, mark)
         return phases
 
-    for method in methods:  # warms up as well
+    for method in methods:
+        timed(method)  # warms up
+    for _ in range(repeats):
+        for method in methods:
+            seconds[method].append(timed(method))
+    for method in methods:
         torch.manual_seed(0)
         found = profiled(
             lambda method=method: run_step(step, method, lambda phase: None),  # type: ignore[misc]
@@ -141,10 +146,6 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
             "peak_bytes": found.peak_bytes + weights,
             "product_seconds": found.product_seconds,
         }
-    for _ in range(repeats):
-        for method in methods:
-            seconds[method].append(timed(method))
-    for method in methods:
         totals = [sum(phases.values()) for phases in seconds[method]]
         results[method] |= {
             "seconds": statistics.median(totals),

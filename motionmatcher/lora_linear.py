@@ -5,7 +5,8 @@
 peft's own forward keeps of each LoRA the dropped input and the mask, both as large as the input and
 in its precision, and scales and adds the LoRA's share in passes of their own. Here the input itself is
 kept, which a query, a key and a value share, and the mask in bytes; the share is added by its second
-matrix product, and all scales act on the narrow product between.
+matrix product, and all scales act on the narrow product between. It has no forward mode (jvp):
+`separate_lora` goes back to peft's own operations, which have.
 """
 
 from collections.abc import Iterator
@@ -43,10 +44,12 @@ def separate_lora(unet: nn.Module) -> Iterator[None]:
 
 
 def _joined_forward(layer: Any, x: Tensor) -> Tensor:
+    if layer.merged:
+        return PeftLinear.forward(layer, x)
     if layer.disable_adapters:
         result: Tensor = layer.base_layer(x)
         return result
-    if layer.merged or len(layer.active_adapters) != 1 or layer.lora_variant:
+    if len(layer.active_adapters) != 1 or layer.lora_variant:
         return PeftLinear.forward(layer, x)
     (adapter,) = layer.active_adapters
     dropout = layer.lora_dropout[adapter]
@@ -73,9 +76,10 @@ def draw_mask(like: Tensor, probability: float) -> Tensor:
         Bool, True for what is kept.
     """
     share = kept_share(probability)
-    if like.device.type != "cpu":
-        return torch.empty_like(like, dtype=torch.bool).bernoulli_(share)
-    # Four elements a draw: bernoulli_ on the CPU takes five times as long as this.
+    if like.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.empty(like.shape, dtype=torch.bool, device=like.device).bernoulli_(share)
+    # Four elements a draw: bernoulli_ on the CPU takes five times as long as this. The compiler has no
+    # random_ of its own.
     words = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     bits = words.view(torch.int16)[: like.numel()]
     return (bits < round(share * _WORD) - _WORD // 2).view(like.shape)
@@ -103,7 +107,7 @@ class _LoraLinear(torch.autograd.Function):
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         mask, scale = None, scaling
-        if probability:
+        if kept_share(probability) < 1:
             mask, scale = draw_mask(x, probability), scaling / kept_share(probability)
         with torch.autocast(device, enabled=False):
             result = F.linear(

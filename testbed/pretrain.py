@@ -32,7 +32,8 @@ def main() -> int:
     parser.add_argument(
         "--restore",
         action="store_true",
-        help="the states are lost: make those of finished stages anew from the exported base, then go on",
+        help="the states are lost: make them anew from the exported base, as far as its stages are finished, "
+        "then go on",
     )
     parser.add_argument(
         "--ignore_gates", action="store_true", help="go on although a stage fell short"

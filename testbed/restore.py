@@ -1,10 +1,11 @@
 """Make the states of finished stages anew from the exported base, where they were lost.
 
 The states hold more than what ships: the weights beside their average, and the optimiser's moments.
-A stage that is restored counts as it is; the next one can begin from it.
+So a finished stage is restored, from which the next one begins, but none in the middle of its steps.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from motionmatcher.files import atomic_path, write_json
 from testbed.autoencoder import STANDARD_VARIANCE, StandardisedAutoencoder
 from testbed.config import PretrainConfig
 from testbed.denoiser import TextToVideo
+from testbed.pretrain import list_stages
 from testbed.text import ClipTrainer
 from testbed.tokenizer import build_tokenizer
 
@@ -33,7 +35,8 @@ def restore_states(config: PretrainConfig) -> list[str]:
         The names of the stages restored.
 
     Raises:
-        UserError: There are states already, or no exported base, or not of this config.
+        UserError: There are states already, or no exported base, or not of this config; nothing is
+            written then.
     """
     if config.state_dir.is_dir() and any(config.state_dir.glob("*.safetensors")):
         raise UserError(f"{config.state_dir} holds states: nothing is lost, go on with --resume")
@@ -41,17 +44,30 @@ def restore_states(config: PretrainConfig) -> list[str]:
     if not record_file.is_file():
         raise UserError(f"{record_file}: no such file; expected an exported base to restore from")
     record: dict[str, Any] = json.loads(record_file.read_text(encoding="utf-8"))
-    weights = {
+    if "stages" not in record:
+        raise UserError(
+            f"{record_file}: does not say which stages are finished; expected an export with 'stages'"
+        )
+    if not config.clip_dir.is_dir():
+        raise UserError(f"{config.clip_dir}: no such folder; expected the exported small CLIP")
+    makers = {
         "autoencoder": lambda: _autoencoder_weights(config),
         "text": lambda: _clip_weights(config),
     }
-    for stage in record["stages"]:
+    wanted = {stage.name: stage.num_steps for stage in list_stages(config)}
+    finished = [
+        stage for stage in record["stages"] if stage["steps"] >= wanted.get(stage["name"], math.inf)
+    ]
+    weights = {
+        stage["name"]: makers.get(stage["name"], lambda: _denoiser_weights(config))()
+        for stage in finished
+    }
+    for stage in finished:
         name = stage["name"]
-        tensors = weights.get(name, lambda: _denoiser_weights(config))()
-        _write_state(config.state_dir / f"{name}.safetensors", tensors, stage)
-    for name, figures in record["gates"].items():
-        write_json(config.state_dir / f"gate-{name}.json", figures)
-    return [stage["name"] for stage in record["stages"]]
+        _write_state(config.state_dir / f"{name}.safetensors", weights[name], stage)
+        if name in record["gates"]:
+            write_json(config.state_dir / f"gate-{name}.json", record["gates"][name])
+    return list(weights)
 
 
 def _write_state(path: Path, weights: dict[str, Tensor], stage: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Scripts take exact flags only, and tell bad input from bugs."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,3 +108,15 @@ def test_run_leaves_bugs_their_traceback() -> None:
 def test_did_you_mean() -> None:
     assert did_you_mean("widht", ["width", "height"]) == " Did you mean 'width'?"
     assert did_you_mean("zzz", ["width", "height"]) == ""
+
+
+def test_runs_repeat_to_the_bit_and_threads_sleep_while_they_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("MKL_CBWR", "OMP_WAIT_POLICY")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    found: dict[str, str | None] = {}
+    with pytest.raises(SystemExit):
+        run(lambda: found.update({name: os.environ.get(name) for name in names}))
+    assert found == {"MKL_CBWR": "AUTO,STRICT", "OMP_WAIT_POLICY": "PASSIVE"}

@@ -86,10 +86,12 @@ ROOTS_OFF = {
 }
 
 
+EXACT_SCALES = NoiseSchedule.scales
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _recorded_roots() -> Iterator[None]:
     """Take the roots that the recording took, so that the rest can be compared to its precision."""
-    exact_scales = NoiseSchedule.scales
 
     def recorded_scales(
         self: NoiseSchedule, timesteps: Tensor | int, like: Tensor
@@ -97,7 +99,7 @@ def _recorded_roots() -> Iterator[None]:
         steps = torch.as_tensor(timesteps).reshape(-1).tolist()
         off = torch.tensor([ROOTS_OFF.get(int(step), (0, 0)) for step in steps])  # (B, 2)
         recorded = []
-        for scale, units in zip(exact_scales(self, timesteps, like), off.T, strict=True):
+        for scale, units in zip(EXACT_SCALES(self, timesteps, like), off.T, strict=True):
             unit = np.spacing(scale.flatten().float().numpy())
             recorded.append(scale + (units * torch.from_numpy(unit)).to(scale).view_as(scale))
         return recorded[0], recorded[1]
@@ -206,6 +208,15 @@ def test_loss_and_gradients(
     if precision == "fp32":
         worst = max(errors, key=errors.__getitem__)
         assert errors[worst] <= tolerance["grads_worst_tensor_rel_l2"], worst
+
+
+def test_loss_with_roots_rounded_correctly(
+    golden_dir: Path, student_case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NoiseSchedule, "scales", EXACT_SCALES)
+    case = training_case(golden_dir, student_case, torch.float64)
+    loss, _ = loss_and_gradients(load_golden_base(golden_dir, torch.float64), case)
+    assert float(loss.total.detach()) == pytest.approx(student_case["loss"], rel=2e-4)
 
 
 def test_tensors_of_a_training_step(

@@ -83,6 +83,27 @@ def test_mask_keeps_the_share_it_says() -> None:
     assert mask.float().mean(dim=1).std().item() == pytest.approx((0.09 / 999) ** 0.5, rel=0.1)
 
 
+def test_dropout_too_small_to_draw_drops_nothing() -> None:
+    model, x = lora_model(dropout=1e-6), torch.randn(6, 5, dtype=torch.float64)
+    join_lora(model)
+    assert torch.equal(model(x), model.eval()(x))
+    assert not torch.allclose(model(x), model[0].base_layer(x))
+
+
+def test_dropout_compiles_into_one_graph() -> None:
+    model = lora_model(dropout=0.25)
+    join_lora(model)
+    layer, x = model[0], torch.randn(50, 5, dtype=torch.float64)
+    torch.manual_seed(3)
+    output = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+    torch.manual_seed(3)
+    mask = torch.empty(x.shape, dtype=torch.bool).bernoulli_(0.75)
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    expected = layer.base_layer(x) + 2 * (mask * x / 0.75) @ a.T @ b.T
+    torch.testing.assert_close(output, expected, rtol=1e-12, atol=1e-12)
+    torch._dynamo.reset()
+
+
 def test_half_precision_under_autocast_keeps_fp32_gradients_of_the_lora() -> None:
     model = lora_model().float()
     x = torch.randn(64, 5)
@@ -126,7 +147,10 @@ def test_disabled_merged_and_separate_go_pefts_way() -> None:
     layer.enable_adapters(True)
     layer.merge()
     torch.testing.assert_close(model(x), joined)
-    layer.unmerge()
+    layer.enable_adapters(False)
+    torch.testing.assert_close(model(x), layer.base_layer(x))
+    assert not layer.merged
+    layer.enable_adapters(True)
     model.train()
     with separate_lora(model):
         torch.manual_seed(0)

@@ -35,11 +35,13 @@ class TuningConfig:
         motions: Reference clips that their JSON marks as for tuning.
         seeds: Trainings a motion and learning rate.
         learning_rates: Tried for every method alike.
+        grid_reason: Why this grid, in a sentence; RESULTS.md repeats it.
     """
 
     motions: list[str]
     seeds: int
     learning_rates: list[float]
+    grid_reason: str
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _claim(outcome: Outcome) -> list[str]:
         "Feature matching moves more like the reference than the base and the noise prior alone, and "
         "against the losses on the prediction itself it gets at least equal motion at less leakage. "
         f"**This is {verdict}: {holding} of {len(outcome.verdicts)} parts hold.**",
-        "The rule, written down before anything was run: a difference counts when its 95 % interval "
+        "The rule, written down before the comparison was run: a difference counts when its 95 % interval "
         'leaves out 0. "Moves more like the reference" asks that of path error and of displacement '
         'correlation; "leaks less" of the leakage of all videos and of those with an object. "At least '
         'as well" means that the interval leaves out a deficit of more than '
@@ -221,8 +221,9 @@ def _tuning(outcome: Outcome, config: ComparisonConfig) -> list[str]:
         "The rule, fixed beforehand: the lowest path error, averaged over the tuning motions "
         f"({', '.join(config.tuning.motions)}), prompts and noise priors, in px. Chosen in bold.",
         _table(("method", *names, "chosen at the grid's edge"), rows),
-        "A choice at the grid's edge need not be the method's best: other rates or more steps, which "
-        "were not tried, may serve it better, so the comparison is of the methods within this grid.",
+        f"The grid: {config.tuning.grid_reason.strip()} A choice at its edge need not be the method's best: "
+        "other rates or more steps, which were not tried, may serve it better, so the comparison is of the "
+        "methods within this grid.",
     ]
 
 

@@ -67,7 +67,7 @@ def write_results(
         header,
         bench.job(report_cells[-1]).settings,
         trainer_warnings(results),
-        _base_scores(bench.layout),
+        _base_scores(bench.layout, bench.fingerprint),
     )
     text = results_text(outcome, config, making)
     write_text(Path(config.results_dir) / "RESULTS.md", text)
@@ -146,13 +146,15 @@ def _progress(layout: BaseLayout) -> str:
     return f" ({progress['stage']}: {progress['step']} of {progress['num_steps']} steps)"
 
 
-def _base_scores(layout: BaseLayout) -> str:
+def _base_scores(layout: BaseLayout, fingerprint: str) -> str:
     from testbed.score import format_scores
 
     file = layout.folder / "scores.json"
     if not file.is_file():
         return "Its scores were not measured (`python -m testbed.score`)."
     scores = json.loads(file.read_text(encoding="utf-8"))
+    if scores["base"]["fingerprint"] != fingerprint:
+        return "Its scores were not measured for these weights (`python -m testbed.score`)."
     return f"`python -m testbed.score`:\n\n```\n{format_scores(scores)}\n```"
 
 

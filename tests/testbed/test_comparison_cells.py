@@ -203,7 +203,7 @@ def test_keys_at_their_default_have_no_part_in_an_identity(config: ComparisonCon
         "adam_epsilon": 1e-16,
         "mixed_precision": "no",
     }
-    assert identity["sampling"] == {"num_inference_steps": 15, "guidance_scale": 5}
+    assert identity["sampling"] == {"num_inference_steps": 12, "guidance_scale": 5}
     assert set(identity) == {"train_data", "sampling", "min_timestep", "training"}
 
 
@@ -283,6 +283,14 @@ def test_tuning_on_a_motion_of_the_report_is_refused(config: ComparisonConfig) -
 def test_learning_rates_that_decay_are_refused(config: ComparisonConfig) -> None:
     cell = Cell("report", "vmc", "spiral", 0, ("lr_scheduler=cosine",), (50, 100), (0.0,))
     with pytest.raises(UserError, match=r"lr_scheduler: expected one of constant, .* found cosine"):
+        cell_settings(config, None, cell)
+
+
+def test_another_schedule_than_the_bases_is_refused(config: ComparisonConfig) -> None:
+    cell = Cell("report", "vmc", "spiral", 0, ("rescale_schedule=true",), (50,), (0.0,))
+    with pytest.raises(
+        UserError, match="rescale_schedule: the comparison samples on the base's own"
+    ):
         cell_settings(config, None, cell)
 
 

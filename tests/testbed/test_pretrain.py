@@ -103,6 +103,29 @@ def test_restoring_wants_an_export_of_the_same_sizes(tiny_config: PretrainConfig
     )
     with pytest.raises(UserError, match="is not of this config: its weights have other sizes"):
         restore_states(other)
+    assert not other.state_dir.exists()
+    longer = dataclasses.replace(
+        other.denoiser.stages[1], num_steps=3
+    )  # the export has 2 of them behind it
+    denoiser = dataclasses.replace(
+        tiny_config.denoiser, stages=(tiny_config.denoiser.stages[0], longer)
+    )
+    unfinished = dataclasses.replace(other, denoiser=denoiser)
+    assert restore_states(unfinished) == ["autoencoder", "text", "denoiser-0"]
+
+
+def test_restoring_wants_all_that_was_exported(tiny_config: PretrainConfig) -> None:
+    pretrain(tiny_config, ignore_gates=True)
+    lost = dataclasses.replace(tiny_config, state_dir=tiny_config.state_dir.with_name("lost"))
+    nowhere = dataclasses.replace(lost, clip_dir=Path("nowhere"))
+    with pytest.raises(
+        UserError, match="nowhere: no such folder; expected the exported small CLIP"
+    ):
+        restore_states(nowhere)
+    (lost.model_dir / "training.json").write_text('{"stage": "text"}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"training\.json: does not say which stages are finished"):
+        restore_states(lost)
+    assert not lost.state_dir.exists()
 
 
 def test_gates_stop_a_base_that_fell_short(tiny_config: PretrainConfig) -> None:
