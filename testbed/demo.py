@@ -26,7 +26,7 @@ SMALL_CLIP = Path("models/moving_shapes_clip")
 OUTPUT = Path("outputs/demo")
 PROMPTS = (
     "a yellow star on a plain navy background",
-    "a green square on a plain black background",
+    "a pink square on a plain teal background",
     "a cyan triangle on a plain brown background",
 )
 VIDEOS_PER_PROMPT = 2

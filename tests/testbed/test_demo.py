@@ -19,7 +19,7 @@ from testbed.renderer import render
 from testbed.scenes import NUM_FRAMES
 
 PROJECT = Path(__file__).parents[2]
-CLIP = PROJECT / "resources" / "reference_videos" / "swing.mp4"
+CLIP = PROJECT / "resources" / "reference_videos" / "there_and_back.mp4"
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_models_differ_in_lora_and_noise_prior_alone() -> None:
 
 def test_truth_is_read_beside_the_clip() -> None:
     truth = demo.read_truth(CLIP, load_settings(demo.CONFIG))
-    assert truth == ground_truth("swing", NUM_FRAMES)["path"]
+    assert truth == ground_truth("there_and_back", NUM_FRAMES)["path"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,9 @@ def test_whole_demo_with_programs_that_only_leave_files(
         ):  # the trained model repeats the reference, others show nothing
             folder = Path(call[call.index("--output_dir") + 1])
             frames = (
-                render(reference_scene("swing", NUM_FRAMES)) if folder.name == "trained" else still
+                render(reference_scene("there_and_back", NUM_FRAMES))
+                if folder.name == "trained"
+                else still
             )
             write_videos(folder, frames)
 
@@ -118,8 +120,8 @@ def test_whole_demo_with_programs_that_only_leave_files(
 
     written = json.loads(figures.read_text(encoding="utf-8"))
     errors = written["path_error_px"]
-    truth = np.asarray(ground_truth("swing", NUM_FRAMES)["path"])
-    assert errors["base"] == errors["noise_prior"] == chance_distance(truth).mean()
+    truth = np.asarray(ground_truth("there_and_back", NUM_FRAMES)["path"])
+    assert errors["base"] == errors["noise_prior"] == pytest.approx(chance_distance(truth).mean())
     assert errors["trained"] < 0.5
     assert written["trained_beats_noise_prior"] is True
     with Image.open(videos / "contact_sheet.png") as sheet:
