@@ -134,7 +134,7 @@ def load_comparison(*paths: Path) -> ComparisonConfig:
         UserError: A file is missing, or a key is unknown, missing, of the wrong type or out of range.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
     from yaml import YAMLError
 
     merged: Any = OmegaConf.structured(ComparisonConfig)
@@ -148,6 +148,8 @@ def load_comparison(*paths: Path) -> ComparisonConfig:
     place = str(paths[-1])
     try:
         config = OmegaConf.to_object(merged)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{place}: {error.full_key} is missing") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{place}: {' '.join(str(error).split())}") from error
     assert isinstance(config, ComparisonConfig)

@@ -271,7 +271,8 @@ def test_program_goes_on_from_the_cells_there_are(
     merged = yaml.safe_load(FULL.read_text()) | yaml.safe_load(
         (folder / "changes.yaml").read_text()
     )
-    merged["tuning"]["seeds"] = merged["ablation"]["seeds"] = 1
+    merged["tuning"] |= {"seeds": 1, "grid_reason": "What was tried."}
+    merged["ablation"]["seeds"] = 1
     (folder / "whole.yaml").write_text(yaml.safe_dump(merged))
     words = ["--config", folder / "whole.yaml", "--base", small_base]
     assert run_script(monkeypatch, script.main, *words, "--dry-run") == 0
@@ -282,6 +283,7 @@ def test_program_goes_on_from_the_cells_there_are(
     figures = folder / "figures.json"
     assert run_script(monkeypatch, script.main, *words, "--workers", "1", "--json", figures) == 0
     assert "feature matching leaks less than denoising loss" in capsys.readouterr().out
+    assert "The grid: What was tried. A choice" in (folder / "RESULTS.md").read_text()
     header = json.loads(figures.read_text())["made"]
     # Names, not this machine's folders.
     assert header["command"] == (

@@ -244,7 +244,7 @@ def test_quick_is_the_full_comparison_made_small() -> None:
         ({"report": {"motions": []}}, "report.motions is empty"),
         (
             {"prompts": [dict.fromkeys(("color", "shape", "background_style"), "red")]},
-            "missing mandatory value: background_color",
+            r"prompts\[0\]\.background_color is missing",
         ),
     ],
 )
