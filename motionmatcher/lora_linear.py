@@ -44,12 +44,8 @@ def separate_lora(unet: nn.Module) -> Iterator[None]:
 
 
 def _joined_forward(layer: Any, x: Tensor) -> Tensor:
-    if layer.merged:
-        return PeftLinear.forward(layer, x)
-    if layer.disable_adapters:
-        result: Tensor = layer.base_layer(x)
-        return result
-    if len(layer.active_adapters) != 1 or layer.lora_variant:
+    is_plain = len(layer.active_adapters) == 1 and not layer.lora_variant
+    if layer.merged or layer.disable_adapters or not is_plain:
         return PeftLinear.forward(layer, x)
     (adapter,) = layer.active_adapters
     dropout = layer.lora_dropout[adapter]
@@ -106,9 +102,9 @@ class _LoraLinear(torch.autograd.Function):
     ) -> Tensor:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        mask, scale = None, scaling
-        if kept_share(probability) < 1:
-            mask, scale = draw_mask(x, probability), scaling / kept_share(probability)
+        share = kept_share(probability)
+        mask = draw_mask(x, probability) if share < 1 else None
+        scale = scaling / share
         with torch.autocast(device, enabled=False):
             result = F.linear(
                 x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)

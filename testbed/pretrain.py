@@ -47,9 +47,8 @@ def main() -> int:
         from testbed.restore import restore_states
 
         print(f"restored: {', '.join(restore_states(config))}")
-        arguments.resume = True
     has_state = config.state_dir.is_dir() and any(config.state_dir.iterdir())
-    if has_state and not (arguments.resume or arguments.export):
+    if has_state and not (arguments.resume or arguments.restore or arguments.export):
         raise UserError(
             f"{config.state_dir} holds the state of an earlier training: give --resume to go on "
             "with it, or move it away"

@@ -5,22 +5,21 @@ So a finished stage is restored, from which the next one begins, but none in the
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel
 
 from motionmatcher.errors import UserError
-from motionmatcher.files import atomic_path, write_json
+from motionmatcher.files import write_json
 from testbed.autoencoder import STANDARD_VARIANCE, StandardisedAutoencoder
 from testbed.config import PretrainConfig
 from testbed.denoiser import TextToVideo
-from testbed.pretrain import list_stages
+from testbed.pretrain import gate_path, list_stages
+from testbed.stage import write_state
 from testbed.text import ClipTrainer
 from testbed.tokenizer import build_tokenizer
 
@@ -50,32 +49,32 @@ def restore_states(config: PretrainConfig) -> list[str]:
         )
     if not config.clip_dir.is_dir():
         raise UserError(f"{config.clip_dir}: no such folder; expected the exported small CLIP")
-    makers = {
-        "autoencoder": lambda: _autoencoder_weights(config),
-        "text": lambda: _clip_weights(config),
-    }
-    wanted = {stage.name: stage.num_steps for stage in list_stages(config)}
+    done = {entry["name"]: entry for entry in record["stages"]}
     finished = [
-        stage for stage in record["stages"] if stage["steps"] >= wanted.get(stage["name"], math.inf)
+        stage
+        for stage in list_stages(config)
+        if stage.name in done and done[stage.name]["steps"] >= stage.num_steps
     ]
-    weights = {
-        stage["name"]: makers.get(stage["name"], lambda: _denoiser_weights(config))()
-        for stage in finished
+    makers = {
+        "autoencoder": _autoencoder_weights,
+        "text": _clip_weights,
+        "denoiser": _denoiser_weights,
     }
+    # All stages of the UNet get the same weights, for one UNet ships.
+    parts = {stage.name: stage.name.partition("-")[0] for stage in finished}
+    weights = {part: makers[part](config) for part in dict.fromkeys(parts.values())}
+    config.state_dir.mkdir(parents=True, exist_ok=True)
     for stage in finished:
-        name = stage["name"]
-        _write_state(config.state_dir / f"{name}.safetensors", weights[name], stage)
-        if name in record["gates"]:
-            write_json(config.state_dir / f"gate-{name}.json", record["gates"][name])
-    return list(weights)
-
-
-def _write_state(path: Path, weights: dict[str, Tensor], stage: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{part}.{k}": v.clone() for part in ("model", "ema") for k, v in weights.items()}
-    meta = {"step": str(stage["steps"]), "seconds": str(3600 * stage["hours"]), "log": "[]"}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=meta)
+        both = {
+            f"{kind}.{k}": v
+            for kind in ("model", "ema")
+            for k, v in weights[parts[stage.name]].items()
+        }
+        entry = done[stage.name]
+        write_state(stage.state, both, entry["steps"], 3600 * entry["hours"], [])
+        if stage.name in record["gates"]:
+            write_json(gate_path(config, stage.name), record["gates"][stage.name])
+    return [stage.name for stage in finished]
 
 
 def _autoencoder_weights(config: PretrainConfig) -> dict[str, Tensor]:

@@ -71,14 +71,7 @@ class StageState:
         tensors |= {f"ema.{k}": v.contiguous() for k, v in self.ema.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v.contiguous() for k, v in values.items()}
-        tensors = {k: v.clone() for k, v in tensors.items()}  # safetensors refuses shared storage
-        meta = {
-            "step": str(self.step),
-            "seconds": str(self.seconds),
-            "log": json.dumps(log),
-        }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata=meta)
+        write_state(path, tensors, self.step, self.seconds, log)
 
     def load(self, path: Path) -> list[dict[str, float]]:
         """Go back to a saved state; returns its log."""
@@ -94,6 +87,28 @@ class StageState:
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         log: list[dict[str, float]] = json.loads(meta["log"])
         return log
+
+
+def write_state(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    step: int,
+    seconds: float,
+    log: list[dict[str, float]],
+) -> None:
+    """Write a state, atomically.
+
+    Args:
+        path: The file.
+        tensors: Their names begin with "model.", "ema." and "optimizer.".
+        step: Steps done.
+        seconds: Wall time they took.
+        log: What was printed of the steps.
+    """
+    meta = {"step": str(step), "seconds": str(seconds), "log": json.dumps(log)}
+    with atomic_path(path) as temporary:
+        # safetensors refuses shared storage
+        save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata=meta)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

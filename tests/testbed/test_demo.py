@@ -121,7 +121,8 @@ def test_whole_demo_with_programs_that_only_leave_files(
     written = json.loads(figures.read_text(encoding="utf-8"))
     errors = written["path_error_px"]
     truth = np.asarray(ground_truth("there_and_back", NUM_FRAMES)["path"])
-    assert errors["base"] == errors["noise_prior"] == pytest.approx(chance_distance(truth).mean())
+    chance = float(chance_distance(truth).mean())
+    assert errors["base"] == errors["noise_prior"] == sum([chance] * 3) / 3  # of three videos
     assert errors["trained"] < 0.5
     assert written["trained_beats_noise_prior"] is True
     with Image.open(videos / "contact_sheet.png") as sheet:
