@@ -154,6 +154,7 @@ def loss_weights(masks: Tensor, object_weight: float, edge_weight: float) -> Ten
 def train_autoencoder(config: PretrainConfig, stop_after: int | None = None) -> bool:
     """Train the autoencoder, or go on with it; returns True when it is complete."""
     settings, seed = config.autoencoder, config.seed
+    assert settings is not None
     torch.manual_seed(seed)
     model = StandardisedAutoencoder(settings)
     optimizer = torch.optim.AdamW(
@@ -200,6 +201,8 @@ def autoencoder_state_path(config: PretrainConfig) -> Path:
 
 def load_autoencoder(config: PretrainConfig) -> AutoencoderKL:
     """Load the averaged autoencoder as an ordinary `AutoencoderKL` with unit-variance latents."""
+    if config.autoencoder is None:
+        return AutoencoderKL.from_pretrained(config.autoencoder_dir).eval().requires_grad_(False)
     model = StandardisedAutoencoder(config.autoencoder)
     weights, _ = read_averaged_weights(autoencoder_state_path(config))
     model.load_state_dict(weights)

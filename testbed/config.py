@@ -1,10 +1,13 @@
 """The settings of the pretraining; the only place of the testbed that knows YAML."""
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
 from motionmatcher.errors import UserError, did_you_mean
+
+Objective = Literal["epsilon", "flow"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class DenoiserStageConfig:
-    """One stage of the UNet's training.
+    """One stage of the denoiser's training.
 
     Args:
         num_frames: Frames a clip, taken evenly from the rendered ones.
@@ -83,28 +86,71 @@ class DenoiserStageConfig:
 
 
 @dataclass(frozen=True)
-class DenoiserConfig:
-    """The UNet and its training.
+class UNetConfig:
+    """The UNet in Zeroscope's layout.
 
     Args:
         block_out_channels: Channels at each resolution, the first one that of the latents.
         layers_per_block: Residual blocks, each with its transformers, at each resolution.
         attention_head_dim: Width of one attention head.
-        num_cached_clips: Clips whose latents are kept in memory; an epoch of the training.
-        caption_dropout: Part of the clips trained with the empty prompt.
-        noise_offset: Standard deviation of the part of the noise that a whole clip shares.
-        ema_decay: Decay of the average of the weights, which is what ships.
-        stages: The stages, run one after the other.
     """
 
     block_out_channels: tuple[int, ...]
     layers_per_block: int
     attention_head_dim: int
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The transformer in Wan's layout.
+
+    Args:
+        num_layers: Transformer blocks.
+        num_attention_heads: Heads of each attention.
+        attention_head_dim: Width of one attention head.
+        ffn_dim: Width of the feed-forward layers.
+        position_block: Index of the block whose output must tell each token's position, see
+            `testbed.networks.PositionHead`; None trains without.
+        position_weight: Weight of that loss at the start; it falls to `final_position_weight`.
+        final_position_weight: Its weight at the end.
+    """
+
+    num_layers: int
+    num_attention_heads: int
+    attention_head_dim: int
+    ffn_dim: int
+    position_weight: float
+    final_position_weight: float
+    position_block: int | None = None
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """The denoiser and its training.
+
+    Args:
+        objective: "epsilon" (noise prediction, min-SNR) or "flow" (flow matching).
+        num_cached_clips: Clips whose latents are kept in memory; an epoch of the training.
+        num_rendered_frames: Frames of each cached clip.
+        reversal: Part of the clips that are played backwards, and described so.
+        caption_dropout: Part of the clips trained with the empty prompt.
+        noise_offset: Standard deviation of the part of the noise that a whole clip shares.
+        ema_decay: Decay of the average of the weights, which is what ships.
+        stages: The stages, run one after the other.
+        unet: Sizes of the UNet; either this or `transformer`.
+        transformer: Sizes of the transformer.
+    """
+
+    objective: Objective
     num_cached_clips: int
+    num_rendered_frames: int
+    reversal: float
     caption_dropout: float
     noise_offset: float
     ema_decay: float
     stages: tuple[DenoiserStageConfig, ...]
+    unet: UNetConfig | None = None
+    transformer: TransformerConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -117,10 +163,11 @@ class PretrainConfig:
         checkpoint_minutes: Time between two checkpoints.
         state_dir: Folder of the training states.
         model_dir: Folder of the exported base.
-        clip_dir: Folder of the exported small CLIP.
-        autoencoder: Its settings.
-        text: Its settings.
-        denoiser: Its settings.
+        clip_dir: Folder of the small CLIP: exported there, or taken from there without `text`.
+        denoiser: Settings of the denoiser.
+        autoencoder: Settings of the autoencoder; without them that of `autoencoder_dir` is taken.
+        autoencoder_dir: Folder of an exported autoencoder.
+        text: Settings of the small CLIP; without them that of `clip_dir` is taken.
     """
 
     seed: int
@@ -129,9 +176,10 @@ class PretrainConfig:
     state_dir: Path
     model_dir: Path
     clip_dir: Path
-    autoencoder: AutoencoderConfig
-    text: TextConfig
     denoiser: DenoiserConfig
+    autoencoder: AutoencoderConfig | None = None
+    autoencoder_dir: Path | None = None
+    text: TextConfig | None = None
 
 
 def load_config(path: Path) -> PretrainConfig:
@@ -141,10 +189,11 @@ def load_config(path: Path) -> PretrainConfig:
         path: The file.
 
     Returns:
-        The settings; every key must be there and no other.
+        The settings; every key without a default must be there and no other.
 
     Raises:
-        UserError: The file is missing, or a key is unknown, missing or of the wrong type.
+        UserError: The file is missing, or a key is unknown, missing or of the wrong type, or of
+            two parts of which one is needed both are there or none.
     """
     import yaml
 
@@ -156,7 +205,15 @@ def load_config(path: Path) -> PretrainConfig:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     config = _parse(PretrainConfig, content, str(path))
     assert isinstance(config, PretrainConfig)
+    _require_one(path, "", config, ("autoencoder", "autoencoder_dir"))
+    _require_one(path, "denoiser: ", config.denoiser, ("unet", "transformer"))
     return config
+
+
+def _require_one(path: Path, place: str, section: Any, names: tuple[str, str]) -> None:
+    """Refuse a section that has both of two alternatives, or none."""
+    if sum(getattr(section, name) is not None for name in names) != 1:
+        raise UserError(f"{path}: {place}expected either {names[0]!r} or {names[1]!r}")
 
 
 def _parse(kind: Any, value: Any, place: str) -> Any:
@@ -165,15 +222,22 @@ def _parse(kind: Any, value: Any, place: str) -> Any:
         if not isinstance(value, dict):
             raise UserError(f"{place}: expected keys and values, found {value!r}")
         kinds = {field.name: field.type for field in fields(kind)}
+        optional = {field.name for field in fields(kind) if field.default is not MISSING}
         for key in value:
             if key not in kinds:
                 raise UserError(f"{place}: unknown key {key!r}.{did_you_mean(str(key), kinds)}")
         for key in kinds:
-            if key not in value:
+            if key not in value and key not in optional:
                 raise UserError(f"{place}: missing key {key!r}")
         assert isinstance(kind, type)
         return kind(**{key: _parse(kinds[key], value[key], f"{place}: {key}") for key in value})
-    if getattr(kind, "__origin__", None) is tuple:
+    if isinstance(kind, UnionType):  # X | None
+        return None if value is None else _parse(kind.__args__[0], value, place)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UserError(f"{place}: expected {' or '.join(get_args(kind))}, found {value!r}")
+        return value
+    if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise UserError(f"{place}: expected a list, found {value!r}")
         return tuple(_parse(kind.__args__[0], item, place) for item in value)

@@ -11,20 +11,14 @@ from motionmatcher.errors import UserError
 from motionmatcher.files import write_json, write_text
 from testbed.autoencoder import load_autoencoder
 from testbed.config import PretrainConfig
-from testbed.denoiser import latest_stage, load_denoiser, make_scheduler, stage_name
+from testbed.denoiser import denoiser_name, latest_stage, load_denoiser, stage_name
 from testbed.model_card import model_card
+from testbed.networks import make_scheduler
 from testbed.renderer import FRAME_SIZE
 from testbed.stage import hours_spent, steps_done
 from testbed.text import load_clip, text_state_path
 
-MODEL_INDEX = {
-    "_class_name": "TextToVideoSDPipeline",
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet3DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
+_PIPELINES = {"unet": "TextToVideoSDPipeline", "transformer": "WanPipeline"}
 
 
 def export_base(config: PretrainConfig) -> str:
@@ -37,25 +31,32 @@ def export_base(config: PretrainConfig) -> str:
         What was written, for people.
 
     Raises:
-        UserError: There is no training state of the UNet yet.
+        UserError: There is no training state of the denoiser yet.
     """
     stage = latest_stage(config)
     if stage is None:
         raise UserError(
-            f"{config.state_dir}: no state of the UNet yet; run python -m testbed.pretrain first"
+            f"{config.state_dir}: no state of the denoiser yet; run python -m testbed.pretrain first"
         )
     model, step = load_denoiser(config, stage)
     _, tokenizer = load_clip(config)
-    folder = config.model_dir
-    model.unet.half().save_pretrained(folder / "unet")
-    model.text_encoder.half().save_pretrained(folder / "text_encoder")
-    load_autoencoder(config).half().save_pretrained(folder / "vae")
-    tokenizer.save_pretrained(folder / "tokenizer")
-    make_scheduler().save_pretrained(folder / "scheduler")
-    write_json(folder / "model_index.json", MODEL_INDEX)
+    folder, name = config.model_dir, denoiser_name(config.denoiser)
+    parts = {
+        name: model.denoiser.half(),
+        "vae": load_autoencoder(config).half(),
+        "text_encoder": model.text_encoder.half(),
+        "tokenizer": tokenizer,
+        "scheduler": make_scheduler(config.denoiser.objective),
+    }
+    index: dict[str, str | list[str]] = {"_class_name": _PIPELINES[name]}
+    for part, module in sorted(parts.items()):
+        module.save_pretrained(folder / part)
+        library = type(module).__module__.partition(".")[0]
+        index[part] = [library, type(module).__name__]
+    write_json(folder / "model_index.json", index)
     settings = config.denoiser.stages[stage]
     progress = {
-        "stage": stage_name(settings),
+        "stage": stage_name(config, stage),
         "step": step,
         "num_steps": settings.num_steps,
         "num_frames": settings.num_frames,

@@ -1,6 +1,7 @@
 """What a stage of the pretraining must have reached before the next one builds on it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,15 +11,17 @@ from torch import Tensor
 
 from motionmatcher.errors import UserError
 from testbed.autoencoder import (
-    LATENT_CHANNELS,
     images_to_tensor,
     load_autoencoder,
     tensor_to_images,
 )
+from testbed.captions import appearance_caption, write_caption
 from testbed.config import PretrainConfig
-from testbed.denoiser import TextToVideo, load_denoiser, make_scheduler
-from testbed.renderer import FRAME_SIZE, render
-from testbed.scenes import sample_scene, scene_stream
+from testbed.denoiser import load_denoiser
+from testbed.networks import LATENT_SIZE, PATCH_SIZE, TextToVideo, make_scheduler
+from testbed.pretraining_losses import velocity_error
+from testbed.renderer import FRAME_SIZE, Scene, render
+from testbed.scenes import choose_frames, sample_scene, scene_stream
 from testbed.text import load_clip, measure_retrieval, tokenize
 from testbed.tokenizer import build_tokenizer
 from testbed.tracker import measure_clip
@@ -27,6 +30,7 @@ BOUNDS = {"shape_accuracy": 0.95, "clip_r1": 0.80, "frame_r2": 0.60}
 GATE_SEED = 1000  # never a training seed
 RECONSTRUCTED_FRAMES = 300  # of as many held-out clips
 PROBE_TIMESTEP = 949
+PROBE_SIGMA = 0.9
 PROBE_CLIPS = 160
 PROBE_TRAINING_CLIPS = 120
 _RIDGE = 10.0
@@ -43,6 +47,7 @@ def measure_autoencoder(config: PretrainConfig) -> dict[str, float]:
         signal-to-noise ratio; the same with half the training's latent noise as "noisy_…".
 
     """
+    assert config.autoencoder is not None
     vae = load_autoencoder(config)
     scenes = [
         sample_scene(scene_stream(GATE_SEED, "test", i), "test")
@@ -95,51 +100,129 @@ def measure_text(config: PretrainConfig) -> dict[str, float]:
 
 
 def measure_denoiser(config: PretrainConfig, stage: int) -> dict[str, float]:
-    """Measure whether the UNet's features tell position and number of a frame.
+    """Measure whether a denoiser's features tell position and number of a frame.
 
-    A linear probe (ridge regression) reads them from the last encoder block at timestep 949. For
-    the number of the frame only the mean over all places is given, the more demanding case.
+    A linear probe (ridge regression) reads them at high noise from the UNet's last encoder block, or
+    from the transformer's middle block. For the number of the frame only the mean over all places is
+    given, the more demanding case.
 
     Returns:
-        "position_r2" and, of clips, "frame_r2" on clips the probe was not fitted to.
+        "position_r2" and, of clips, "frame_r2" on clips the probe was not fitted to; for a flow also
+        "velocity_error" and "word_gain", how much of it (in percent) the motion words of captions
+        take away.
     """
     model, _ = load_denoiser(config, stage)
-    num_frames = config.denoiser.stages[stage].num_frames
-    features, positions = _encoder_features(model, config, num_frames)
-    flat = features.flatten(2)  # (clips, F, C * h * w)
-    figures = {"position_r2": _probe_r2(flat, positions)}
+    clips = _held_out_clips(config, stage)
+    features = _probe_features(model, config, clips.latents)
+    positions = torch.stack([torch.from_numpy(scene.path.copy()) for scene in clips.scenes])
+    figures = {"position_r2": _probe_r2(features.flatten(2), positions.float() / FRAME_SIZE)}
+    num_frames = features.shape[1]
     if num_frames > 1:
         numbers = torch.linspace(-1, 1, num_frames).expand(len(features), -1)[..., None]
         figures["frame_r2"] = _probe_r2(features.mean(dim=(-2, -1)), numbers)
+    if config.denoiser.objective == "flow":
+        figures |= measure_word_gain(model, clips)
     return figures
 
 
+@dataclass(frozen=True)
+class HeldOutClips:
+    """Encoded clips of held-out appearances.
+
+    Attributes:
+        latents: (clips, C, F, h, w).
+        scenes: What each shows.
+    """
+
+    latents: Tensor
+    scenes: list[Scene]
+
+
 @torch.no_grad()
-def _encoder_features(
-    model: TextToVideo, config: PretrainConfig, num_frames: int
-) -> tuple[Tensor, Tensor]:
-    """Features (clips, F, C, h, w) of noisy held-out clips, and the positions (clips, F, 2)."""
+def _held_out_clips(config: PretrainConfig, stage: int) -> HeldOutClips:
     vae = load_autoencoder(config)
-    stream = torch.Generator().manual_seed(GATE_SEED)
-    abar = make_scheduler().alphas_cumprod[PROBE_TIMESTEP]
-    text = model.text_encoder(tokenize(build_tokenizer(), [""]))[0]  # (1, T, D)
-    kept: list[Tensor] = []
-    last_block = model.unet.down_blocks[-1]
-    handle = last_block.register_forward_hook(lambda _, __, output: kept.append(output[0]))
-    features, positions = [], []
+    rendered, num_frames = (
+        config.denoiser.num_rendered_frames,
+        config.denoiser.stages[stage].num_frames,
+    )
+    chosen = np.arange(num_frames) * (rendered // num_frames)
+    latents, scenes = [], []
     for index in range(PROBE_CLIPS):
-        scene = sample_scene(scene_stream(GATE_SEED, "test", index), "test")
-        chosen = np.arange(num_frames) * (scene.num_frames // num_frames)
+        scene = sample_scene(scene_stream(GATE_SEED, "test", index), "test", rendered)
         images = images_to_tensor(render(scene)[chosen])
-        latents = vae.encode(images).latent_dist.mode()  # (F, C, h, w)
-        noise = torch.randn(latents.shape, generator=stream)
+        latents.append(vae.encode(images).latent_dist.mode().transpose(0, 1))  # (C, F, h, w)
+        scenes.append(choose_frames(scene, chosen))
+    return HeldOutClips(torch.stack(latents), scenes)
+
+
+@torch.no_grad()
+def _probe_features(model: TextToVideo, config: PretrainConfig, latents: Tensor) -> Tensor:
+    """Features (clips, F, C, h, w) of noisy clips (clips, C, F, h, w)."""
+    stream = torch.Generator().manual_seed(GATE_SEED)
+    noise = torch.randn(latents.shape, generator=stream)
+    kept: list[Tensor] = []
+    if config.denoiser.transformer is None:
+        timestep = PROBE_TIMESTEP
+        abar = make_scheduler("epsilon").alphas_cumprod[timestep]
         noisy = abar.sqrt() * latents + (1 - abar).sqrt() * noise
-        model.unet(noisy.transpose(0, 1)[None], PROBE_TIMESTEP, text)
-        features.append(kept.pop())  # (F, C, h, w)
-        positions.append(torch.from_numpy(scene.path[chosen]).float())
+        block = model.denoiser.down_blocks[-1]
+        handle = block.register_forward_hook(lambda _, __, output: kept.append(output[0]))
+    else:
+        timestep = int(1000 * PROBE_SIGMA)
+        noisy = (1 - PROBE_SIGMA) * latents + PROBE_SIGMA * noise
+        block = model.denoiser.blocks[config.denoiser.transformer.num_layers // 2 - 1]
+        side = LATENT_SIZE // PATCH_SIZE[1]
+        handle = block.register_forward_hook(
+            lambda _, __, output: kept.append(
+                output[0].unflatten(0, (-1, side, side)).permute(0, 3, 1, 2)  # (F, D, h, w)
+            )
+        )
+    tokens = tokenize(build_tokenizer(), [""])
+    for clip in noisy:
+        model(clip[None], torch.tensor([timestep]), tokens)
     handle.remove()
-    assert latents.shape[1] == LATENT_CHANNELS
-    return torch.stack(features), torch.stack(positions) / FRAME_SIZE
+    return torch.stack(kept)
+
+
+@torch.no_grad()
+def measure_word_gain(model: TextToVideo, clips: HeldOutClips) -> dict[str, float]:
+    """Measure the velocity's error at high noise, and what of it captions that name the motion take away.
+
+    Args:
+        model: Predicts velocities.
+        clips: Held-out clips.
+
+    Returns:
+        "velocity_error" with captions that name all looks and the motion; "word_gain", by how many
+        percent it is below the error with captions that leave the motion out.
+    """
+    stream = torch.Generator().manual_seed(GATE_SEED)
+    noise = torch.randn(clips.latents.shape, generator=stream)
+    tokenizer = build_tokenizer()
+    captions: dict[str, list[str]] = {"motion": [], "looks": []}
+    for index, scene in enumerate(clips.scenes):
+        rng = np.random.default_rng([GATE_SEED, index])
+        captions["motion"].append(write_caption(scene, rng, motion_words=True))
+        look = (scene.color, scene.shape, scene.background.style, scene.background.color)
+        captions["looks"].append(appearance_caption(*look))
+    errors = {}
+    for kind, texts in captions.items():
+        tokens = tokenize(tokenizer, texts)
+        parts = [
+            velocity_error(
+                model,
+                clips.latents[part],
+                tokens[part],
+                noise[part],
+                torch.full((len(tokens[part]),), PROBE_SIGMA),
+            )
+            for part in (slice(i, i + 20) for i in range(0, len(tokens), 20))
+        ]
+        errors[kind] = float(torch.cat(parts).mean())
+    return {
+        "velocity_error": errors["motion"],
+        "word_gain": 100 * (1 - errors["motion"] / errors["looks"]),
+    }
 
 
 def _probe_r2(features: Tensor, targets: Tensor) -> float:

@@ -25,12 +25,12 @@ def encode_clips(config: PretrainConfig) -> None:
     missing = [part for part in range(num_parts) if not _part_path(config, part).is_file()]
     if not missing:
         return
-    vae = load_autoencoder(config)
+    vae, num_frames = load_autoencoder(config), config.denoiser.num_rendered_frames
     for part in trange(len(missing), desc="latents", mininterval=15):
         first = missing[part] * PART_SIZE
         latents = torch.stack(
             [
-                _encode(vae, render(training_scene(config.seed, index)))
+                _encode(vae, render(training_scene(config.seed, index, num_frames)))
                 for index in range(first, first + PART_SIZE)
             ]
         )  # (clips, F, C, h, w)
@@ -44,9 +44,9 @@ def load_clips(config: PretrainConfig) -> Tensor:
     return torch.cat([load_file(_part_path(config, part))["latents"] for part in range(num_parts)])
 
 
-def training_scene(seed: int, index: int) -> Scene:
+def training_scene(seed: int, index: int, num_frames: int) -> Scene:
     """The scene of one training clip."""
-    return sample_scene(scene_stream(seed, "train", index), "train")
+    return sample_scene(scene_stream(seed, "train", index), "train", num_frames)
 
 
 @torch.no_grad()

@@ -80,13 +80,15 @@ def model_card(config: PretrainConfig, fingerprint: str) -> str:
 
 
 def _stage_rows(config: PretrainConfig) -> str:
-    stages = [
-        ("autoencoder", autoencoder_state_path(config), config.autoencoder.num_steps),
-        ("small CLIP", text_state_path(config), config.text.num_steps),
-    ]
+    stages = []
+    if config.autoencoder is not None:
+        path = autoencoder_state_path(config)
+        stages.append(("autoencoder", path, config.autoencoder.num_steps))
+    if config.text is not None:
+        stages.append(("small CLIP", text_state_path(config), config.text.num_steps))
     for index, settings in enumerate(config.denoiser.stages):
         path = denoiser_state_path(config, index)
-        stages.append((stage_name(settings), path, settings.num_steps))
+        stages.append((stage_name(config, index), path, settings.num_steps))
     return "\n".join(
         f"| {name} | {steps_done(path)} | {num_steps} | {hours_spent(path):.1f} |"
         for name, path, num_steps in stages

@@ -1,9 +1,9 @@
-"""Make the Moving Shapes base from nothing: autoencoder, small CLIP, latents, UNet.
+"""Make the Moving Shapes base from nothing: autoencoder, small CLIP, latents, denoiser.
 
     python -m testbed.pretrain --config testbed/moving_shapes.yaml [--resume]
 
 goes from stage to stage, checks each stage's gate, and exports the base after each stage of the
-UNet. It can be stopped at any time; --resume goes on from the last checkpoint, and where the states
+denoiser. It can be stopped at any time; --resume goes on from the last checkpoint, and where the states
 are lost, --restore from the exported base.
 """
 
@@ -89,22 +89,27 @@ def list_stages(config: "PretrainConfig") -> list[Stage]:
     from testbed.denoiser import denoiser_state_path, train_denoiser
     from testbed.text import text_state_path, train_text
 
-    stages = [
-        Stage(
-            "autoencoder",
-            autoencoder_state_path(config),
-            config.autoencoder.num_steps,
-            partial(train_autoencoder, config),
-            partial(gates.measure_autoencoder, config),
-        ),
-        Stage(
-            "text",
-            text_state_path(config),
-            config.text.num_steps,
-            partial(train_text, config),
-            partial(gates.measure_text, config),
-        ),
-    ]
+    stages = []
+    if config.autoencoder is not None:
+        stages.append(
+            Stage(
+                "autoencoder",
+                autoencoder_state_path(config),
+                config.autoencoder.num_steps,
+                partial(train_autoencoder, config),
+                partial(gates.measure_autoencoder, config),
+            )
+        )
+    if config.text is not None:
+        stages.append(
+            Stage(
+                "text",
+                text_state_path(config),
+                config.text.num_steps,
+                partial(train_text, config),
+                partial(gates.measure_text, config),
+            )
+        )
     for index, settings in enumerate(config.denoiser.stages):
         stages.append(
             Stage(
@@ -157,7 +162,8 @@ def export_all(config: "PretrainConfig") -> None:
     """Write the base and the small CLIP as they are now."""
     from testbed.export import export_base, export_clip
 
-    print(export_clip(config))
+    if config.text is not None:
+        print(export_clip(config))
     print(export_base(config))
 
 

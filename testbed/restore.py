@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet3DConditionModel
+from diffusers import AutoencoderKL, UNet3DConditionModel, WanTransformer3DModel
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel
 
@@ -17,7 +17,8 @@ from motionmatcher.errors import UserError
 from motionmatcher.files import write_json
 from testbed.autoencoder import STANDARD_VARIANCE, StandardisedAutoencoder
 from testbed.config import PretrainConfig
-from testbed.denoiser import TextToVideo
+from testbed.denoiser import denoiser_name
+from testbed.networks import TextToVideo
 from testbed.pretrain import gate_path, list_stages
 from testbed.stage import write_state
 from testbed.text import ClipTrainer
@@ -60,7 +61,7 @@ def restore_states(config: PretrainConfig) -> list[str]:
         "text": _clip_weights,
         "denoiser": _denoiser_weights,
     }
-    # All stages of the UNet get the same weights, for one UNet ships.
+    # All stages of the denoiser get the same weights, for one denoiser ships.
     parts = {stage.name: stage.name.partition("-")[0] for stage in finished}
     weights = {part: makers[part](config) for part in dict.fromkeys(parts.values())}
     config.state_dir.mkdir(parents=True, exist_ok=True)
@@ -78,6 +79,7 @@ def restore_states(config: PretrainConfig) -> list[str]:
 
 
 def _autoencoder_weights(config: PretrainConfig) -> dict[str, Tensor]:
+    assert config.autoencoder is not None
     model = StandardisedAutoencoder(config.autoencoder)
     _take(model.vae, AutoencoderKL.from_pretrained(config.model_dir / "vae"), config.model_dir)
     model.variance.fill_(STANDARD_VARIANCE)  # the export has folded it in already
@@ -85,6 +87,7 @@ def _autoencoder_weights(config: PretrainConfig) -> dict[str, Tensor]:
 
 
 def _clip_weights(config: PretrainConfig) -> dict[str, Tensor]:
+    assert config.text is not None
     # The heads that name attributes are not exported; nothing after the stage needs them.
     model = ClipTrainer(config.text, build_tokenizer())
     _take(model.clip, CLIPModel.from_pretrained(config.clip_dir), config.clip_dir)
@@ -93,12 +96,12 @@ def _clip_weights(config: PretrainConfig) -> dict[str, Tensor]:
 
 def _denoiser_weights(config: PretrainConfig) -> dict[str, Tensor]:
     text_encoder = CLIPTextModel.from_pretrained(config.model_dir / "text_encoder")
+    # The position head is not exported; the stage after begins with a new one.
     model = TextToVideo(config.denoiser, text_encoder)
-    _take(
-        model.unet,
-        UNet3DConditionModel.from_pretrained(config.model_dir / "unet"),
-        config.model_dir,
-    )
+    part = denoiser_name(config.denoiser)
+    classes = {"unet": UNet3DConditionModel, "transformer": WanTransformer3DModel}
+    exported = classes[part].from_pretrained(config.model_dir / part)
+    _take(model.denoiser, exported, config.model_dir)
     return model.float().state_dict()
 
 

@@ -6,6 +6,7 @@ background style and background colour never occurs in the split "train"; the sp
 only those.
 """
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -44,6 +45,8 @@ CAMERA_MOTIONS = (
     "pans right and zooms out",
 )
 CAMERA_MOTION_PROBABILITIES = (0.12, 0.12, 0.08, 0.08, 0.14, 0.14, 0.12, 0.05, 0.05, 0.05, 0.05)
+_OPPOSITES = (("left", "right"), ("up", "down"), ("in", "out"))
+_BACKWARDS = {a: b for pair in _OPPOSITES for a, b in (pair, pair[::-1])}
 MIN_RADIUS, MAX_RADIUS = 6.5, 12.5
 SIZE_CHANGE_PROBABILITY = 0.3
 
@@ -113,6 +116,27 @@ def sample_scene(rng: Generator, split: str, num_frames: int = NUM_FRAMES) -> Sc
         path=path,
         radius=radius,
         camera=camera,
+    )
+
+
+def choose_frames(scene: Scene, frames: NDArray[np.int64]) -> Scene:
+    """Cut frames out of a scene; a single one shows a shape that stays where it is."""
+    if len(frames) == 1:
+        scene = dataclasses.replace(scene, motion="still", camera_motion="")
+    return dataclasses.replace(
+        scene, path=scene.path[frames], radius=scene.radius[frames], camera=scene.camera[frames]
+    )
+
+
+def play_backwards(scene: Scene) -> Scene:
+    """Turn the time of a scene around: what pans left pans right, what zooms in zooms out."""
+    words = scene.camera_motion.split()
+    return dataclasses.replace(
+        scene,
+        camera_motion=" ".join(_BACKWARDS.get(word, word) for word in words),
+        path=scene.path[::-1],
+        radius=scene.radius[::-1],
+        camera=scene.camera[::-1],
     )
 
 

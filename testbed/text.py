@@ -155,6 +155,7 @@ def _clip_batch(
 def train_text(config: PretrainConfig, stop_after: int | None = None) -> bool:
     """Train the small CLIP, or go on with it; returns True when it is complete."""
     settings, seed = config.text, config.seed
+    assert settings is not None
     tokenizer = build_tokenizer()
     torch.manual_seed(seed + 1)
     model = ClipTrainer(settings, tokenizer)
@@ -186,6 +187,8 @@ def text_state_path(config: PretrainConfig) -> Path:
 def load_clip(config: PretrainConfig) -> tuple[CLIPModel, CLIPTokenizer]:
     """Load the averaged small CLIP, in eval mode, and its tokenizer."""
     tokenizer = build_tokenizer()
+    if config.text is None:
+        return CLIPModel.from_pretrained(config.clip_dir).float().requires_grad_(False), tokenizer
     model = ClipTrainer(config.text, tokenizer)
     weights, _ = read_averaged_weights(text_state_path(config))
     model.load_state_dict(weights)

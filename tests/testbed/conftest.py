@@ -10,6 +10,7 @@ from testbed.config import (
     DenoiserStageConfig,
     PretrainConfig,
     TextConfig,
+    UNetConfig,
 )
 
 
@@ -56,10 +57,11 @@ def tiny_config(tmp_path: Path) -> PretrainConfig:
             learning_rate=1e-3,
         ),
         denoiser=DenoiserConfig(
-            block_out_channels=(32, 32),
-            layers_per_block=1,
-            attention_head_dim=8,
+            unet=UNetConfig(block_out_channels=(32, 32), layers_per_block=1, attention_head_dim=8),
+            objective="epsilon",
             num_cached_clips=4,
+            num_rendered_frames=8,
+            reversal=0.0,
             caption_dropout=0.1,
             noise_offset=0.3,
             ema_decay=0.9,

@@ -13,7 +13,7 @@ from motionmatcher.base_model import load_base_model
 from motionmatcher.errors import UserError
 from testbed import gates, latents, score, sheets
 from testbed.autoencoder import autoencoder_state_path, train_autoencoder
-from testbed.config import PretrainConfig, load_config
+from testbed.config import PretrainConfig, UNetConfig, load_config
 from testbed.denoiser import denoiser_state_path, train_denoiser
 from testbed.pretrain import export_all, main, pretrain
 from testbed.restore import restore_states
@@ -97,7 +97,8 @@ def test_restoring_wants_an_export_of_the_same_sizes(tiny_config: PretrainConfig
     with pytest.raises(UserError, match=r"training\.json: no such file; expected an exported base"):
         restore_states(tiny_config)
     pretrain(tiny_config, ignore_gates=True)
-    denoiser = dataclasses.replace(tiny_config.denoiser, block_out_channels=(64, 64))
+    wider = UNetConfig(block_out_channels=(64, 64), layers_per_block=1, attention_head_dim=8)
+    denoiser = dataclasses.replace(tiny_config.denoiser, unet=wider)
     other = dataclasses.replace(
         tiny_config, state_dir=tiny_config.state_dir.with_name("lost"), denoiser=denoiser
     )

@@ -13,16 +13,12 @@ from testbed.autoencoder import (
     tensor_to_images,
 )
 from testbed.config import PretrainConfig
-from testbed.denoiser import (
-    ClipBatches,
-    draw_noise,
-    draw_timesteps,
-    make_scheduler,
-    min_snr_weights,
-    single_frame,
-)
+from testbed.denoiser import ClipBatches
 from testbed.gates import _probe_r2
 from testbed.latents import encode_clips, load_clips
+from testbed.networks import make_scheduler
+from testbed.pretraining_losses import draw_evenly, draw_noise, min_snr_weights
+from testbed.scenes import choose_frames
 from testbed.stage import StageState, cosine_schedule
 from testbed.text import attention_mask
 from tests.testbed.scene_factory import make_scene
@@ -106,12 +102,12 @@ def test_noise_offset_is_shared_by_a_channel_of_a_clip() -> None:
 
 
 def test_timesteps_cover_the_range_evenly() -> None:
-    drawn = draw_timesteps(10, 1000, torch.Generator().manual_seed(0))
-    assert sorted((drawn // 100).tolist()) == list(range(10))
+    drawn = draw_evenly(10, torch.Generator().manual_seed(0))
+    assert sorted((10 * drawn).long().tolist()) == list(range(10))
 
 
 def test_schedule_is_zeroscopes() -> None:
-    scheduler = make_scheduler()
+    scheduler = make_scheduler("epsilon")
     assert scheduler.alphas_cumprod[0].item() == pytest.approx(1 - 0.00085, abs=1e-6)
     assert scheduler.alphas_cumprod[-1].item() == pytest.approx(0.00466, abs=1e-5)
     assert scheduler.config.steps_offset == 1
@@ -119,7 +115,7 @@ def test_schedule_is_zeroscopes() -> None:
 
 
 def test_single_frame_is_a_resting_shape() -> None:
-    frame = single_frame(make_scene(motion="line"), 1)
+    frame = choose_frames(make_scene(motion="line"), np.asarray([1]))
     assert frame.motion == "still"
     assert frame.path.tolist() == [[21.0, 40.0]]
     assert frame.num_frames == 1
