@@ -74,8 +74,9 @@ class StageState:
         write_state(path, tensors, self.step, self.seconds, log)
 
     def load(self, path: Path) -> list[dict[str, float]]:
-        """Go back to a saved state; returns its log."""
+        """Go back to a saved state, which may be kept in half precision; returns its log."""
         tensors, meta = read_state(path)
+        tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
         self.model.load_state_dict(_below(tensors, "model."))
         self.ema = _below(tensors, "ema.")
         states: dict[int, dict[str, Tensor]] = {}

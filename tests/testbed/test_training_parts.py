@@ -1,5 +1,7 @@
 """The pure parts of the pretraining, by hand-computed values."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from testbed.latents import encode_clips, load_clips
 from testbed.networks import make_scheduler
 from testbed.pretraining_losses import draw_evenly, draw_noise, min_snr_weights
 from testbed.scenes import choose_frames
-from testbed.stage import StageState, cosine_schedule
+from testbed.stage import StageState, cosine_schedule, read_state, write_state
 from testbed.text import attention_mask
 from tests.testbed.scene_factory import make_scene
 
@@ -41,6 +43,32 @@ def test_average_of_weights() -> None:
     assert state.ema is not None
     assert state.ema["weight"].item() == 2.0
     assert model.weight.item() == 3.0
+
+
+def test_state_kept_in_half_precision_goes_on_in_full(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    state = StageState(model, torch.optim.AdamW(model.parameters()), ema_decay=0.5)
+    model(torch.ones(3)).sum().backward()
+    state.optimizer.step()
+    state.step = 1
+    state.save(tmp_path / "full", [])
+    tensors, _ = read_state(tmp_path / "full")
+    halves = {k: v if k.endswith(".step") else v.bfloat16() for k, v in tensors.items()}
+    write_state(tmp_path / "half", halves, 1, 0.0, [])
+    again = nn.Linear(3, 2)
+    other = StageState(again, torch.optim.AdamW(again.parameters()), ema_decay=0.5)
+    other.load(tmp_path / "half")
+    for found, kept in (
+        (again.weight, model.weight),
+        (other.ema["weight"], state.ema["weight"]),  # type: ignore[index]
+        *(
+            (other.optimizer.state[again.weight][k], state.optimizer.state[model.weight][k])
+            for k in ("exp_avg", "exp_avg_sq", "step")
+        ),
+    ):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, kept, rtol=1e-2, atol=0)
 
 
 def test_folded_autoencoder_gives_standardised_latents_and_same_reconstructions(
