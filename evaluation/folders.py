@@ -1,6 +1,5 @@
 """Folders of videos to be scored, and what their `manifest.json` says of them."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from motionmatcher.errors import UserError
 from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME
+from motionmatcher.text_files import read_json
 from motionmatcher.video import VIDEO_SUFFIXES, Frames, read_video
 
 MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
@@ -140,10 +140,7 @@ def read_manifest(path: Path) -> dict[str, OutputVideo]:
     """
     if not path.is_file():
         return {}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also what is not UTF-8
-        raise UserError(f"{path} is not valid JSON ({error}).") from error
+    manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
         raise UserError(f"{path} has no list 'videos': is it a manifest written by inference.py?")
     if manifest.get("format") != MANIFEST_FORMAT:

@@ -1,7 +1,6 @@
 """What a base model's folder holds, known from its config files alone, before weights are read."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from motionmatcher.errors import UserError
+from motionmatcher.text_files import read_json
 
 ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
 
@@ -148,10 +148,7 @@ def find_base(name: str, configs_only: bool = False) -> BaseLayout:
 def _read_config(name: str, file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"{file} is missing: {name} is not complete. {_download_hint(name)}")
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} is damaged: {error}. {_download_hint(name)}") from error
+    content: dict[str, Any] = read_json(file, _download_hint(name))
     return content
 
 

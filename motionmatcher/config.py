@@ -1,4 +1,4 @@
-"""Read, check and write the YAML settings; the only place that knows YAML.
+"""Read, check and write the YAML settings.
 
 A file may name another in `base:` (relative to itself) and change a few of its keys. Command-line
 overrides (`train_data.width=256`) come last.
@@ -6,6 +6,7 @@ overrides (`train_data.width=256`) come last.
 
 import json
 import math
+import re
 import textwrap
 import types
 import typing
@@ -17,11 +18,12 @@ from typing import Any, TypeVar
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
 from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
+from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml
+from motionmatcher.yaml_layers import MISSING_MARK, escape, merge, read_layers, resolve
 
-BASE_KEY = "base"
-MISSING_MARK = "???"  # how YAML files say that a value must be given
 # Timesteps of the DDIM step beyond which the features are no longer linear: at 5 the loss is 7.5 % off.
 MAX_TANGENT_STEPS = 5
+_YAML_LIST = re.compile(r"\s*(\[.*\]|- .*)\s*", re.DOTALL)
 _Settings = TypeVar("_Settings")
 
 
@@ -30,7 +32,8 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSetti
 
     Args:
         path: The YAML file.
-        overrides: `key=value` each, the key dotted for groups.
+        overrides: `key=value` each, the key dotted for groups; a text is taken literally, any other
+            value as YAML.
 
     Returns:
         The settings, each of its type and within its range.
@@ -38,31 +41,23 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSetti
     Raises:
         UserError: Names the file and the key that is unknown, missing or wrong.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    values = _read(Path(path), ())
+    values = read_layers(Path(path))
     for override in overrides:
-        if "=" not in override.lstrip("="):
+        key, equals, text = override.partition("=")
+        if not key or not equals:
             raise UserError(f"'{override}' is not an override: expected key=value.")
-        try:
-            values = OmegaConf.merge(values, OmegaConf.from_dotlist([override]))
-        except (OmegaConfBaseException, YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"the override '{override}' cannot be read: {reason}") from error
-    container = OmegaConf.to_container(values)
-    assert isinstance(container, dict)
-    settings = parse_settings(TrainSettings, container, str(path))
+        value = _parse_override(key, text, f"the override '{override}'")
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        values = merge(values, value)
+    settings = parse_settings(TrainSettings, resolve(values, str(path)), str(path))
     check_combinations(settings)
     return settings
 
 
 def write_settings(path: Path, settings: TrainSettings) -> None:
     """Write all settings of a run as YAML, so that they can be read again."""
-    from omegaconf import OmegaConf
-
-    write_text(path, OmegaConf.to_yaml(OmegaConf.create(asdict(settings))))
+    write_text(path, format_yaml(map_texts(escape, asdict(settings))))
 
 
 def idle_keys(settings: TrainSettings) -> list[str]:
@@ -167,6 +162,8 @@ def parse_settings(
             if given is False and "no" in (entry.metadata["choices"] or ()):
                 given = "no"  # YAML reads a bare `no` as false
             value = _convert(given, annotation, f"{source}: {key}")
+            if required and isinstance(value, str) and not value.strip():
+                raise UserError(f"{source}: {key} is blank ({entry.metadata['meaning']}).")
             _check_range(value, entry.metadata, f"{source}: {key}")
             parsed[name] = value
         elif required:
@@ -209,43 +206,28 @@ def _as_yaml(value: Any) -> str:
     return json.dumps(value) if not isinstance(value, str) else value
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> Any:
-    """Read one file over those it names as its base."""
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such settings file.")
-    if path.resolve() in seen:
-        raise UserError(f"{path}: its '{BASE_KEY}' leads back to itself.")
-    try:
-        values = OmegaConf.load(path)
-    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML: {reason}") from error
-    if not isinstance(values, DictConfig):
-        raise UserError(f"{path} must be a list of `key: value` lines.")
-    base = values.pop(BASE_KEY, None)
-    if base is None:
-        return values
-    return OmegaConf.merge(_read(path.parent / str(base), (*seen, path.resolve())), values)
+def _parse_override(key: str, text: str, place: str) -> Any:
+    """Read an override's value: texts literally, lists of texts too unless they are YAML's."""
+    wanted: Any = TrainSettings
+    for name in key.split("."):
+        wanted = typing.get_type_hints(wanted).get(name) if is_dataclass(wanted) else None
+    kind, is_optional = _split_optional(wanted)
+    if kind is str:
+        return None if is_optional and text == "null" else escape(text)
+    if kind == list[str] and not _YAML_LIST.fullmatch(text):
+        return None if text == "null" else [escape(text)]
+    return parse_yaml(text, place)
 
 
 def _convert(value: Any, annotation: Any, place: str) -> Any:
     """Bring one plain value to its field's type, or say what was expected."""
-    alternatives = (
-        typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    )
-    if value is None and type(None) in alternatives:
-        return None
-    if type(None) in alternatives and value == "":
+    wanted, is_optional = _split_optional(annotation)
+    if is_optional and value in (None, ""):
         return None  # the published files leave optional paths empty
-    (wanted,) = (kind for kind in alternatives if kind is not type(None))
     if wanted == list[str]:
         entries = [value] if isinstance(value, str) else (value or [])
         if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
-            return [entry for entry in entries if entry.strip()]
+            return [check_text(entry, place) for entry in entries if entry.strip()]
         raise UserError(f"{place} must be a text or a list of texts, not {value!r}.")
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -254,7 +236,15 @@ def _convert(value: Any, annotation: Any, place: str) -> Any:
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise UserError(f"{place} must be {names[wanted]}, not {value!r}.")
-    return value
+    return check_text(value, place) if wanted is str else value
+
+
+def _split_optional(annotation: Any) -> tuple[Any, bool]:
+    """Split a field's type into what it is when given, and whether it may be None."""
+    if not isinstance(annotation, types.UnionType):
+        return annotation, False
+    (kind,) = (kind for kind in typing.get_args(annotation) if kind is not type(None))
+    return kind, True
 
 
 def _check_range(value: Any, metadata: Mapping[str, Any], place: str) -> None:

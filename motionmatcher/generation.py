@@ -1,6 +1,5 @@
 """Generate videos for prompts with a trained run: the one call behind inference.py."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from motionmatcher.reference import Reference
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings, sample_latents
 from motionmatcher.settings import TrainSettings
+from motionmatcher.text_files import read_json
 from motionmatcher.training_run import reference_of_run
 from motionmatcher.video import Frames, read_video, write_gif, write_mp4
 
@@ -136,10 +136,10 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     file = folder / MANIFEST_NAME
     if not file.is_file():
         return []
+    content = read_json(file, "Move it away, or choose another folder.")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         entries: list[dict[str, Any]] = content["videos"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{file} is damaged: move it away, or choose another folder.") from error
     return entries
 

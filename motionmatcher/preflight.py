@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from motionmatcher.base_layout import BaseLayout, find_base
 from motionmatcher.config import idle_keys
@@ -46,6 +47,7 @@ def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> Tr
         UserError: Something does not fit; names it and what to do.
     """
     notes: list[str] = []
+    settings = _with_preview_defaults(settings)
     if not resuming:
         settings = _resolve_sizes(settings, notes)
     layout = find_base(settings.pretrained_model_path, configs_only=dry_run)
@@ -99,10 +101,11 @@ def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
 
 
 def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
-    """Settle all sizes and the preview's seed, so that the run's config no longer needs the clip."""
+    """Settle all sizes, so that the run's config no longer needs the clip."""
     data, validation = settings.train_data, settings.validation_data
     clip = probe(data.single_video_path)
-    for frames in {data.n_sample_frames, validation.num_frames or data.n_sample_frames}:
+    assert validation.num_frames is not None
+    for frames in {data.n_sample_frames, validation.num_frames}:
         check_length(
             data.single_video_path, clip.num_frames, data.sample_start_idx, data.frame_step, frames
         )
@@ -115,20 +118,27 @@ def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
     width, height = asked
     if data.use_bucketing:
         width, height = bucket_size(*asked, clip.width, clip.height)
-    preview = validation.width or data.width, validation.height or data.height
+    preview = validation.width, validation.height
     # A preview asked for at the training's size follows it into its bucket.
     preview_width, preview_height = (width, height) if preview == asked else preview
     return replace(
         settings,
         train_data=replace(data, width=width, height=height, use_bucketing=False),
-        validation_data=replace(
-            validation,
-            width=preview_width,
-            height=preview_height,
-            num_frames=validation.num_frames or data.n_sample_frames,
-            seed=settings.seed if validation.seed is None else validation.seed,
-        ),
+        validation_data=replace(validation, width=preview_width, height=preview_height),
     )
+
+
+def _with_preview_defaults(settings: TrainSettings) -> TrainSettings:
+    """Settle what `validation_data` leaves to the training by null."""
+    data, validation = settings.train_data, settings.validation_data
+    defaults: dict[str, Any] = {
+        "num_frames": data.n_sample_frames,
+        "width": data.width,
+        "height": data.height,
+        "seed": settings.seed,
+    }
+    left_open = {key: value for key, value in defaults.items() if getattr(validation, key) is None}
+    return replace(settings, validation_data=replace(validation, **left_open))
 
 
 def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:

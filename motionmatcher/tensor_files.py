@@ -13,6 +13,7 @@ from torch import Tensor
 
 from motionmatcher.errors import UserError
 from motionmatcher.files import atomic_path
+from motionmatcher.text_files import parse_json
 
 # One entry holds all we have to say: safetensors writes several in random order, and equal
 # content shall give equal files.
@@ -51,7 +52,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} is damaged: {error}. Delete it, or use another one.") from error
     if described is None:
         raise UserError(f"{path} was not written by this toolkit: it does not say what it holds.")
-    return tensors, json.loads(described)
+    return tensors, parse_json(described, f"the description in {path}")
 
 
 def read_pickle(path: Path) -> Any:

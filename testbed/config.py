@@ -1,4 +1,4 @@
-"""The settings of the pretraining; the only place of the testbed that knows YAML."""
+"""The settings of the pretraining."""
 
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.text_files import read_yaml
 
 Objective = Literal["epsilon", "flow"]
 
@@ -195,15 +196,7 @@ def load_config(path: Path) -> PretrainConfig:
         UserError: The file is missing, or a key is unknown, missing or of the wrong type, or of
             two parts of which one is needed both are there or none.
     """
-    import yaml
-
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a pretraining YAML")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    config = _parse(PretrainConfig, content, str(path))
+    config = _parse(PretrainConfig, read_yaml(path), str(path))
     assert isinstance(config, PretrainConfig)
     _require_one(path, "", config, ("autoencoder", "autoencoder_dir"))
     _require_one(path, "denoiser: ", config.denoiser, ("unet", "transformer"))

@@ -5,7 +5,6 @@ measures how far they follow the clip: by the base alone, by the base with the c
 start noise (the noise prior), and by the trained model with the same noise prior.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
 from motionmatcher.errors import UserError
+from motionmatcher.text_files import read_json
 
 if TYPE_CHECKING:
     from motionmatcher.settings import TrainSettings
@@ -73,7 +73,7 @@ def main() -> None:
     _announce(1, "Training on the reference clip")
     figures = OUTPUT / "train.json"
     _program("train.py", "--config", CONFIG, *arguments.overrides, "--json", figures)
-    run_folder = Path(json.loads(figures.read_text(encoding="utf-8"))["run"])
+    run_folder = Path(read_json(figures)["run"])
 
     output = OUTPUT / "videos" / run_folder.name
     folders = {}
@@ -144,7 +144,7 @@ def read_truth(reference: Path, settings: "TrainSettings") -> list[list[float]]:
             f"{reference} has no ground truth {file.name} beside it: the demo wants one of the clips "
             "in resources/reference_videos; train.py takes any."
         )
-    path: list[list[float]] = json.loads(file.read_text(encoding="utf-8"))["path"]
+    path: list[list[float]] = read_json(file)["path"]
     data = settings.train_data
     found = (data.n_sample_frames, data.width, data.height)
     expected = (len(path), FRAME_SIZE, FRAME_SIZE)

@@ -1,6 +1,5 @@
 """Write the base and the small CLIP as folders that diffusers and transformers load, in fp16."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from transformers import CLIPImageProcessor
 from motionmatcher.base_layout import find_base
 from motionmatcher.errors import UserError
 from motionmatcher.files import write_json, write_text
+from motionmatcher.text_files import read_json
 from testbed.autoencoder import load_autoencoder
 from testbed.config import PretrainConfig
 from testbed.denoiser import denoiser_name, latest_stage, load_denoiser, stage_name
@@ -83,11 +83,7 @@ def training_record(config: PretrainConfig) -> dict[str, Any]:
             }
             for stage in stages
         ],
-        "gates": {
-            name: json.loads(path.read_text(encoding="utf-8"))
-            for name, path in gates.items()
-            if path.is_file()
-        },
+        "gates": {name: read_json(path) for name, path in gates.items() if path.is_file()},
     }
 
 

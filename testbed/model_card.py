@@ -1,8 +1,8 @@
 """The model card of the exported base, written from what its training and scoring left behind."""
 
-import json
 from typing import Any
 
+from motionmatcher.text_files import read_json
 from testbed.autoencoder import autoencoder_state_path
 from testbed.config import PretrainConfig
 from testbed.denoiser import denoiser_state_path, stage_name
@@ -98,7 +98,7 @@ def _stage_rows(config: PretrainConfig) -> str:
 def _gate_lines(config: PretrainConfig) -> str:
     lines = []
     for path in sorted(config.state_dir.glob("gate-*.json")):
-        figures: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        figures: dict[str, float] = read_json(path)
         values = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         lines.append(f"- {path.stem.removeprefix('gate-')}: {values}")
     return "\n".join(lines) or "None measured yet."
@@ -108,7 +108,7 @@ def _scores(config: PretrainConfig, fingerprint: str) -> str:
     path = config.model_dir / "scores.json"
     if not path.is_file():
         return "Not measured yet."
-    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    scores: dict[str, Any] = read_json(path)
     if scores["base"]["fingerprint"] != fingerprint:
         return "Not measured yet for these weights."
     return (

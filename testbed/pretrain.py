@@ -7,7 +7,6 @@ denoiser. It can be stopped at any time; --resume goes on from the last checkpoi
 are lost, --restore from the exported base.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from motionmatcher.command_line import ArgumentParser, run
 from motionmatcher.errors import UserError
+from motionmatcher.text_files import read_json
 
 if TYPE_CHECKING:
     from testbed.config import PretrainConfig
@@ -145,7 +145,7 @@ def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
             stage.train()
         if not gate.is_file():
             write_json(gate, stage.measure())
-        figures: dict[str, float] = json.loads(gate.read_text(encoding="utf-8"))
+        figures: dict[str, float] = read_json(gate)
         print(f"{stage.name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
         if latest_stage(config) is not None:
             export_all(config)

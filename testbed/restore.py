@@ -4,7 +4,6 @@ The states hold more than what ships: the weights beside their average, and the 
 So a finished stage is restored, from which the next one begins, but none in the middle of its steps.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import CLIPModel, CLIPTextModel
 
 from motionmatcher.errors import UserError
 from motionmatcher.files import write_json
+from motionmatcher.text_files import read_json
 from testbed.autoencoder import STANDARD_VARIANCE, StandardisedAutoencoder
 from testbed.config import PretrainConfig
 from testbed.denoiser import denoiser_name
@@ -43,7 +43,7 @@ def restore_states(config: PretrainConfig) -> list[str]:
     record_file = config.model_dir / "training.json"
     if not record_file.is_file():
         raise UserError(f"{record_file}: no such file; expected an exported base to restore from")
-    record: dict[str, Any] = json.loads(record_file.read_text(encoding="utf-8"))
+    record: dict[str, Any] = read_json(record_file)
     if "stages" not in record:
         raise UserError(
             f"{record_file}: does not say which stages are finished; expected an export with 'stages'"

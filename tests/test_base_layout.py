@@ -80,10 +80,15 @@ def test_missing_weights_are_named(folder: Path) -> None:
 
 
 def test_a_damaged_config(folder: Path) -> None:
-    (folder / "vae" / "config.json").write_text('{"block_out_channels": [32,')
-    message = rf"^{folder / 'vae' / 'config.json'} is damaged: .* {download_hint(folder)}"
-    with pytest.raises(UserError, match=message):
-        find_base(str(folder))
+    file = folder / "vae" / "config.json"
+    for content, message in {
+        b'{"block_out_channels": [32,': "is not valid JSON: Expecting value",
+        50_000 * b'{"a":': "is nested deeper than 32 levels",
+        b'{"a": "\xff"}': "is not UTF-8",
+    }.items():
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"^{file} {message}.* {download_hint(folder)}"):
+            find_base(str(folder))
 
 
 def test_a_unet_of_another_class(folder: Path) -> None:

@@ -294,6 +294,13 @@ def test_an_adapter_of_another_program(tmp_path: Path, bare: MotionUNet) -> None
         read_lora(tmp_path, bare)
 
 
+def test_an_adapter_whose_description_is_nested(tmp_path: Path, bare: MotionUNet) -> None:
+    metadata = {"motionmatcher": 50_000 * "["}
+    save_file({"a": torch.zeros(1)}, tmp_path / ADAPTER_FILE, metadata)
+    with pytest.raises(UserError, match=f"description in .*{ADAPTER_FILE} is nested deeper than"):
+        read_lora(tmp_path, bare)
+
+
 @pytest.mark.parametrize(("rank", "targets"), [(RANK + 1, ["attention"]), (RANK, ["spatial_conv"])])
 def test_an_adapter_that_does_not_fit(
     tmp_path: Path, trained: MotionUNet, unet: MotionUNet, rank: int, targets: list[str]

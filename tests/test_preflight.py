@@ -52,6 +52,17 @@ def test_open_sizes_are_settled(settings: TrainSettings) -> None:
     assert validation.seed == 0
 
 
+@pytest.mark.parametrize("resuming", [False, True])
+def test_null_means_as_the_training_in_a_resumed_run_too(
+    settings: TrainSettings, resuming: bool
+) -> None:
+    unset = {"width": None, "height": None, "num_frames": None, "seed": None}
+    plan = check(changed(settings, seed=9, validation_data=unset), resuming=resuming)
+    validation = plan.settings.validation_data
+    assert (validation.width, validation.height, validation.num_frames) == (32, 32, 4)
+    assert validation.seed == 9
+
+
 def test_bucketing_is_settled(settings: TrainSettings) -> None:
     # The clip is 80x64: 143.1 x 114.5 at the area of 128x128.
     bucketed = {"width": 128, "height": 128, "use_bucketing": True}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.text_files import read_yaml
 from testbed.captions import appearance_caption
 from testbed.comparison.methods import FEATURE_MATCHING, TRAINED
 from testbed.renderer import BACKGROUND_COLORS, BACKGROUND_STYLES, OBJECT_COLORS, SHAPES
@@ -135,15 +136,15 @@ def load_comparison(*paths: Path) -> ComparisonConfig:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-    from yaml import YAMLError
 
     merged: Any = OmegaConf.structured(ComparisonConfig)
     for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; expected the settings of a comparison")
+        values = read_yaml(path)
+        if not isinstance(values, dict):
+            raise UserError(f"{path} must be a list of `key: value` lines.")
         try:
-            merged = OmegaConf.merge(merged, OmegaConf.load(path))
-        except (OmegaConfBaseException, YAMLError) as error:
+            merged = OmegaConf.merge(merged, values)
+        except OmegaConfBaseException as error:
             raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     place = str(paths[-1])
     try:

@@ -5,7 +5,6 @@ counts as one chosen blindly (see `testbed.path_error`), its radius as 0, its di
 Leakage is taken a second time of the videos with an object alone, for without one nothing can leak.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionmatcher.errors import UserError
+from motionmatcher.text_files import read_json
 from testbed.comparison.config import PromptConfig
 from testbed.path_error import centred_error, path_error
 from testbed.renderer import FRAME_SIZE, TEXTURED_STYLES
@@ -93,7 +93,7 @@ def read_truth(folder: Path, motion: str) -> Truth:
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
         raise UserError(f"{file}: no such ground truth; there are: {known}")
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file)
     camera = np.asarray(content["camera"])
     first = camera[0]
     relative = np.column_stack(

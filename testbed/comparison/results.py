@@ -1,6 +1,5 @@
 """Write what came out: RESULTS.md, CSV, pictures, and the same as plain values for JSON."""
 
-import json
 import math
 import os
 import platform
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.files import write_text
+from motionmatcher.text_files import read_json
 from testbed.comparison.cells import Cell
 from testbed.comparison.figures import Row, write_csv
 from testbed.comparison.identity import CELL_VERSION
@@ -142,7 +142,7 @@ def _progress(layout: BaseLayout) -> str:
     file = layout.folder / "training.json"
     if not file.is_file():
         return ""
-    progress = json.loads(file.read_text(encoding="utf-8"))
+    progress = read_json(file)
     return f" ({progress['stage']}: {progress['step']} of {progress['num_steps']} steps)"
 
 
@@ -152,7 +152,7 @@ def _base_scores(layout: BaseLayout, fingerprint: str) -> str:
     file = layout.folder / "scores.json"
     if not file.is_file():
         return "Its scores were not measured (`python -m testbed.score`)."
-    scores = json.loads(file.read_text(encoding="utf-8"))
+    scores = read_json(file)
     if scores["base"]["fingerprint"] != fingerprint:
         return "Its scores were not measured for these weights (`python -m testbed.score`)."
     return f"`python -m testbed.score`:\n\n```\n{format_scores(scores)}\n```"

@@ -1,6 +1,5 @@
 """Make cells in several processes, keep what is finished, and tell what is left."""
 
-import json
 import math
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.errors import UserError
 from motionmatcher.files import write_text
+from motionmatcher.text_files import read_json
 from testbed.comparison.cells import (
     SCRATCH_PREFIX,
     Cell,
@@ -87,7 +87,7 @@ class Bench:
     def results(self, cells: Iterable[Cell]) -> list[Result]:
         """Read the results of those cells that are made."""
         paths = [self.path(cell) for cell in cells]
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+        return [read_json(path) for path in paths if path.is_file()]
 
     def make(self, cells: Sequence[Cell], pool: Executor, bar: Any) -> list[Result]:
         """Make the cells that are not there, and read all.

@@ -116,7 +116,16 @@ def test_other_faults_of_the_manifest(video_folder, edit, message):
         open_folder(video_folder)
 
 
-def test_a_manifest_that_is_not_json(video_folder):
-    (video_folder / "manifest.json").write_bytes(b'{"videos": \xff}')
-    with pytest.raises(UserError, match="is not valid JSON"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"videos": \xff}', "is not UTF-8"),
+        (b'{"videos": ', "is not valid JSON: Expecting value"),
+        (50_000 * b'{"videos":', "is nested deeper than 32 levels"),
+        (rb'{"videos": ["\ud800"]}', "is not valid JSON: it has half a character"),
+    ],
+)
+def test_a_manifest_that_is_not_json(video_folder, content, message):
+    (video_folder / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"manifest.json {message}"):
         open_folder(video_folder)

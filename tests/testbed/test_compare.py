@@ -308,7 +308,7 @@ def test_full_comparison_is_planned_for_an_hour_and_a_half(
         (["--workers", "0"], "--workers: expected 1 or more, found 0"),
         (["--quik"], "unknown flag --quik. Did you mean '--quick'?"),
         (["--base", "/nowhere"], "/nowhere"),
-        (["--config", "none.yaml"], "none.yaml: no such file"),
+        (["--config", "none.yaml"], "none.yaml: there is no such file"),
     ],
 )
 def test_wrong_command_lines_are_refused(

@@ -267,7 +267,7 @@ def test_unknown_color_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.yaml: no such file"):
+    with pytest.raises(UserError, match=r"none\.yaml: there is no such file"):
         load_comparison(tmp_path / "none.yaml")
 
 
