@@ -11,6 +11,7 @@ from torch import Tensor
 from evaluation.clip_metrics import appearance_leakage, clip_text_score, frame_consistency
 from evaluation.scoring import Metric, Setting, VideoScores
 from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.prompts import cut_off_note
 from motionmatcher.video import Frames
 
 CLIP_T = Metric(
@@ -37,7 +38,11 @@ class ClipEncoder(Protocol):
         ...
 
     def encode_text(self, text: str) -> Tensor:
-        """Embed a text as (D,)."""
+        """Embed a text as (D,); what exceeds the model's context is cut off."""
+        ...
+
+    def cut_off_note(self, text: str) -> str | None:
+        """Say what `encode_text` cuts off; None when it is nothing."""
         ...
 
 
@@ -66,7 +71,8 @@ class ClipScorer:
         }
         if self.reference is not None:
             values[LEAKAGE.name] = appearance_leakage(embeddings, self.reference)
-        return VideoScores(values)
+        note = self.encoder.cut_off_note(prompt)
+        return VideoScores(values, (note,) if note else ())
 
 
 class OpenClipEncoder:
@@ -115,6 +121,16 @@ class OpenClipEncoder:
         """Embed a text as (D,); what exceeds the model's context is cut off."""
         return self.model.encode_text(self.tokenizer([text]).to(self.device))[0].float().cpu()
 
+    def cut_off_note(self, text: str) -> str | None:
+        """Say what `encode_text` cuts off; None when it is nothing."""
+        whole: Any = getattr(self.tokenizer, "tokenizer", None)  # of transformers, in some models
+        if whole is not None:
+            token_ids = whole(text, verbose=False).input_ids
+            return cut_off_note(text, token_ids, self.tokenizer.context_length, whole.decode)
+        ends = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+        token_ids = [ends[0], *self.tokenizer.encode(text), ends[1]]
+        return cut_off_note(text, token_ids, self.tokenizer.context_length, self.tokenizer.decode)
+
 
 class TransformersClipEncoder:
     """A CLIP model in a folder of the transformers library."""
@@ -140,6 +156,7 @@ class TransformersClipEncoder:
             raise UserError(
                 f"{folder} is not a whole CLIP folder of transformers: {str(error).splitlines()[0]}"
             ) from error
+        self.max_tokens: int = self.model.config.text_config.max_position_embeddings
         self.device, self.batch_size = device, batch_size
         self.name = folder.name
 
@@ -158,7 +175,7 @@ class TransformersClipEncoder:
         tokens = self.tokenizer(
             text,
             truncation=True,
-            max_length=self.model.config.text_config.max_position_embeddings,
+            max_length=self.max_tokens,
             return_tensors="pt",
         )
         output = self.model.get_text_features(
@@ -166,6 +183,11 @@ class TransformersClipEncoder:
             attention_mask=tokens["attention_mask"].to(self.device),
         )
         return output.pooler_output[0].float().cpu()
+
+    def cut_off_note(self, text: str) -> str | None:
+        """Say what `encode_text` cuts off; None when it is nothing."""
+        token_ids = self.tokenizer(text, verbose=False).input_ids
+        return cut_off_note(text, token_ids, self.max_tokens, self.tokenizer.decode)
 
 
 def check_clip_choice(model: str, weights: str) -> None:

@@ -25,6 +25,7 @@ from transformers import (
 
 from evaluation.scoring import Metric, Setting, VideoScores
 from motionmatcher.errors import UserError
+from motionmatcher.prompts import cut_off_note
 from motionmatcher.video import Frames
 
 IMAGE_REWARD = Metric(
@@ -168,7 +169,10 @@ class ImageRewardScorer:
     def score(self, frames: Frames, prompt: str | None) -> VideoScores:
         """Score one video, uint8 (F, H, W, 3), which has a prompt."""
         assert prompt is not None, "folders are opened with needs_prompt"
-        return VideoScores({IMAGE_REWARD.name: self.score_frames(frames, prompt).mean().item()})
+        token_ids = self.tokenizer(prompt, verbose=False).input_ids
+        note = cut_off_note(prompt, token_ids, MAX_TOKENS, self.tokenizer.decode)
+        reward = self.score_frames(frames, prompt).mean().item()
+        return VideoScores({IMAGE_REWARD.name: reward}, (note,) if note else ())
 
     @torch.no_grad()
     def score_frames(self, frames: Frames, prompt: str) -> Tensor:

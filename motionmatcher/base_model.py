@@ -5,7 +5,7 @@ device for their work.
 """
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.diffusion import NoiseSchedule
 from motionmatcher.errors import UserError
+from motionmatcher.prompts import cut_off_note
 from motionmatcher.unet import MotionUNet
 from motionmatcher.video import Frames
 
@@ -86,7 +87,7 @@ class BaseModel:
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Encode prompts; words beyond the tokenizer's length are cut off.
+        """Encode prompts; words beyond the tokenizer's length are cut off, see `cut_off_notes`.
 
         Returns:
             Text states (len(prompts), T, D), fp32, on the device.
@@ -100,6 +101,21 @@ class BaseModel:
         )
         with self._on_device(self.text_encoder):
             return self.text_encoder(tokens.input_ids.to(self.device))[0]
+
+    def cut_off_notes(self, prompts: Iterable[str]) -> list[str]:
+        """Say of each prompt that is too long for the text encoder what it does not read."""
+        return [
+            note
+            for prompt in dict.fromkeys(prompts)
+            if (
+                note := cut_off_note(
+                    prompt,
+                    self.tokenizer(prompt, verbose=False).input_ids,
+                    self.tokenizer.model_max_length,
+                    self.tokenizer.decode,
+                )
+            )
+        ]
 
     @torch.no_grad()
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:

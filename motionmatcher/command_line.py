@@ -1,6 +1,7 @@
 """What every script's command line has in common: exact flags, clear errors, exit codes."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.text_files import is_utf8
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -22,7 +24,11 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         """Parse, but name an unknown flag first: argparse would rather miss the one it stood for."""
-        for argument in sys.argv[1:] if args is None else args:
+        arguments = sys.argv[1:] if args is None else args
+        for argument in arguments:
+            if not is_utf8(argument):  # it could be neither printed nor recorded
+                self.error(f"the argument {argument!a} is not UTF-8.")
+        for argument in arguments:
             flag = argument.partition("=")[0]
             if flag == "--":
                 break
@@ -56,6 +62,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # MKL's products must not depend on where in memory their operands lie, or no run repeats to the bit.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or file that cannot show a character must not end a program that is done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main() or 0)
     except UserError as error:

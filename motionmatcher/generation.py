@@ -51,6 +51,7 @@ class GenerationRequest:
         fps: Frames per second of the files.
         gif: Write a GIF beside each video.
         output_dir: Folder for videos, manifest and contact sheet.
+        notes: Things the user should know, one line each.
     """
 
     prompts: Sequence[str]
@@ -68,6 +69,7 @@ class GenerationRequest:
     fps: float
     gif: bool
     output_dir: Path
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,12 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
         raise UserError(
             f"--lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
         )
-    if info.base not in (None, base.fingerprint) and processes.is_main_process:
-        print(f"note: the LoRA was trained on another base than {request.layout.name}.")
+    if processes.is_main_process:
+        notes = [*request.notes]
+        if info.base not in (None, base.fingerprint):
+            notes.append(f"the LoRA was trained on another base than {request.layout.name}.")
+        notes += base.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
+        print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
 
     if request.compile:
         base.unet.compile_layers()

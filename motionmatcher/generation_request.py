@@ -10,6 +10,7 @@ from motionmatcher.errors import UserError
 from motionmatcher.files import check_writable
 from motionmatcher.generation import GenerationRequest, read_manifest
 from motionmatcher.preflight import check_num_steps
+from motionmatcher.prompts import read_prompts, repetition_notes
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings
 from motionmatcher.training_run import sampling_settings
@@ -54,7 +55,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     """
     for flag, (minimum, maximum) in _RANGES.items():
         _check_range(flag, getattr(arguments, flag.strip("-").replace("-", "_")), minimum, maximum)
-    prompts = _read_prompts(arguments.prompt, arguments.prompts)
+    given_prompts = _gather_prompts(arguments.prompt, arguments.prompts)
     run = Run.open(arguments.checkpoint_folder)
     checkpoint = run.find_checkpoint(arguments.checkpoint_index)
     trained = run.settings()
@@ -84,7 +85,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     check_writable(arguments.output_dir, "--output_dir")
     read_manifest(arguments.output_dir)  # a damaged one is better known now
     return GenerationRequest(
-        prompts=prompts,
+        prompts=list(dict.fromkeys(given_prompts)),
         seed=choose(arguments.seed, (trained.validation_data.seed if trained else None) or 0),
         repeat_num=arguments.repeat_num,
         batch_size=arguments.batch_size,
@@ -101,19 +102,19 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
         compile=choose(arguments.compile, trained.compile if trained else False),
         gif=arguments.gif,
         output_dir=arguments.output_dir,
+        notes=repetition_notes(given_prompts, "its videos are made once"),
     )
 
 
-def _read_prompts(given: list[str], file: Path | None) -> list[str]:
-    prompts = list(given)
+def _gather_prompts(given: list[str], file: Path | None) -> list[str]:
+    prompts = [prompt.strip() for prompt in given]
+    if not all(prompts):
+        raise UserError("--prompt is blank: say what the videos shall show.")
     if file is not None:
-        if not file.is_file():
-            raise UserError(f"--prompts {file}: there is no such file.")
-        prompts += file.read_text(encoding="utf-8").splitlines()
-    prompts = [prompt.strip() for prompt in prompts if prompt.strip()]
+        prompts += read_prompts(file)
     if not prompts:
         raise UserError('no prompt: give --prompt "…", or --prompts FILE with one prompt a line.')
-    return list(dict.fromkeys(prompts))
+    return prompts
 
 
 def _check_range(flag: str, value: float | None, minimum: float, maximum: float | None) -> None:

@@ -10,6 +10,7 @@ from motionmatcher.config import idle_keys
 from motionmatcher.errors import UserError
 from motionmatcher.features import Size, block_at_scale, map_sizes
 from motionmatcher.files import check_writable
+from motionmatcher.prompts import repetition_notes
 from motionmatcher.settings import TrainSettings
 from motionmatcher.video import bucket_size, check_length, probe
 
@@ -79,6 +80,8 @@ def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> Tr
             f"lr_warmup_steps {settings.lr_warmup_steps} lasts all of max_train_steps "
             f"{settings.max_train_steps}: the full learning rate is never reached."
         )
+    if validation.sample_preview:
+        notes += repetition_notes(validation.prompt, "its previews will be the same")
     notes += idle_keys(settings)
     return TrainingPlan(
         settings, layout, latent_size, sizes[spatial], sizes[temporal], tuple(notes)

@@ -170,12 +170,10 @@ def parse_json(text: str, name: str) -> Any:
 
     try:
         content = json.loads(text, parse_constant=refuse)
-        if "\\u" in text:
-            json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{name} is not valid JSON: it has half a character (\\ud800).") from error
     except ValueError as error:  # also a number of too many digits
         raise UserError(f"{name} is not valid JSON: {error}.") from error
+    if "\\u" in text and not is_utf8(json.dumps(content, ensure_ascii=False)):
+        raise UserError(f"{name} is not valid JSON: it has half a character (\\ud800).")
     return content
 
 
@@ -185,11 +183,18 @@ def check_text(text: str, name: str) -> str:
     Raises:
         UserError: It has halves of characters.
     """
+    if not is_utf8(text):
+        raise UserError(f"{name} cannot be written as UTF-8: {text!a}.")
+    return text
+
+
+def is_utf8(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: not if it came of bytes that were no UTF-8."""
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{name} cannot be written as UTF-8: {text!a}.") from error
-    return text
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_bytes(path: Path, name: str, max_bytes: int) -> bytes:

@@ -78,9 +78,12 @@ def start_training(
     accelerator.print(f"run folder: {run.folder}")
 
     base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
+    data, validation = settings.train_data, settings.validation_data
+    previewed = validation.prompt if validation.sample_preview else []
+    for line in base.cut_off_notes([data.single_video_prompt, *previewed]):
+        accelerator.print(f"note: {line}")
     with accelerator.main_process_first():  # the others read what it cached
         reference = reference_of_run(settings, base, run)
-        data = settings.train_data
         size = data.n_sample_frames, data.width, data.height
         if resume is None:  # a resumed run goes on with what it has
             reference.check_clip_is_unchanged(*size)

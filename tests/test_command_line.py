@@ -1,6 +1,7 @@
 """Scripts take exact flags only, and tell bad input from bugs."""
 
 import argparse
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,15 @@ def test_a_value_of_the_wrong_type_exits_with_2(
     assert message.startswith("error: argument --num-steps: invalid int value: 'many'\n")
 
 
+@pytest.mark.parametrize("words", [["--prompt", "caf\udce9"], ["caf\udce9"], ["--", "caf\udce9"]])
+def test_an_argument_that_is_no_utf8_is_named(
+    parser: ArgumentParser, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    code, message = exit_code_and_message(capsys, lambda: parser.parse_args(words))
+    assert code == 2
+    assert message.startswith("error: the argument 'caf\\udce9' is not UTF-8.\n")
+
+
 def test_flags_and_values_are_parsed(parser: ArgumentParser) -> None:
     arguments = parser.parse_args(["--prompt=a - b", "--num-steps", "5", "x"])
     assert arguments == argparse.Namespace(prompt="a - b", num_steps=5, paths=["x"])
@@ -103,6 +113,17 @@ def test_run_leaves_bugs_their_traceback() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         run(main)
+
+
+def test_a_terminal_that_cannot_show_a_character_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, "ascii", write_through=True))
+    with pytest.raises(SystemExit) as caught:
+        run(lambda: print("outputs/狗_0.mp4"))
+    assert caught.value.code == 0
+    assert shown.getvalue() == b"outputs/\\u72d7_0.mp4\n"
 
 
 def test_did_you_mean() -> None:

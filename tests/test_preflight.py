@@ -91,6 +91,14 @@ def test_a_settled_plan_is_checked_again_without_the_clip(settings: TrainSetting
         check(gone)
 
 
+def test_previews_of_the_same_prompt_are_noted(settings: TrainSettings) -> None:
+    twice = {"prompt": ["A cat.", "A dog.", "A cat."]}
+    (note,) = check(changed(settings, validation_data=twice)).notes
+    assert note == 'the prompt "A cat." is given 2 times: its previews will be the same.'
+    unseen = {**twice, "sample_preview": False}
+    assert check(changed(settings, validation_data=unseen)).notes == ()
+
+
 def test_other_frame_rates_are_noted(settings: TrainSettings, clip_path: Path) -> None:
     assert check(settings).notes == ()
     assert check(changed(settings, train_data={"frame_step": 2, "fps": 4})).notes == ()

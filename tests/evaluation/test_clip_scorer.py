@@ -73,9 +73,18 @@ def test_default_is_the_papers_network():
     check_clip_choice("ViT-B-32-quickgelu", "openai")
 
 
-def test_a_prompt_longer_than_the_context_is_cut(clip_folder):
-    encoder = load_clip(str(clip_folder), "", "cpu", 4)
-    assert encoder.encode_text("a very " * 30).shape == (8,)
+def test_what_is_cut_off_a_prompt_is_said_and_not_read(clip_folder, open_clip_weights, noise_clip):
+    prompt = "a b " * 50 + "c d"  # a letter is a token
+    for model, weights in ((clip_folder, ""), ("tiny-test-clip", open_clip_weights)):
+        encoder = load_clip(str(model), str(weights), "cpu", 4)
+        (note,) = ClipScorer(encoder).score(noise_clip(), prompt).notes
+        left_out = note.partition('left out: "')[2].removesuffix('"')
+        assert prompt.endswith(left_out)
+        assert left_out.endswith("c d")
+        read = prompt.removesuffix(left_out).rstrip()
+        assert encoder.encode_text(prompt).equal(encoder.encode_text(read))
+        assert not encoder.encode_text(prompt).equal(encoder.encode_text(read[:-2]))
+        assert ClipScorer(encoder).score(noise_clip(), "a bear").notes == ()
 
 
 def test_scores_of_one_video(clip_folder, noise_clip):
