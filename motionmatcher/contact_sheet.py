@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from motionmatcher.files import atomic_path
+from motionmatcher.labels import LINE_HEIGHT, draw_line, wrap
 from motionmatcher.video import Frames
 
-LABEL_HEIGHT = 18
+LABEL_HEIGHT = 18  # of one line; each further one adds its height
+MAX_LABEL_LINES = 4
 MARGIN = 4
 
 
@@ -22,24 +24,30 @@ def contact_sheet(
 
     Args:
         clips: uint8 (F, H, W, 3) each; lengths and sizes may differ.
-        labels: One text a clip, written above its row.
+        labels: One text a clip, written above its row, in several lines where it is long.
         max_columns: Most frames shown of a clip; longer ones are thinned evenly.
         frame_height: Pixels; frames are scaled to it, whatever their own height.
 
     Returns:
         One picture, uint8 (height, width, 3).
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    font = ImageFont.load_default(size=12)
     rows = [_row(clip, max_columns, frame_height) for clip in clips]
-    row_height = LABEL_HEIGHT + frame_height + MARGIN
-    sheet = Image.new("RGB", (max(row.shape[1] for row in rows), row_height * len(rows)), "white")
+    width = max(row.shape[1] for row in rows)
+    lines = [wrap(label, width - 2 * MARGIN, MAX_LABEL_LINES) for label in labels]
+    num_lines = sum(map(len, lines))
+    row_height = LABEL_HEIGHT - LINE_HEIGHT + frame_height + MARGIN  # without the label's lines
+    sheet = Image.new("RGB", (width, num_lines * LINE_HEIGHT + len(rows) * row_height), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        top = index * row_height
-        draw.text((MARGIN, top + 2), label, fill="black", font=font)
-        sheet.paste(Image.fromarray(row), (0, top + LABEL_HEIGHT))
+    top = 0
+    for row, label_lines in zip(rows, lines, strict=True):
+        for index, line in enumerate(label_lines):
+            draw_line(draw, MARGIN, top + 2 + index * LINE_HEIGHT, line)
+        sheet.paste(
+            Image.fromarray(row), (0, top + LABEL_HEIGHT + (len(label_lines) - 1) * LINE_HEIGHT)
+        )
+        top += row_height + len(label_lines) * LINE_HEIGHT
     return np.asarray(sheet)
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motionmatcher.contact_sheet import LABEL_HEIGHT, MARGIN, contact_sheet, write_contact_sheet
+from motionmatcher.contact_sheet import (
+    LABEL_HEIGHT,
+    MARGIN,
+    MAX_LABEL_LINES,
+    contact_sheet,
+    write_contact_sheet,
+)
+from motionmatcher.labels import LINE_HEIGHT
 from motionmatcher.video import Frames
 
 
@@ -42,7 +49,7 @@ def test_long_clips_are_thinned_evenly_from_first_to_last() -> None:
 
 
 def test_one_column_shows_the_first_frame() -> None:
-    sheet = contact_sheet([levels(5, 16, 16)], ["one"], max_columns=1, frame_height=16)
+    sheet = contact_sheet([levels(5, 16, 16)], ["1"], max_columns=1, frame_height=16)
     assert shown(sheet, 0, 16, 16, 1) == [10]
 
 
@@ -52,6 +59,22 @@ def test_labels_are_written_above_their_rows() -> None:
     row_height = LABEL_HEIGHT + 16 + MARGIN
     assert (sheet[:LABEL_HEIGHT] == 255).all()
     assert (sheet[row_height : row_height + LABEL_HEIGHT] < 128).any()
+
+
+def test_a_long_label_moves_its_row_and_those_below_down() -> None:
+    clips = [levels(4, 16, 16)] * 3
+    sheet = contact_sheet(clips, ["a", "two\nlines", "word " * 99], frame_height=16)
+    row_height = LABEL_HEIGHT + 16 + MARGIN
+    frame_tops = [
+        LABEL_HEIGHT,
+        LABEL_HEIGHT + row_height + LINE_HEIGHT,
+        LABEL_HEIGHT + 2 * row_height + MAX_LABEL_LINES * LINE_HEIGHT,
+    ]
+    assert len(sheet) == frame_tops[2] + 16 + MARGIN
+    for top in frame_tops:
+        assert (sheet[top : top + 16, MARGIN : MARGIN + 16] == 10).all()
+        assert (sheet[top : top + 16, :MARGIN] == 255).all()
+        assert (sheet[top - LINE_HEIGHT : top] < 128).any(), "the last line of its label"
 
 
 def test_every_clip_needs_a_label() -> None:

@@ -93,6 +93,19 @@ def test_seeds_names_and_manifest(infer: Callable, tmp_path: Path) -> None:
     assert entry["checkpoint"].endswith("checkpoint-4")
 
 
+def test_what_is_lost_of_prompts_is_said(
+    infer: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "a b " * 40
+    (video,) = infer("-rn", 1, "-s", 2, "-p", long, "-n", long + "end", prompt=long)
+    assert video.name.startswith("a-b-a-b")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 3
+    assert notes[0].endswith("is given 2 times: its videos are made once.")
+    assert notes[1].endswith('left out: "b a b a b"')
+    assert notes[2].endswith('left out: "b a b a b end"')
+
+
 def test_nothing_is_overwritten(infer: Callable, tmp_path: Path) -> None:
     first = infer("-rn", 1, "-s", 2, "-np", 0)
     content = first[0].read_bytes()

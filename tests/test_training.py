@@ -254,6 +254,17 @@ def test_two_processes(config: Path, tmp_path: Path, run_values: dict[str, Any])
     assert run.checkpoint_steps() == [2]
 
 
+def test_what_is_cut_off_a_prompt_is_said(
+    unbroken: Run, config: Path, capsys: pytest.CaptureFixture
+) -> None:
+    few = ["max_train_steps=1", "validation_data.sample_preview=false"]
+    cached = f"cached_latent_dir={unbroken.reference_folder}"
+    train_in_process(config, *few, cached, f"train_data.single_video_prompt={'a b ' * 40}c")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: of")]
+    assert len(notes) == 1
+    assert notes[0].endswith('only 77 tokens are read; left out: "b a b a b c"')
+
+
 def test_cached_latents_are_taken_when_they_fit(
     unbroken: Run, config: Path, capsys: pytest.CaptureFixture
 ) -> None:

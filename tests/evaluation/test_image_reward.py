@@ -195,6 +195,12 @@ def test_score_is_the_mean_over_frames_whatever_the_batch(scorer, noise_clip):
     assert longer_than_35_tokens == scorer.score(clip, "a bear " * 60).values["image_reward"]
 
 
+def test_what_is_cut_off_a_prompt_is_said(scorer, noise_clip):
+    (note,) = scorer.score(noise_clip(), "a bear " * 16 + "on the beach").notes
+    assert note.endswith('only 35 tokens are read; left out: "the beach"')
+    assert scorer.score(noise_clip(), "a bear " * 16).notes == ()
+
+
 def test_images_are_scaled_and_cropped_at_the_centre(scorer):
     wide = np.zeros((48, 96, 3), np.uint8)
     wide[:, 24:72] = 200  # what remains of it
