@@ -229,7 +229,7 @@ def test_an_output_folder_that_is_a_file(
 def test_no_prompt(
     trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    assert run_script(monkeypatch, inference.main, "-cf", trained.folder, "-p", " ") == 2
+    assert run_script(monkeypatch, inference.main, "-cf", trained.folder) == 2
     assert 'no prompt: give --prompt "…"' in capsys.readouterr().err
 
 
