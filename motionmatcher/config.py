@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
 from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
-from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml
+from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml, shorten
 from motionmatcher.yaml_layers import MISSING_MARK, escape, merge, read_layers, resolve
 
 # Timesteps of the DDIM step beyond which the features are no longer linear: at 5 the loss is 7.5 % off.
@@ -45,8 +45,8 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSetti
     for override in overrides:
         key, equals, text = override.partition("=")
         if not key or not equals:
-            raise UserError(f"'{override}' is not an override: expected key=value.")
-        value = _parse_override(key, text, f"the override '{override}'")
+            raise UserError(f"'{shorten(override)}' is not an override: expected key=value.")
+        value = _parse_override(key, text, f"the override '{shorten(override)}'")
         for name in reversed(key.split(".")):
             value = {name: value}
         values = merge(values, value)
@@ -143,9 +143,8 @@ def parse_settings(
     known = {entry.name: entry for entry in fields(settings_class)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise UserError(
-                f"{source}: unknown key '{prefix}{key}'.{did_you_mean(str(key), known)}"
-            )
+            place = shorten(f"{prefix}{key}")
+            raise UserError(f"{source}: unknown key '{place}'.{did_you_mean(str(key), known)}")
     annotations: dict[str, Any] = typing.get_type_hints(settings_class)
     parsed: dict[str, Any] = {}
     for name, entry in known.items():
@@ -154,7 +153,9 @@ def parse_settings(
         if is_dataclass(annotation) and (name in values or required):
             group = values.get(name, {})
             if not isinstance(group, Mapping):
-                raise UserError(f"{source}: {key} must be a group of keys, not {group!r}.")
+                raise UserError(
+                    f"{source}: {key} must be a group of keys, not {shorten(repr(group))}."
+                )
             group_class: Any = annotation
             parsed[name] = parse_settings(group_class, group, source, f"{key}.")
         elif name in values and not (required and values[name] == MISSING_MARK):
@@ -228,14 +229,14 @@ def _convert(value: Any, annotation: Any, place: str) -> Any:
         entries = [value] if isinstance(value, str) else (value or [])
         if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
             return [check_text(entry, place) for entry in entries if entry.strip()]
-        raise UserError(f"{place} must be a text or a list of texts, not {value!r}.")
+        raise UserError(f"{place} must be a text or a list of texts, not {shorten(repr(value))}.")
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if wanted is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-        raise UserError(f"{place} must be {names[wanted]}, not {value!r}.")
+        raise UserError(f"{place} must be {names[wanted]}, not {shorten(repr(value))}.")
     return check_text(value, place) if wanted is str else value
 
 

@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from motionmatcher.errors import UserError
-from motionmatcher.text_files import read_text
-
-_SHOWN_LETTERS = 40
+from motionmatcher.text_files import read_text, shorten
 
 
 def read_prompts(file: Path) -> list[str]:
@@ -50,9 +48,3 @@ def cut_off_note(
         return None
     left_out = " ".join(decode(token_ids[max_tokens - 1 : -1]).split())
     return f'of the prompt "{shorten(prompt)}" only {max_tokens} tokens are read; left out: "{left_out}"'
-
-
-def shorten(prompt: str) -> str:
-    """Put a prompt on one line and keep its beginning."""
-    line = " ".join(prompt.split())
-    return line if len(line) <= _SHOWN_LETTERS else f"{line[: _SHOWN_LETTERS - 1]}…"

@@ -22,6 +22,7 @@ MAX_DEPTH = 32
 # Values of a YAML text with its aliases written out.
 MAX_YAML_VALUES = 10_000
 
+_QUOTED_LETTERS = 60
 # The longer ones first: UTF-32's mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32-LE",
@@ -175,6 +176,12 @@ def parse_json(text: str, name: str) -> Any:
     if "\\u" in text and not is_utf8(json.dumps(content, ensure_ascii=False)):
         raise UserError(f"{name} is not valid JSON: it has half a character (\\ud800).")
     return content
+
+
+def shorten(text: str) -> str:
+    """Put a text on one line and keep its beginning, for a message that quotes it."""
+    line = " ".join(text.split())
+    return line if len(line) <= _QUOTED_LETTERS else f"{line[: _QUOTED_LETTERS - 1]}…"
 
 
 def check_text(text: str, name: str) -> str:

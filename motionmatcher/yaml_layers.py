@@ -60,7 +60,7 @@ def resolve(values: dict[str, Any], source: str) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split("resolving interpolation: ")[-1]
         raise UserError(
             f"{source}: {error.full_key} cannot be resolved ({reason}); a plain ${{ is written \\${{."
         ) from error

@@ -406,14 +406,31 @@ def test_null_unsets_optional_texts_alone(config: Path) -> None:
 
 def test_a_nested_override_ends_in_one_line(config: Path) -> None:
     for key in ("seed", "validation_data.prompt", "train_data"):
-        with pytest.raises(UserError, match=r"^the override '.* is nested deeper than 32 levels"):
-            load_settings(config, [f"{key}={50_000 * '['}{50_000 * ']'}"])
+        override = f"{key}={50_000 * '['}{50_000 * ']'}"
+        with pytest.raises(UserError, match=r"^the override '.* is nested deeper than") as caught:
+            load_settings(config, [override])
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (f"{9000 * 'k'}=1", "unknown key 'kkk"),
+        (f"seed={9000 * 'x'}", "seed must be a whole number, not 'xxx"),
+        (9000 * "x", "is not an override"),
+        (f"loss_weights={9000 * 'x'}", "loss_weights must be a group of keys, not 'xxx"),
+    ],
+)
+def test_a_long_value_is_quoted_by_its_beginning(config: Path, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_settings(config, [override])
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("base: ${oc.env:NOT_SET_1}", r"base cannot be resolved \(.*'NOT_SET_1' not found"),
+        ("base: ${oc.env:UNSET}", r"base cannot be resolved \(\"Environment variable 'UNSET' not"),
         ("base: [a.yaml]", r"base must be the path of a file, not \['a.yaml'\]"),
         ("base: config.yaml\nvalidation_data: [1]", r"validation_data must be a group.*\[1\]"),
         ("base: config.yaml\noutput_dir: ${no}", "output_dir cannot be resolved .*'no' not found"),

@@ -43,8 +43,8 @@ def test_what_is_cut_off_is_named() -> None:
         return " ".join(words[index] for index in ids)
 
     assert cut_off_note("a cat in the rain", tokens, 7, decode) is None
-    assert cut_off_note("a cat\nin  the rain " + 50 * "!", tokens, 5, decode) == (
-        f'of the prompt "a cat in the rain {21 * "!"}…" only 5 tokens are read; left out: "the rain"'
+    assert cut_off_note("a cat\nin  the rain " + 70 * "!", tokens, 5, decode) == (
+        f'of the prompt "a cat in the rain {41 * "!"}…" only 5 tokens are read; left out: "the rain"'
     )
 
 
