@@ -232,7 +232,11 @@ def read_trained_frames(data: TrainData) -> Frames:
         uint8 (F, H, W, 3), with the aspect ratio of the training.
     """
     frames = read_clip(
-        data.single_video_path, data.sample_start_idx, data.frame_step, data.n_sample_frames
+        data.single_video_path,
+        data.sample_start_idx,
+        data.frame_step,
+        data.n_sample_frames,
+        data.grid_fps,
     )
     clip_height, clip_width = frames.shape[1:3]
     scale = min(clip_width / data.width, clip_height / data.height)

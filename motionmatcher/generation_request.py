@@ -14,6 +14,7 @@ from motionmatcher.prompts import read_prompts, repetition_notes
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings
 from motionmatcher.training_run import sampling_settings
+from motionmatcher.video import MAX_GIF_FPS
 
 # What the published program takes when a run does not say (published runs hold no settings).
 PUBLISHED_MODEL = "models/zeroscope_v2_576w/"
@@ -77,6 +78,10 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     def choose(flag: Any, of_run: Any) -> Any:
         return of_run if flag is None else flag
 
+    fps = choose(arguments.fps, trained.train_data.fps if trained else PUBLISHED_FPS)
+    notes = repetition_notes(given_prompts, "its videos are made once")
+    if arguments.gif and fps > MAX_GIF_FPS:
+        notes.append(f"no GIF plays faster than {MAX_GIF_FPS} fps: {fps:g} is for the mp4 alone.")
     model = choose(arguments.model, trained.pretrained_model_path if trained else PUBLISHED_MODEL)
     layout = find_base(model)
     layout.require_weights()
@@ -98,11 +103,11 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
         mixed_precision=choose(
             arguments.mixed_precision, trained.mixed_precision if trained else "fp16"
         ),
-        fps=choose(arguments.fps, trained.train_data.fps if trained else PUBLISHED_FPS),
+        fps=fps,
         compile=choose(arguments.compile, trained.compile if trained else False),
         gif=arguments.gif,
         output_dir=arguments.output_dir,
-        notes=repetition_notes(given_prompts, "its videos are made once"),
+        notes=notes,
     )
 
 

@@ -106,7 +106,9 @@ def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
 def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
     """Settle all sizes, so that the run's config no longer needs the clip."""
     data, validation = settings.train_data, settings.validation_data
-    clip = probe(data.single_video_path)
+    clip = probe(data.single_video_path, data.grid_fps)
+    if clip.note is not None:
+        notes.append(f"{data.single_video_path}: {clip.note}.")
     assert validation.num_frames is not None
     for frames in {data.n_sample_frames, validation.num_frames}:
         check_length(

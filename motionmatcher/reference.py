@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from motionmatcher.random_streams import generator
 from motionmatcher.sampling import Progress, invert_reference
 from motionmatcher.settings import TrainData
 from motionmatcher.tensor_files import read_pickle, read_tensors, write_tensors
-from motionmatcher.video import fit_frames, read_clip
+from motionmatcher.video import fit_frames, probe, read_clip
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,28 @@ class ReferenceClip:
         path: The clip.
         start: Index of the first frame.
         step: Distance between frames.
+        grid_fps: Frames per second that are taken of a clip whose own rate varies.
     """
 
     path: str
     start: int
     step: int
+    grid_fps: float | None = None
 
     @classmethod
     def of(cls, data: TrainData) -> "ReferenceClip":
         """Take the clip of a run's settings."""
-        return cls(data.single_video_path, data.sample_start_idx, data.frame_step)
+        return cls(data.single_video_path, data.sample_start_idx, data.frame_step, data.grid_fps)
+
+    def place(self) -> dict[str, Any]:
+        """Say where the frames are, without looking at the file."""
+        return {"path": self.path, "start": self.start, "step": self.step}
+
+    def made_from(self) -> dict[str, Any]:
+        """Say what latents of this clip are made from, beyond where its frames are."""
+        content = {"clip_content": _content_fingerprint(self.path)}
+        resampled = probe(self.path, self.grid_fps).note is not None
+        return content | ({"clip_fps": self.grid_fps} if resampled else {})
 
 
 class Reference:
@@ -91,7 +103,7 @@ class Reference:
             if latents is None:
                 latents = self._encode_clip(num_frames, width, height)
                 assert self.clip is not None
-                made_from = {"clip_content": _content_fingerprint(self.clip.path)}
+                made_from = self.clip.made_from()
             self._keep("latents", depends_on, latents, made_from)
         return latents.to(self.base.device)
 
@@ -104,16 +116,23 @@ class Reference:
         """Make sure that cached latents are those of the clip as the file has it now.
 
         Raises:
-            UserError: The file's content is another one than the cached latents were made from.
+            UserError: The file's content is another one than the cached latents were made from, or they
+                were made from it at another frame rate.
         """
         name = _file_name("latents", self._latents_depend_on(num_frames, width, height))
         for folder in self.folders:
             if self.clip and (folder / name).is_file() and Path(self.clip.path).is_file():
-                made_from = read_tensors(folder / name)[1].get("clip_content")
-                if made_from not in (None, _content_fingerprint(self.clip.path)):
+                then, now = read_tensors(folder / name)[1], self.clip.made_from()
+                advice = "delete that file, or leave cached_latent_dir out."
+                if then.get("clip_content") not in (None, now["clip_content"]):
                     raise UserError(
                         f"{self.clip.path} has changed since its latents in {folder / name} were "
-                        "made: delete that file, or leave cached_latent_dir out."
+                        f"made: {advice}"
+                    )
+                if then.get("clip_fps") != now.get("clip_fps"):
+                    raise UserError(
+                        f"{folder / name} holds latents of {self.clip.path} at another "
+                        f"train_data.fps: {advice}"
                     )
 
     def inversion_noise(
@@ -149,7 +168,7 @@ class Reference:
 
     def _latents_depend_on(self, num_frames: int, width: int, height: int) -> dict[str, Any]:
         return {
-            "clip": asdict(self.clip) if self.clip else None,
+            "clip": self.clip.place() if self.clip else None,
             "num_frames": num_frames,
             "width": width,
             "height": height,
@@ -163,7 +182,8 @@ class Reference:
                 f"the run has no reference latents of {num_frames} frames at {width}x{height}, and "
                 "does not say which clip they come from: keep its size, or use --noise_prior 0."
             )
-        frames = read_clip(self.clip.path, self.clip.start, self.clip.step, num_frames)
+        clip = self.clip
+        frames = read_clip(clip.path, clip.start, clip.step, num_frames, clip.grid_fps)
         pixels = fit_frames(frames, width, height)
         return self.base.encode_video(pixels, generator(self.seed, "latents"))
 

@@ -70,8 +70,15 @@ class TrainData:
     sample_start_idx: int = setting(0, "index of the first frame read", minimum=0)
     frame_step: int = setting(1, "frame i is sample_start_idx + i * frame_step", minimum=1)
     fps: float = setting(
-        8.0, "frames per second of previews; warns when the clip's differ", minimum=0.1
+        8.0,
+        "frames per second of previews, and read from clips of variable rate; warns when a clip's differ",
+        minimum=0.1,
     )
+
+    @property
+    def grid_fps(self) -> float:
+        """Frames per second that `frame_step` steps over, in a clip whose own rate varies."""
+        return self.fps * self.frame_step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,52 +1,56 @@
 """Clip file <-> frames: uint8 arrays (F, H, W, 3), RGB."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from motionmatcher.clip_file import ClipFile, Frames
 from motionmatcher.errors import UserError
 from motionmatcher.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
 
-Frames = NDArray[np.uint8]
-
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webm", ".avi", ".mov", ".mkv")
 BUCKET_MULTIPLE = 64
+# Players show a frame of a GIF for 20 ms at least; what asks for less they show for 100.
+MAX_GIF_FPS = 50
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip's header says.
+    """What a clip's file shows.
 
     Attributes:
-        num_frames: Number of frames in the file.
+        num_frames: Number of frames shown.
         width: Pixels.
         height: Pixels.
         fps: Frames per second.
+        note: What is done to a clip whose frame rate varies, one line; None for any other.
     """
 
     num_frames: int
     width: int
     height: int
     fps: float
+    note: str | None = None
 
 
-def probe(path: Path | str) -> ClipInfo:
-    """Read a clip's size, length and frame rate.
+def probe(path: Path | str, grid_fps: float | None = None) -> ClipInfo:
+    """Learn a clip's size, length and frame rate, as `read_video` and `read_clip` will give it.
+
+    Args:
+        path: The clip.
+        grid_fps: Frames per second that are taken of a clip whose own rate varies; None: its usual rate.
 
     Raises:
-        UserError: The file is not there or is not a video.
+        UserError: The file is not there, is not a video, or breaks off.
     """
-    reader = _open(path)
-    _, height, width, _ = _read(reader, path, [0]).shape
-    return ClipInfo(len(reader), width, height, _fps(reader))
+    clip = ClipFile(path, grid_fps)
+    return ClipInfo(len(clip), clip.width, clip.height, clip.timeline.fps, clip.timeline.note)
 
 
 def read_video(path: Path | str) -> tuple[Frames, float]:
@@ -61,11 +65,13 @@ def read_video(path: Path | str) -> tuple[Frames, float]:
     Raises:
         UserError: The file is not there, is not a video, or breaks off.
     """
-    reader = _open(path)
-    return _read(reader, path, range(len(reader))), _fps(reader)
+    clip = ClipFile(path)
+    return clip.read(range(len(clip))), clip.timeline.fps
 
 
-def read_clip(path: Path | str, start: int, step: int, count: int) -> Frames:
+def read_clip(
+    path: Path | str, start: int, step: int, count: int, grid_fps: float | None = None
+) -> Frames:
     """Read `count` frames of a clip: frame i is `start + i * step`, in order.
 
     Args:
@@ -73,6 +79,7 @@ def read_clip(path: Path | str, start: int, step: int, count: int) -> Frames:
         start: Index of the first frame, from 0.
         step: Distance between frames, 1 or more.
         count: Number of frames.
+        grid_fps: As in `probe`.
 
     Returns:
         Frames, uint8 (count, H, W, 3).
@@ -80,9 +87,9 @@ def read_clip(path: Path | str, start: int, step: int, count: int) -> Frames:
     Raises:
         UserError: The file cannot be read or is too short.
     """
-    reader = _open(path)
-    check_length(path, len(reader), start, step, count)
-    return _read(reader, path, range(start, start + count * step, step))
+    clip = ClipFile(path, grid_fps)
+    check_length(path, len(clip), start, step, count)
+    return clip.read(range(start, start + count * step, step))
 
 
 def check_length(path: Path | str, num_frames: int, start: int, step: int, count: int) -> None:
@@ -185,59 +192,14 @@ def write_gif(path: Path | str, frames: Frames, fps: float) -> None:
     Args:
         path: The file, ending in .gif; written under a temporary name and renamed.
         frames: uint8 (F, H, W, 3).
-        fps: Frames per second.
+        fps: Frames per second; faster than `MAX_GIF_FPS` it is played at that.
     """
     from PIL import Image
 
     images = [Image.fromarray(frame).quantize(256) for frame in frames]
+    # In whole hundredths, so that a frame which is held lasts as long as its repeats would.
+    delay_ms = 10 * int(100 / min(fps, MAX_GIF_FPS))
     with atomic_path(path) as temporary:
         images[0].save(
-            temporary, save_all=True, append_images=images[1:], duration=1000 / fps, loop=0
+            temporary, save_all=True, append_images=images[1:], duration=delay_ms, loop=0
         )
-
-
-def _open(path: Path | str) -> Any:
-    # decord loads CUDA's libraries in a way that breaks torch when torch is loaded after it.
-    import torch  # noqa: F401, I001
-    import decord
-
-    if not Path(path).is_file():
-        raise UserError(f"{path}: there is no such video file.")
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        num_frames = len(reader)
-    except (RuntimeError, decord.DECORDError) as error:
-        raise UserError(f"{path} cannot be read as a video: is it one, and whole?") from error
-    if num_frames == 0:
-        raise UserError(f"{path} has no frames.")
-    return reader
-
-
-def _fps(reader: Any) -> float:
-    return float(reader.get_avg_fps())
-
-
-def _read(reader: Any, path: Path | str, indices: Sequence[int]) -> Frames:
-    import decord
-
-    try:
-        frames: Frames
-        if reader[0].shape[-1] == 3:
-            frames = reader.get_batch(list(indices)).asnumpy()
-        else:
-            # decord takes the padding of some narrow frames (48 or 72 pixels) for a channel.
-            frames = _read_with_opencv(path)[list(indices)]
-    except (RuntimeError, IndexError, ValueError, decord.DECORDError) as error:
-        raise UserError(f"{path} breaks off: its frames cannot all be decoded.") from error
-    return frames
-
-
-def _read_with_opencv(path: Path | str) -> Frames:
-    import cv2
-
-    capture = cv2.VideoCapture(str(path))
-    frames = []
-    while (frame := capture.read()[1]) is not None:
-        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    capture.release()
-    return np.stack(frames)

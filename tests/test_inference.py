@@ -106,6 +106,18 @@ def test_what_is_lost_of_prompts_is_said(
     assert notes[2].endswith('left out: "b a b a b end"')
 
 
+def test_a_gif_is_no_faster_than_players_are(
+    infer: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = "-rn", 1, "-s", 1, "-np", 0, "--gif"
+    infer(*settings, "-f", 50)
+    assert "no GIF plays faster" not in capsys.readouterr().out
+    (video,) = infer(*settings, "-f", 60)
+    note = "note: no GIF plays faster than 50 fps: 60 is for the mp4 alone.\n"
+    assert note in capsys.readouterr().out
+    assert (probe(video).fps, probe(video.with_suffix(".gif")).fps) == (60, 50)
+
+
 def test_nothing_is_overwritten(infer: Callable, tmp_path: Path) -> None:
     first = infer("-rn", 1, "-s", 2, "-np", 0)
     content = first[0].read_bytes()

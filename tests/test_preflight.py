@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.config import parse_settings
@@ -81,6 +82,31 @@ def test_bucketing_is_settled(settings: TrainSettings) -> None:
     plan = check(changed(settings, train_data=bucketed, validation_data=preview))
     validation = plan.settings.validation_data
     assert (validation.width, validation.height) == (64, 40), "a size of its own stays"
+
+
+@pytest.fixture
+def varying_clip(tmp_path: Path) -> str:
+    """One second at 10 fps, then two at 2 fps."""
+    frames = [Image.new("L", (32, 32), 15 * index) for index in range(14)]
+    clip = tmp_path / "clip.gif"
+    delays = [100] * 10 + [500] * 4
+    frames[0].save(clip, save_all=True, append_images=frames[1:], duration=delays)
+    return str(clip)
+
+
+def test_a_clip_whose_rate_varies_is_taken_at_fps(
+    settings: TrainSettings, varying_clip: str
+) -> None:
+    data = {"single_video_path": varying_clip, "fps": 4, "frame_step": 2, "n_sample_frames": 12}
+    for dry_run in (False, True):
+        plan = check(changed(settings, train_data=data), dry_run=dry_run)
+        assert plan.notes == (
+            f"{varying_clip}: its frame rate varies: 24 frames are taken at even steps (8 fps) from the "
+            "14 in the file.",
+        )
+    data["n_sample_frames"] = 13
+    with pytest.raises(UserError, match=r"has 24 frames, but .* need 25"):
+        check(changed(settings, train_data=data), dry_run=True)
 
 
 def test_a_settled_plan_is_checked_again_without_the_clip(settings: TrainSettings) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -123,6 +124,28 @@ def test_a_clip_that_was_edited_is_not_taken_for_the_cached_one(
     again.check_clip_is_unchanged(2, 32, 24)  # not cached: read when it is needed
     Path(clip.path).unlink()
     again.check_clip_is_unchanged(*SIZE)
+
+
+def test_latents_of_a_clip_whose_rate_varies_belong_to_their_fps(
+    base: BaseModel, clip: ReferenceClip, cache: Path, tmp_path: Path
+) -> None:
+    frames = [Image.new("L", (32, 32), 15 * index) for index in range(14)]
+    delays = [100] * 10 + [500] * 4
+    frames[0].save(
+        tmp_path / "varying.gif", save_all=True, append_images=frames[1:], duration=delays
+    )
+    varying = ReferenceClip(str(tmp_path / "varying.gif"), start=0, step=1, grid_fps=4)
+    latents = cached(varying, base, cache).latents(*SIZE)
+    pixels = fit_frames(read_clip(varying.path, 0, 1, 3, grid_fps=4), 32, 24)
+    assert torch.equal(latents, base.encode_video(pixels, generator(0, "latents")))
+    cached(varying, base, cache).check_clip_is_unchanged(*SIZE)
+    with pytest.raises(UserError, match=r"latents of .*varying\.gif at another train_data\.fps"):
+        cached(replace(varying, grid_fps=5), base, cache).check_clip_is_unchanged(*SIZE)
+
+    steady = replace(clip, grid_fps=4)  # its frames do not depend on the rate
+    cached(steady, base, cache).latents(*SIZE)
+    cached(replace(clip, grid_fps=5), base, cache).check_clip_is_unchanged(*SIZE)
+    cached(clip, base, cache).check_clip_is_unchanged(*SIZE)
 
 
 def test_another_number_of_steps_inverts_anew(
@@ -257,7 +280,7 @@ def test_the_clip_of_a_run_s_settings() -> None:
     data = TrainData(
         single_video_path="a.mp4", single_video_prompt="", sample_start_idx=4, frame_step=3
     )
-    assert ReferenceClip.of(data) == ReferenceClip("a.mp4", 4, 3)
+    assert ReferenceClip.of(data) == ReferenceClip("a.mp4", 4, 3, grid_fps=24)
 
 
 def test_a_fingerprint_is_of_the_values() -> None:

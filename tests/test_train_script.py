@@ -29,7 +29,7 @@ def test_help_imports_nothing_heavy(script: str) -> None:
         f"sys.argv = [{script!r}, '--help']\n"
         f"try: runpy.run_path({str(PROJECT / script)!r}, run_name='__main__')\n"
         "except SystemExit as stopped: code = stopped.code\n"
-        "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'decord'} & set(sys.modules)\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'av'} & set(sys.modules)\n"
         "sys.exit(f'imports {heavy}' if heavy else code)\n"
     )
     finished = subprocess.run(

@@ -432,7 +432,7 @@ def test_help_imports_nothing_heavy() -> None:
         "sys.argv = ['benchmark', '--help']\n"
         "try: runpy.run_module('evaluation.benchmark', run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'decord'} & set(sys.modules)\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'av'} & set(sys.modules)\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)\n"
     )
     finished = subprocess.run(
