@@ -1,7 +1,9 @@
 """Clip file <-> frames: uint8 arrays (F, H, W, 3), RGB."""
 
 import math
+import subprocess
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,40 +161,64 @@ def write_mp4(path: Path | str, frames: Frames, fps: float) -> None:
     """Write frames as H.264, in the form that browsers play.
 
     Args:
-        path: The file, ending in .mp4; written under a temporary name and renamed.
+        path: The file, ending in .mp4; written under a temporary name, read back, and renamed.
         frames: uint8 (F, H, W, 3). Odd sizes get one repeated line, for the codec wants even ones.
         fps: Frames per second.
+
+    Raises:
+        UserError: It could not be written whole.
     """
-    import imageio.v2 as imageio
+    from imageio_ffmpeg import get_ffmpeg_exe
 
     odd_height, odd_width = frames.shape[1] % 2, frames.shape[2] % 2
     if odd_height or odd_width:
         frames = np.pad(frames, ((0, 0), (0, odd_height), (0, odd_width), (0, 0)), mode="edge")
-    with (
-        atomic_path(path) as temporary,
-        imageio.get_writer(
-            temporary,
-            format="FFMPEG",
-            mode="I",
-            fps=fps,
-            codec="libx264",
-            pixelformat="yuv420p",
-            macro_block_size=1,
-            # One thread and no moving date: the same frames give the same file.
-            output_params=["-crf", "16", "-threads", "1", "-movflags", "+faststart"],
-        ) as writer,
-    ):
-        for frame in frames:
-            writer.append_data(frame)  # type: ignore[attr-defined]
+    _, height, width, _ = frames.shape
+    rate = str(Fraction(fps).limit_denominator())
+    source = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{width}x{height}",
+        "-r",
+        rate,
+        "-i",
+        "-",
+    ]
+    # One thread and no moving date: the same frames give the same file.
+    codec = ["-vcodec", "libx264", "-pix_fmt", "yuv420p", "-crf", "16", "-threads", "1"]
+    target = ["-movflags", "+faststart", "-y"]
+    with atomic_path(path) as temporary:
+        encoding = subprocess.run(
+            [get_ffmpeg_exe(), "-v", "error", *source, *codec, *target, f"file:{temporary}"],
+            input=np.ascontiguousarray(frames).data,
+            capture_output=True,
+            process_group=0,  # an interruption of the program lets it finish the file
+        )
+        if encoding.returncode != 0:
+            reasons = encoding.stderr.decode(errors="replace").splitlines()
+            # ffmpeg names its part in brackets first.
+            reason = (
+                reasons[-1].rpartition("] ")[2]
+                if reasons
+                else f"ffmpeg ended with {encoding.returncode}."
+            )
+            raise UserError(f"{path} could not be written: {reason}")
+        _check_written(path, temporary, len(frames), fps)
 
 
 def write_gif(path: Path | str, frames: Frames, fps: float) -> None:
     """Write frames as an endlessly looping GIF.
 
     Args:
-        path: The file, ending in .gif; written under a temporary name and renamed.
+        path: The file, ending in .gif; written under a temporary name, read back, and renamed.
         frames: uint8 (F, H, W, 3).
         fps: Frames per second; faster than `MAX_GIF_FPS` it is played at that.
+
+    Raises:
+        UserError: It could not be written whole.
     """
     from PIL import Image
 
@@ -202,4 +228,22 @@ def write_gif(path: Path | str, frames: Frames, fps: float) -> None:
     with atomic_path(path) as temporary:
         images[0].save(
             temporary, save_all=True, append_images=images[1:], duration=delay_ms, loop=0
+        )
+        _check_written(path, temporary, len(frames), 1000 / delay_ms)
+
+
+def _check_written(path: Path | str, temporary: Path, num_frames: int, fps: float) -> None:
+    """Refuse what cannot be read back whole.
+
+    Raises:
+        UserError: Names the file.
+    """
+    try:
+        found = probe(temporary, fps).num_frames
+    except UserError:
+        found = 0
+    if found != num_frames:
+        raise UserError(
+            f"{path} could not be written whole: {found} of its {num_frames} frames can be read back. "
+            "Is there room on its disk?"
         )

@@ -1,5 +1,8 @@
 """Clips are read frame by frame, fitted without stretching, and written so that browsers play them."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +134,50 @@ def test_the_same_frames_give_the_same_file(tmp_path: Path) -> None:
 def test_a_gif_is_not_played_faster_than_players_can(tmp_path: Path, fps: float) -> None:
     write_gif(tmp_path / "clip.gif", gray_frames(4), fps)
     assert probe(tmp_path / "clip.gif").fps == 50
+
+
+@contextmanager
+def full_disk(num_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a size."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("room", [100, 3000, 20_000])
+def test_a_full_disk_is_noticed_and_leaves_what_was_there(tmp_path: Path, room: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
+    (tmp_path / "clip.mp4").write_bytes(b"an older video")
+    with full_disk(room), pytest.raises(UserError, match=r"clip\.mp4 could not be written: \w+"):
+        write_mp4(tmp_path / "clip.mp4", noise, fps=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+    assert (tmp_path / "clip.mp4").read_bytes() == b"an older video"
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("exit 0", r"clip\.mp4 could not be written whole: 0 of its 8 frames can be read back"),
+        (
+            "echo first >&2; echo '[out#0 @ 0x1] No space' >&2; exit 1",
+            r"clip\.mp4 could not be written: No space$",
+        ),
+        ("kill -9 $$", r"clip\.mp4 could not be written: ffmpeg ended with -9"),
+    ],
+)
+def test_an_encoder_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
+) -> None:
+    encoder = tmp_path / "ffmpeg"
+    encoder.write_text(f"#!/bin/sh\n{program}\n")
+    encoder.chmod(0o755)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(encoder))
+    with pytest.raises(UserError, match=message):
+        write_mp4(tmp_path / "videos" / "clip.mp4", gray_frames(8), fps=8)
+    assert list((tmp_path / "videos").iterdir()) == []
 
 
 @pytest.mark.parametrize("read", [probe, read_video])
