@@ -10,11 +10,15 @@ from torch.nn.functional import grid_sample
 from tqdm import tqdm
 
 from evaluation.tracks import Tracks, point_grid
+from motionmatcher.errors import UserError
 from motionmatcher.video import Frames
 
 # Forward-backward check of Sundaram, Brox and Keutzer (ECCV 2010), eq. 5.
 RELATIVE_TOLERANCE = 0.01
 ABSOLUTE_TOLERANCE = 0.5  # squared pixels
+
+# What the flow's patches need of a frame, in pixels.
+MIN_SHORT_SIDE, MIN_LONG_SIDE = 8, 12
 
 
 class FlowTracker:
@@ -35,9 +39,18 @@ class FlowTracker:
         self.flow.setFinestScale(0)
 
     def track(self, frames: Frames) -> Tracks:
-        """Follow a grid of points of the first frame through a video, uint8 (F, H, W, 3)."""
+        """Follow a grid of points of the first frame through a video, uint8 (F, H, W, 3).
+
+        Raises:
+            UserError: The frames are too small.
+        """
+        height, width = frames.shape[1:3]
+        if min(height, width) < MIN_SHORT_SIDE or max(height, width) < MIN_LONG_SIDE:
+            raise UserError(
+                f"optical flow needs frames of {MIN_LONG_SIDE}x{MIN_SHORT_SIDE} pixels or more, not "
+                f"{width}x{height}: take a larger reference clip, or larger --width and --height."
+            )
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-        height, width = grey[0].shape
         points = point_grid(self.grid_size, width, height)  # (N, 2)
         visible = torch.ones(len(points), dtype=torch.bool)
         all_points, all_visible = [points], [visible]

@@ -1,8 +1,9 @@
 """Folders of videos to be scored, and what their `manifest.json` says of them."""
 
 import re
+import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from motionmatcher.errors import UserError
 from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME
 from motionmatcher.text_files import read_json
-from motionmatcher.video import VIDEO_SUFFIXES, Frames, read_video
+from motionmatcher.video import VIDEO_SUFFIXES, Frames, probe, read_video
 
 MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
 MIN_FRAMES = 2
@@ -26,12 +27,14 @@ class OutputVideo:
         prompt: What it was made from; None when nobody says.
         seed: Likewise.
         settings: What else the manifest says of how it was made.
+        notes: What is done to it when it is read.
     """
 
     path: Path
     prompt: str | None = None
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,7 @@ def open_folder(path: Path, prompt: str | None = None, needs_prompt: bool = Fals
     Raises:
         UserError: No folder, no videos, none that can be read, a single frame, a bad manifest or prompt.
     """
-    if not path.is_dir():
-        raise UserError(f"{path}: there is no such folder of videos.")
+    _require_folder(path)
     if prompt is not None and not prompt.strip():
         raise UserError("--prompt is empty: say what the videos should show.")
     files = list_videos(path)
@@ -83,13 +85,13 @@ def open_folder(path: Path, prompt: str | None = None, needs_prompt: bool = Fals
                 f'{file} has no prompt: give --prompt "…" or put a {MANIFEST_NAME} beside it.'
             )
         try:
-            num_frames = len(read_video(file)[0])
+            clip = probe(file)
         except UserError as error:
             unreadable.append(UnreadableVideo(file, str(error)))
             continue
-        if num_frames < MIN_FRAMES:
+        if clip.num_frames < MIN_FRAMES:
             raise UserError(f"{file} has one frame only: a video to be scored needs two or more.")
-        videos.append(video)
+        videos.append(replace(video, notes=(clip.note,)) if clip.note else video)
     if not videos:
         raise UserError(f"{path}: none of its {len(files)} videos can be read.")
     return OutputFolder(path, tuple(videos), tuple(unreadable))
@@ -112,7 +114,7 @@ def list_videos(folder: Path) -> list[Path]:
 
 
 def read_reference(path: Path) -> tuple[Frames, float]:
-    """Read the reference clip.
+    """Read the reference clip, and say so when its frame rate varies.
 
     Returns:
         Frames, uint8 (F, H, W, 3), and frames per second.
@@ -120,10 +122,12 @@ def read_reference(path: Path) -> tuple[Frames, float]:
     Raises:
         UserError: It cannot be read or has one frame only.
     """
-    frames, fps = read_video(path)
-    if len(frames) < MIN_FRAMES:
+    clip = probe(path)
+    if clip.num_frames < MIN_FRAMES:
         raise UserError(f"{path} has one frame only: a reference clip needs two or more.")
-    return frames, fps
+    if clip.note is not None:
+        print(f"note: {path}: {clip.note}.")
+    return read_video(path)
 
 
 def read_manifest(path: Path) -> dict[str, OutputVideo]:
@@ -159,6 +163,17 @@ def natural_sort(paths: Iterable[Path]) -> list[Path]:
         return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
     return sorted(paths, key=lambda path: (key(path), path.name))
+
+
+def _require_folder(path: Path) -> None:
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise UserError(f"{path} is not a folder: give the folder that holds the videos.")
+        next(path.iterdir(), None)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: there is no such folder of videos.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be listed: {error.strerror}.") from error
 
 
 def _manifest_entry(path: Path, index: int, entry: Any) -> OutputVideo:

@@ -118,7 +118,12 @@ def score_folder(
     progress = tqdm(folder.videos, desc=str(folder.path), unit="video", leave=False)
     for video in progress:
         frames, _ = read_video(video.path)
-        scores = merge_scores([scorer.score(frames, video.prompt) for scorer in scorers])
+        scores = merge_scores(
+            [
+                VideoScores({}, video.notes),
+                *(scorer.score(frames, video.prompt) for scorer in scorers),
+            ]
+        )
         scored.append(ScoredVideo(video, scores))
         progress.write(_video_line(video, scores, labels))
     return ScoredFolder(folder, tuple(scored), is_baseline)

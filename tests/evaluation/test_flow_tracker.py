@@ -7,6 +7,7 @@ import torch
 from evaluation.camera import transform_points
 from evaluation.flow_tracker import FlowTracker, sample_flow
 from evaluation.tracks import Tracks, point_grid, resample_time
+from motionmatcher.errors import UserError
 
 SIZE = 96
 
@@ -70,3 +71,13 @@ def test_resampled_tracks_keep_first_and_last_frame():
     assert resampled.points[0].tolist() == expected
     assert resampled.visible[0].tolist() == [True, True, True, False, False]
     assert resample_time(resampled, 3).points[0].tolist() == points[0].tolist()
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (12, 8)])
+def test_the_smallest_frames(height, width):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), np.uint8)[:, :height, :width]
+    assert FlowTracker(grid_size=2).track(noise).points.isfinite().all()
+    with pytest.raises(UserError, match=r"frames of 12x8 pixels or more, not 7x12: take a larger"):
+        FlowTracker(grid_size=2).track(np.zeros((3, 12, 7, 3), np.uint8))
+    with pytest.raises(UserError, match="not 11x11"):
+        FlowTracker(grid_size=2).track(np.zeros((3, 11, 11, 3), np.uint8))

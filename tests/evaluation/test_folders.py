@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from evaluation.folders import natural_sort, open_folder, read_reference
 from motionmatcher.errors import UserError
@@ -65,6 +66,33 @@ def test_files_that_do_not_open_are_listed_apart(video_folder):
     assert len(folder.videos) == 2
     assert [video.path.name for video in folder.unreadable] == ["clip-3.mp4"]
     assert "cannot be read as a video" in folder.unreadable[0].reason
+
+
+def test_what_is_no_folder_is_called_what_it_is(tmp_path, noise_clip, monkeypatch):
+    write_mp4(tmp_path / "a.mp4", noise_clip(), fps=8)
+    with pytest.raises(UserError, match=r"a\.mp4 is not a folder: give the folder that holds"):
+        open_folder(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").mkdir()
+    (unreadable,) = open_folder(tmp_path).unreadable
+    assert unreadable.reason.endswith("b.mp4 is a folder: give a video file.")
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
+    with pytest.raises(UserError, match="cannot be listed: Permission denied"):
+        open_folder(tmp_path)
+
+
+def test_a_variable_frame_rate_is_noted(tmp_path, capsys):
+    frames = [Image.new("L", (32, 32), 40 * index) for index in range(4)]
+    video = tmp_path / "a.gif"
+    frames[0].save(video, save_all=True, append_images=frames[1:], duration=[100, 100, 300, 100])
+    note = "its frame rate varies: 6 frames are taken at even steps (10 fps) from the 4 in the file"
+    assert open_folder(tmp_path).videos[0].notes == (note,)
+    reference, fps = read_reference(video)
+    assert (len(reference), fps) == (6, 10)
+    assert capsys.readouterr().out == f"note: {video}: {note}.\n"
 
 
 def test_errors_of_the_folder(tmp_path, noise_clip):

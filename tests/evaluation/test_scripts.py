@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from motionmatcher.errors import UserError
 from motionmatcher.video import write_mp4
@@ -40,6 +41,20 @@ def motion_discrepancy(run_script):
         return run_script("motion_discrepancy", "--tracker", "flow", "--grid_size", 4, *arguments)
 
     return run
+
+
+def test_what_was_done_to_a_video_stands_beside_its_scores(clip_scores, tmp_path, capsys):
+    frames = [Image.new("L", (32, 32), 40 * index) for index in range(4)]
+    delays = [100, 100, 300, 100]
+    (tmp_path / "videos").mkdir()
+    frames[0].save(
+        tmp_path / "videos" / "a.gif", save_all=True, append_images=frames[1:], duration=delays
+    )
+    file = tmp_path / "scores.json"
+    assert clip_scores("--output_dir", tmp_path / "videos", "--prompt", "a", "--json", file) == 0
+    note = "its frame rate varies: 6 frames are taken at even steps (10 fps) from the 4 in the file"
+    assert f"({note})" in capsys.readouterr().out
+    assert note in file.read_text()
 
 
 def test_clip_scores_prints_a_line_per_video_and_the_mean(clip_scores, video_folder, capsys):
@@ -167,7 +182,7 @@ def test_bad_input_ends_a_script_with_one_line_and_code_2(tmp_path):
     "script", ["clip_scores", "motion_discrepancy", "imagereward", "evaluation.__main__"]
 )
 def test_help_loads_nothing_heavy(script):
-    heavy = {"torch", "transformers", "cv2", "decord", "open_clip"}
+    heavy = {"torch", "transformers", "cv2", "av", "open_clip"}
     code = (
         f"import sys, {script}; sys.argv = ['x', '--help']\n"
         f"try: {script}.main()\n"
