@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from motionmatcher.errors import UserError
+from motionmatcher.file_hashes import file_hash
 from motionmatcher.text_files import read_json
 
 ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
@@ -21,6 +22,7 @@ _CONFIGS = {
 }
 _WEIGHT_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 _TRANSFORMERS_STEMS = ("model", "pytorch_model")
+_VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")
 _WEIGHED = ("unet", "vae", "text_encoder")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SAMPLED_BYTES = 1 << 20
@@ -97,10 +99,18 @@ class BaseLayout:
             )
 
     def fingerprint(self) -> str:
-        """Identify configs and weights by a hash that does not depend on where the folder lies.
+        """Identify configs, vocabulary and weights by a hash of all their bytes, wherever they lie."""
+        files = [self.folder / part / name for part, name in _CONFIGS.items()]
+        vocabulary = (self.folder / "tokenizer" / name for name in _VOCABULARY)
+        files += [file for file in vocabulary if file.is_file()]
+        files += [file for part in _WEIGHED for file in self.weight_files(part)]
+        lines = [f"{file.relative_to(self.folder).as_posix()}:{file_hash(file)}" for file in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
-        Configs count in full; weight files by name, size and one MiB from their middle, for hashing
-        gigabytes would take longer than loading them.
+    def sampled_fingerprint(self) -> str:
+        """Identify the base as checkpoints did before all of its bytes counted.
+
+        Weight files count by name, size and one MiB from their middle. For comparing only.
         """
         digest = hashlib.sha256()
         for part, name in _CONFIGS.items():

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from launching import PROJECT
 
-from motionmatcher.base_layout import choose_weights, find_base
+from motionmatcher.base_layout import BaseLayout, choose_weights, find_base
 from motionmatcher.errors import UserError
 
 ZEROSCOPE_DOWNLOAD = r"Download it with: hf download cerspense/zeroscope_v2_576w --local-dir {}$"
@@ -193,13 +194,48 @@ def test_the_fingerprint_does_not_depend_on_the_place(base_folder: Path, folder:
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_the_fingerprint_depends_on_the_weights(folder: Path, part: str) -> None:
+@pytest.mark.parametrize("place", [-1, 0.5])
+def test_the_fingerprint_depends_on_every_byte_of_the_weights(
+    folder: Path, part: str, place: float
+) -> None:
     before = find_base(str(folder)).fingerprint()
     (file,) = (folder / part).glob("*.safetensors")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    content = bytearray(file.read_bytes() + bytes(3 << 20))  # longer than what once was sampled
     file.write_bytes(content)
+    longer = find_base(str(folder)).fingerprint()
+    content[int(len(content) * place) if place > 0 else -1] ^= 1
+    file.write_bytes(content)
+    changed = find_base(str(folder)).fingerprint()
+    assert len({before, longer, changed}) == 3
+
+
+def test_the_fingerprint_depends_on_the_vocabulary(folder: Path) -> None:
+    before = find_base(str(folder)).fingerprint()
+    file = folder / "tokenizer" / "tokenizer.json"
+    file.write_text(file.read_text() + "\n")
     assert find_base(str(folder)).fingerprint() != before
+
+
+def test_the_sampled_fingerprint_is_that_of_older_files(tmp_path: Path) -> None:
+    configs = {"unet": "config", "vae": "config", "text_encoder": "config"}
+    configs |= {"scheduler": "scheduler_config", "tokenizer": "tokenizer_config"}
+    for part, name in configs.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / f"{name}.json").write_text("{}")
+    stems = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+    for part in ("unet", "vae", "text_encoder"):
+        file = tmp_path / part / f"{stems.get(part, 'model')}.safetensors"
+        file.write_bytes(part.encode() * 400_000)
+    # Recorded with the program as it was when it sampled.
+    assert BaseLayout("", tmp_path, {}, {}, {}).sampled_fingerprint() == "55300d57a23e221a"
+
+
+def test_the_small_base_s_documents_are_of_its_weights() -> None:
+    base = find_base(str(PROJECT / "models" / "moving_shapes"))
+    scores = json.loads((base.folder / "scores.json").read_text(encoding="utf-8"))
+    assert scores["base"]["fingerprint"] == base.fingerprint()
+    for record in (base.folder / "README.md", PROJECT / "testbed" / "RESULTS.md"):
+        assert f"fingerprint {base.fingerprint()}" in record.read_text(encoding="utf-8")
 
 
 def test_the_fingerprint_depends_on_the_schedule(folder: Path) -> None:
