@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from motionmatcher.base_layout import BaseLayout
 from motionmatcher.diffusion import NoiseSchedule
 from motionmatcher.errors import UserError
+from motionmatcher.finiteness import is_finite, require_finite
 from motionmatcher.prompts import cut_off_note
 from motionmatcher.unet import MotionUNet
 from motionmatcher.video import Frames
@@ -42,6 +44,7 @@ class BaseModel:
         unet: The denoiser; carries the LoRA when there is one.
         device: Where it computes.
         fingerprint: Identifies configs, weights and a rescaled schedule, wherever the folder lies.
+        sampled_fingerprint: The same by a sample of the weights, as older files record it.
     """
 
     schedule: NoiseSchedule
@@ -51,6 +54,7 @@ class BaseModel:
     unet: MotionUNet
     device: torch.device
     fingerprint: str
+    sampled_fingerprint: str | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -66,6 +70,25 @@ class BaseModel:
         """Shape of one video's latents, (C, F, h, w)."""
         scale = self.vae_scale_factor
         return self.unet.config.in_channels, num_frames, height // scale, width // scale
+
+    def note_on_record(self, recorded: str | None, owner: str) -> str | None:
+        """Say what a fingerprint that a file records as its base's leaves to be said.
+
+        Args:
+            recorded: The fingerprint; None when the file does not say.
+            owner: What the file holds, to begin the note with.
+
+        Returns:
+            One line; None when it is this base's.
+        """
+        if recorded in (None, self.fingerprint):
+            return None
+        if recorded == self.sampled_fingerprint:
+            return (
+                f"{owner} records its base by an older fingerprint, of a sample of the weights; as far as "
+                "that tells, it is this base."
+            )
+        return f"{owner} was trained on another base than this one."
 
     def predict(self, latents: Tensor, timesteps: Tensor | int, text_states: Tensor) -> Tensor:
         """Run the UNet in the precision of its weights.
@@ -148,6 +171,9 @@ class BaseModel:
 
         Returns:
             uint8 (F, H, W, 3).
+
+        Raises:
+            NotFiniteError: The latents are so large that the VAE makes NaN or infinity of them.
         """
         scale = self.vae_scale_factor
         height, width = latents.shape[-2] * scale, latents.shape[-1] * scale
@@ -158,6 +184,9 @@ class BaseModel:
             )
             for part in frame_latents.split(self._frames_per_slice(height, width)):
                 pixels = self.vae.decode(part.to(self.device, torch.float32)).sample
+                require_finite(
+                    pixels, "the decoded frames", "the latents are out of the VAE's range."
+                )
                 pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
                 slices.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(slices)
@@ -220,17 +249,33 @@ def load_base_model(
         unet = load(MotionUNet, "unet", torch_dtype=dtype)
         text_encoder = load(CLIPTextModel, "text_encoder", dtype=torch.float32)
         vae = load(AutoencoderKL, "vae", torch_dtype=torch.float32)
-    for part in (unet, text_encoder, vae):
+    unet.to(device)
+    for name, part in (("unet", unet), ("text_encoder", text_encoder), ("vae", vae)):
         part.eval().requires_grad_(False)
+        _require_finite_weights(layout.folder / name, part)
+    rescaled = "-rescaled" if rescale_schedule else ""
     return BaseModel(
         schedule=NoiseSchedule.from_config(layout.scheduler_config, rescale_schedule),
         tokenizer=CLIPTokenizer.from_pretrained(layout.folder / "tokenizer"),
         text_encoder=text_encoder,
         vae=vae,
-        unet=unet.to(device),
+        unet=unet,
         device=device,
-        fingerprint=layout.fingerprint() + ("-rescaled" if rescale_schedule else ""),
+        fingerprint=layout.fingerprint() + rescaled,
+        sampled_fingerprint=layout.sampled_fingerprint() + rescaled,
     )
+
+
+def _require_finite_weights(folder: Path, part: nn.Module) -> None:
+    """Refuse a part of the base whose weights hold NaN or infinity; nothing made with it could be right."""
+    wrong = [name for name, weight in part.named_parameters() if not is_finite(weight)]
+    if wrong:
+        dtype = part.get_parameter(wrong[0]).dtype
+        precision = ", or mixed_precision bf16 or no" if dtype == torch.float16 else ""
+        raise UserError(
+            f"the weights in {folder} hold NaN or infinity in {len(wrong)} tensors, such as {wrong[0]}: "
+            f"use sound weights of the base model{precision}."
+        )
 
 
 @contextmanager

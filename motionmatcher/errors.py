@@ -12,6 +12,10 @@ class DivergedError(UserError):
     """A training went wrong: its loss or gradient is not finite."""
 
 
+class NotFiniteError(UserError):
+    """A result holds NaN or infinity, so it is neither kept nor shown."""
+
+
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """Suggest the valid name nearest to a mistyped one.
 

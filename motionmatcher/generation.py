@@ -105,8 +105,8 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
         )
     if processes.is_main_process:
         notes = [*request.notes]
-        if info.base not in (None, base.fingerprint):
-            notes.append(f"the LoRA was trained on another base than {request.layout.name}.")
+        base_note = base.note_on_record(info.base, f"the LoRA of {request.checkpoint}")
+        notes += [base_note] if base_note else []
         notes += base.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
         print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
 

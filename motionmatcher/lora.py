@@ -1,8 +1,10 @@
 """Low-rank adapters: which modules get one, and adapters as files (ours and the published form)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
@@ -14,10 +16,11 @@ from torch import Tensor, nn
 from motionmatcher.errors import UserError
 from motionmatcher.lora_linear import join_lora
 from motionmatcher.random_streams import stream_seed
-from motionmatcher.tensor_files import read_pickle, read_tensors, write_tensors
+from motionmatcher.tensor_files import read_pickle, read_tensors, require_sound, write_tensors
 from motionmatcher.unet import MotionUNet
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+_PUBLISHED_FILE = re.compile(r"([0-9]+)_unet\.pt")
 # Kinds of modules that can get an adapter; `attention` is the published choice.
 LORA_TARGETS = ("attention", "temporal_conv", "spatial_conv")
 
@@ -134,11 +137,21 @@ def read_lora(folder: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor
     ours = folder / ADAPTER_FILE
     if ours.is_file():
         tensors, description = read_tensors(ours)
-        return LoraInfo(**{**description, "targets": tuple(description["targets"])}), tensors
-    published = [file for file in folder.glob("*_unet.pt") if file.name.split("_")[0].isdigit()]
+        info = _parse_info(ours, description)
+        for name, tensor in tensors.items():
+            require_sound(f"{ours}: {name}", tensor)
+        # Known before adapters of that rank are made: a false one could be of any size.
+        ranks = {tensor.shape[:1] for name, tensor in tensors.items() if ".lora_A." in name}
+        if ranks != {(info.rank,)}:
+            raise UserError(
+                f"{ours} says that its rank is {info.rank}, which its tensors are not of."
+            )
+        return info, tensors
+    found = {file: _PUBLISHED_FILE.fullmatch(file.name) for file in folder.glob("*_unet.pt")}
+    published = {int(match[1]): file for file, match in found.items() if match}
     if not published:
         raise UserError(f"{folder} has no LoRA: expected {ADAPTER_FILE} or a published N_unet.pt.")
-    return _read_published(max(published, key=lambda file: int(file.name.split("_")[0])), unet)
+    return _read_published(published[max(published)], unet)
 
 
 def load_lora(unet: MotionUNet, folder: Path, dropout: float = 0.0) -> LoraInfo:
@@ -170,6 +183,26 @@ def load_lora(unet: MotionUNet, folder: Path, dropout: float = 0.0) -> LoraInfo:
     return info
 
 
+def _parse_info(file: Path, description: Mapping[str, Any]) -> LoraInfo:
+    """Check what an adapter file says of itself."""
+    rank, targets = description.get("rank"), description.get("targets")
+    base, reference = description.get("base"), description.get("reference")
+    known = {field.name for field in fields(LoraInfo)}
+    if (
+        description.keys() <= known
+        and type(rank) is int
+        and isinstance(targets, list)
+        and all(target in LORA_TARGETS for target in targets)
+        and 0 < len(targets) == len(set(targets))
+        and all(value is None or isinstance(value, str) for value in (base, reference))
+    ):
+        return LoraInfo(rank, tuple(targets), base, reference)
+    raise UserError(
+        f"{file}: its description {str(dict(description))[:200]} is not that of a LoRA: expected rank "
+        f"(a number), targets (of {', '.join(LORA_TARGETS)}), base and reference. Use another one."
+    )
+
+
 def _read_published(file: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
     """Read `N_unet.pt`: a plain list [up, down, up, down, …] in the order of `target_modules`."""
     weights = read_pickle(file)
@@ -183,5 +216,10 @@ def _read_published(file: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Te
     for module, up, down in zip(modules, weights[::2], weights[1::2], strict=True):
         tensors[f"{module}.lora_A.weight"] = down.detach()
         tensors[f"{module}.lora_B.weight"] = up.detach()
-    rank = weights[1].shape[0]
-    return LoraInfo(rank=rank, targets=("attention",)), tensors
+    for name, tensor in tensors.items():
+        require_sound(f"{file}: {name}", tensor)
+        if tensor.ndim != 2:
+            raise UserError(
+                f"{file}: {name} has the shape {list(tensor.shape)}, not that of a matrix."
+            )
+    return LoraInfo(rank=len(weights[1]), targets=("attention",)), tensors

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ from torch import Tensor
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.errors import UserError
+from motionmatcher.finiteness import require_finite
 from motionmatcher.random_streams import generator
 from motionmatcher.sampling import Progress, invert_reference
 from motionmatcher.settings import TrainData
-from motionmatcher.tensor_files import read_pickle, read_tensors, write_tensors
+from motionmatcher.tensor_files import read_pickle, read_tensors, require_sound, write_tensors
 from motionmatcher.video import fit_frames, probe, read_clip
+
+_NOT_FINITE_ADVICE = "use mixed_precision bf16 or no, or another base model."
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Reference:
             UserError: No cached file fits and the clip cannot be read.
         """
         depends_on = self._latents_depend_on(num_frames, width, height)
-        latents = self._find("latents", depends_on)
+        shape = 1, *self.base.latent_shape(num_frames, width, height)
+        latents = self._find("latents", depends_on, shape)
         if latents is None:
             latents = self._published_latents(num_frames, width, height)
             made_from: dict[str, Any] = {}
@@ -109,8 +113,8 @@ class Reference:
 
     def has_latents(self, num_frames: int, width: int, height: int) -> bool:
         """Tell whether the cache holds latents of a size, ours or published."""
-        found = self._find("latents", self._latents_depend_on(num_frames, width, height))
-        return found is not None or (self._published_latents(num_frames, width, height) is not None)
+        found = self._find_file("latents", self._latents_depend_on(num_frames, width, height))
+        return found is not None or self._published_latents(num_frames, width, height) is not None
 
     def check_clip_is_unchanged(self, num_frames: int, width: int, height: int) -> None:
         """Make sure that cached latents are those of the clip as the file has it now.
@@ -119,21 +123,18 @@ class Reference:
             UserError: The file's content is another one than the cached latents were made from, or they
                 were made from it at another frame rate.
         """
-        name = _file_name("latents", self._latents_depend_on(num_frames, width, height))
-        for folder in self.folders:
-            if self.clip and (folder / name).is_file() and Path(self.clip.path).is_file():
-                then, now = read_tensors(folder / name)[1], self.clip.made_from()
-                advice = "delete that file, or leave cached_latent_dir out."
-                if then.get("clip_content") not in (None, now["clip_content"]):
-                    raise UserError(
-                        f"{self.clip.path} has changed since its latents in {folder / name} were "
-                        f"made: {advice}"
-                    )
-                if then.get("clip_fps") != now.get("clip_fps"):
-                    raise UserError(
-                        f"{folder / name} holds latents of {self.clip.path} at another "
-                        f"train_data.fps: {advice}"
-                    )
+        file = self._find_file("latents", self._latents_depend_on(num_frames, width, height))
+        if file and self.clip and Path(self.clip.path).is_file():
+            then, now = read_tensors(file)[1], self.clip.made_from()
+            advice = "delete that file, or leave cached_latent_dir out."
+            if then.get("clip_content") not in (None, now["clip_content"]):
+                raise UserError(
+                    f"{self.clip.path} has changed since its latents in {file} were made: {advice}"
+                )
+            if then.get("clip_fps") != now.get("clip_fps"):
+                raise UserError(
+                    f"{file} holds latents of {self.clip.path} at another train_data.fps: {advice}"
+                )
 
     def inversion_noise(
         self, num_frames: int, width: int, height: int, num_steps: int, progress: Progress = iter
@@ -159,7 +160,7 @@ class Reference:
             "base": self.base.fingerprint,
             "num_inference_steps": num_steps,
         }
-        noise = self._find("inversion", depends_on)
+        noise = self._find("inversion", depends_on, latents.shape)
         if noise is None:
             empty = self.base.encode_prompts([""])
             noise = invert_reference(self.base, latents, empty, num_steps, progress)
@@ -187,14 +188,32 @@ class Reference:
         pixels = fit_frames(frames, width, height)
         return self.base.encode_video(pixels, generator(self.seed, "latents"))
 
-    def _find(self, kind: str, depends_on: Mapping[str, Any]) -> Tensor | None:
+    def _find(
+        self, kind: str, depends_on: Mapping[str, Any], shape: Sequence[int]
+    ) -> Tensor | None:
         name = _file_name(kind, depends_on)
         if name in self._made:
             return self._made[name]
-        for folder in self.folders:
-            if (folder / name).is_file():
-                return read_tensors(folder / name)[0][kind]
-        return None
+        file = self._find_file(kind, depends_on)
+        if file is None:
+            return None
+        content, description = read_tensors(file)
+        if (
+            content.keys() != {kind}
+            or _file_name(kind, _part(description, depends_on)) != file.name
+        ):
+            raise UserError(f"{file} does not hold what its name says: delete it.")
+        return require_sound(f"{file}: {kind}", content[kind], shape)
+
+    def _find_file(self, kind: str, depends_on: Mapping[str, Any]) -> Path | None:
+        """Look in the cache; files of older versions count, which record a sampled fingerprint."""
+        names = [
+            _file_name(kind, {**depends_on, "base": fingerprint})
+            for fingerprint in (self.base.fingerprint, self.base.sampled_fingerprint)
+            if fingerprint is not None
+        ]
+        files = (folder / name for name in names for folder in self.folders)
+        return next((file for file in files if file.is_file()), None)
 
     def _keep(
         self,
@@ -203,6 +222,7 @@ class Reference:
         tensor: Tensor,
         made_from: Mapping[str, Any] | None = None,
     ) -> None:
+        require_finite(tensor, f"the reference's {kind}", _NOT_FINITE_ADVICE)
         name = _file_name(kind, depends_on)
         self._made[name] = tensor
         if self.write_folder is not None:
@@ -217,7 +237,7 @@ class Reference:
                 content = read_pickle(file)
                 if not isinstance(content, dict) or "latents" not in content:
                     raise UserError(f"{file} is no published cache: it has no 'latents'.")
-                latents = content["latents"]
+                latents = require_sound(f"{file}: latents", content["latents"])
                 if latents.shape == shape:
                     return latents[None].float()
         return None
@@ -232,6 +252,10 @@ def tensor_fingerprint(tensor: Tensor) -> str:
 def _content_fingerprint(path: str) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _part(description: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: description.get(key) for key in keys}
 
 
 def _file_name(kind: str, depends_on: Mapping[str, Any]) -> str:

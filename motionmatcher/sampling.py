@@ -12,11 +12,17 @@ from torch import Tensor
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.diffusion import Denoiser, invert_ddim, mix_noise
+from motionmatcher.finiteness import require_finite
 from motionmatcher.random_streams import video_noise
 from motionmatcher.solvers import make_solver, solve
 from motionmatcher.unet import PassMode
 
 Progress = Callable[[Iterable], Iterable]
+
+_NOT_FINITE_ADVICE = (
+    "lower guidance_scale or lora_scale, take an earlier checkpoint, or use mixed_precision bf16 or "
+    "no."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,9 @@ def sample_latents(
 
     Returns:
         Latents (B, C, F, h, w), fp32.
+
+    Raises:
+        NotFiniteError: The latents hold NaN or infinity.
     """
     shape = base.latent_shape(settings.num_frames, settings.width, settings.height)
     latents = video_noise(seeds, shape).to(base.device)  # (B, C, F, h, w)
@@ -102,6 +111,9 @@ def denoise_with_gate(
 
     Returns:
         Latents (B, C, F, h, w).
+
+    Raises:
+        NotFiniteError: The latents hold NaN or infinity.
     """
     denoiser = guided_denoiser(base, text_states, negative_states, settings.guidance_scale)
     solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
@@ -111,7 +123,9 @@ def denoise_with_gate(
         with_lora = itertools.islice(remaining, num_with_lora)
         latents = solve(latents, denoiser, with_lora, solver)
     with base.unet.in_mode(PassMode(lora=False)):
-        return solve(latents, denoiser, remaining, solver)
+        latents = solve(latents, denoiser, remaining, solver)
+    require_finite(latents, "the generated latents", _NOT_FINITE_ADVICE)
+    return latents
 
 
 def guided_denoiser(

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,26 @@ from torch import Tensor
 
 from motionmatcher.errors import UserError
 from motionmatcher.files import atomic_path
+from motionmatcher.finiteness import is_finite
 from motionmatcher.text_files import parse_json
 
 # One entry holds all we have to say: safetensors writes several in random order, and equal
 # content shall give equal files.
 _METADATA_KEY = "motionmatcher"
+# Dtypes of weights, latents and noise; what else safetensors knows is not ours.
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+# What the unpickler raises on bytes that are no pickle of tensors, by where it stumbles.
+_UNPICKLING_ERRORS = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
 
 
 def write_tensors(
@@ -52,7 +67,41 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} is damaged: {error}. Delete it, or use another one.") from error
     if described is None:
         raise UserError(f"{path} was not written by this toolkit: it does not say what it holds.")
-    return tensors, parse_json(described, f"the description in {path}")
+    description = parse_json(described, f"the description in {path}")
+    if not isinstance(description, dict):
+        raise UserError(
+            f"{path} is damaged: its description is not a JSON object. Use another one."
+        )
+    return tensors, description
+
+
+def require_sound(place: str, value: object, shape: Sequence[int] | None = None) -> Tensor:
+    """Refuse what is no tensor of finite floating-point numbers, or an empty one.
+
+    Args:
+        place: Names file and entry, for the error.
+        value: What was read.
+        shape: The shape it must have; None for any.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: Names what was found instead.
+    """
+    if not isinstance(value, Tensor):
+        raise UserError(f"{place} is a {type(value).__name__}, not a tensor.")
+    if value.dtype not in _FLOATS or value.layout != torch.strided:
+        raise UserError(
+            f"{place} holds {str(value.dtype).removeprefix('torch.')} values, not floating-point ones."
+        )
+    if value.numel() == 0:
+        raise UserError(f"{place} is empty: it has the shape {list(value.shape)}.")
+    if shape is not None and tuple(value.shape) != tuple(shape):
+        raise UserError(f"{place} has the shape {list(value.shape)}, not {list(shape)}.")
+    if not is_finite(value):
+        raise UserError(f"{place} holds NaN or infinity.")
+    return value
 
 
 def read_pickle(path: Path) -> Any:
@@ -63,7 +112,7 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except _UNPICKLING_ERRORS as error:
         raise UserError(
             f"{path} is damaged or holds more than tensors, and is not read: such files can run code."
         ) from error

@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 from motionmatcher import base_model
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import BaseModel, load_base_model
-from motionmatcher.errors import UserError
+from motionmatcher.errors import NotFiniteError, UserError
 from motionmatcher.random_streams import generator
 
 CPU = torch.device("cpu")
@@ -250,3 +250,49 @@ def test_damaged_and_incomplete_weights(base_folder: Path, tmp_path: Path) -> No
     weights.write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(UserError, match=r"the weights in .*unet are damaged"):
         load_base_model(find_base(str(base)), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_named(folder: Path, part: str, value: float) -> None:
+    file = folder / part / f"{PARTS[part]}.safetensors"
+    weights = load_file(file)
+    name = sorted(weights)[3]
+    weights[name].view(-1)[-1] = value
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(
+        UserError, match=rf"weights in {folder / part} hold NaN or infinity in 1 ten"
+    ):
+        load(folder)
+
+
+def test_weights_beyond_half_precision_are_named(folder: Path) -> None:
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.bias"][0] = 1e6  # finite, but not in fp16
+    save_file(weights, file, metadata={"format": "pt"})
+    load(folder)
+    message = r"such as conv_in\.bias: use sound weights .*, or mixed_precision bf16 or no\."
+    with pytest.raises(UserError, match=message):
+        load_base_model(find_base(str(folder)), CPU, torch.float16)
+
+
+def test_frames_that_are_not_finite_are_not_shown(base: BaseModel) -> None:
+    latents = torch.zeros(4, 2, 4, 4)
+    latents[0, 1, 2, 3] = torch.nan
+    with pytest.raises(
+        NotFiniteError, match="NaN or infinity in the decoded frames: the latents are"
+    ):
+        base.decode_video(latents)
+
+
+def test_what_a_file_records_of_its_base(base: BaseModel, folder: Path) -> None:
+    assert base.note_on_record(None, "a LoRA") is None
+    assert base.note_on_record(base.fingerprint, "a LoRA") is None
+    older = base.note_on_record(find_base(str(folder)).sampled_fingerprint(), "a LoRA")
+    assert older is not None
+    assert older.startswith("a LoRA records its base by an older fingerprint")
+    assert (
+        base.note_on_record("f" * 16, "a LoRA")
+        == "a LoRA was trained on another base than this one."
+    )

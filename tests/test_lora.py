@@ -2,9 +2,10 @@
 
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from motionmatcher.lora import (
     target_modules,
 )
 from motionmatcher.lora_linear import draw_mask
+from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
 
 RANK = 3
@@ -298,6 +300,120 @@ def test_an_adapter_whose_description_is_nested(tmp_path: Path, bare: MotionUNet
     metadata = {"motionmatcher": 50_000 * "["}
     save_file({"a": torch.zeros(1)}, tmp_path / ADAPTER_FILE, metadata)
     with pytest.raises(UserError, match=f"description in .*{ADAPTER_FILE} is nested deeper than"):
+        read_lora(tmp_path, bare)
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    """Change entries of an adapter file's description, or its tensors."""
+    tensors, description = read_tensors(file)
+    tensors = changes.pop("tensors", lambda found: found)(tensors)
+    write_tensors(file, tensors, {**description, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rank": "3"},
+        {"rank": None},
+        {"rank": True},
+        {"rank": 3.0},
+        {"rank": [3]},
+        {"targets": "attention"},
+        {"targets": []},
+        {"targets": None},
+        {"targets": [["attention"]]},
+        {"targets": ["attention", "attention"]},
+        {"targets": ["everything"]},
+        {"base": 7},
+        {"reference": {"a": 1}},
+        {"alpha": 3},
+    ],
+    ids=str,
+)
+def test_a_description_that_is_not_a_lora_s(
+    tmp_path: Path, trained: MotionUNet, bare: MotionUNet, changes: dict[str, Any]
+) -> None:
+    save_lora(trained, tmp_path, LoraInfo(RANK, ("attention",)))
+    rewrite(tmp_path / ADAPTER_FILE, **changes)
+    message = rf"{ADAPTER_FILE}: its description .* is not that of a LoRA: expected rank \(a number"
+    with pytest.raises(UserError, match=message) as error:
+        read_lora(tmp_path, bare)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ("3", "is damaged: its description is not a JSON object"),
+        ("[1]", "is damaged: its description is not a JSON object"),
+        ("null", "is damaged: its description is not a JSON object"),
+        ("{", "is not valid JSON"),
+    ],
+)
+def test_a_description_that_is_no_json_object(
+    tmp_path: Path, bare: MotionUNet, described: str, message: str
+) -> None:
+    file = tmp_path / ADAPTER_FILE
+    save_file({"a": torch.zeros(1)}, file, metadata={"motionmatcher": described})
+    with pytest.raises(UserError, match=message):
+        read_lora(tmp_path, bare)
+
+
+def with_first(change: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], dict]:
+    def changed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        name = next(iter(tensors))
+        return {**tensors, name: change(tensors[name])}
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tensors": with_first(Tensor.int)}, "holds int32 values, not floating-point ones"),
+        ({"tensors": with_first(Tensor.bool)}, "holds bool values, not floating-point ones"),
+        ({"tensors": with_first(lambda w: w * torch.nan)}, "holds NaN or infinity"),
+        ({"tensors": with_first(lambda w: w + torch.inf)}, "holds NaN or infinity"),
+        ({"tensors": with_first(lambda w: w[:, :0])}, "is empty: it has the shape"),
+        ({"tensors": lambda found: {}}, f"says that its rank is {RANK}, which its tensors are not"),
+        ({"rank": 10**9}, "says that its rank is 1000000000, which its tensors are not of"),
+    ],
+)
+def test_weights_that_cannot_be_a_lora_s(
+    tmp_path: Path, trained: MotionUNet, unet: MotionUNet, changes: dict[str, Any], message: str
+) -> None:
+    save_lora(trained, tmp_path, LoraInfo(RANK, ("attention",)))
+    rewrite(tmp_path / ADAPTER_FILE, **changes)
+    with pytest.raises(UserError, match=message):
+        load_lora(unet, tmp_path)
+    assert not unet.lora_layers(), "nothing is made of a file that cannot be right"
+
+
+def test_only_digits_number_a_published_file(tmp_path: Path, bare: MotionUNet) -> None:
+    for name in ("²_unet.pt", "٣_unet.pt", "-1_unet.pt", "x_unet.pt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"has no LoRA: expected .* or a published N_unet\.pt"):
+        read_lora(tmp_path, bare)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (Tensor.int, "holds int32 values"),
+        (lambda weight: weight * torch.nan, "holds NaN or infinity"),
+        (lambda weight: weight.sum(), r"has the shape \[\], not that of a matrix"),
+    ],
+)
+def test_a_published_list_of_what_cannot_be_weights(
+    tmp_path: Path,
+    trained: MotionUNet,
+    bare: MotionUNet,
+    change: Callable[[Tensor], Tensor],
+    message: str,
+) -> None:
+    weights = published_weights(bare, trained)
+    torch.save([*weights[:-1], change(weights[-1])], tmp_path / "9_unet.pt")
+    with pytest.raises(UserError, match=rf"9_unet\.pt: .*lora_A\.weight .*{message}"):
         read_lora(tmp_path, bare)
 
 

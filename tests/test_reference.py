@@ -15,11 +15,12 @@ from motionmatcher import reference as reference_module
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.diffusion import ddim_step
-from motionmatcher.errors import UserError
+from motionmatcher.errors import NotFiniteError, UserError
 from motionmatcher.lora import add_lora
 from motionmatcher.random_streams import generator
 from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
 from motionmatcher.settings import TrainData
+from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.video import fit_frames, read_clip
 
 SIZE = (3, 32, 24)  # frames, width, height
@@ -213,6 +214,71 @@ def test_inversion_has_the_lora_off(base_folder: Path, clip: ReferenceClip) -> N
     assert base.unet.training
 
 
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"noise": torch.zeros(1, 4, 3, 3, 4)}, "does not hold what its name says: delete it"),
+        ({}, "does not hold what its name says: delete it"),
+        (
+            {"latents": torch.zeros(4, 3, 3, 4)},
+            r"latents has the shape \[4, 3, 3, 4\], not \[1, 4,",
+        ),
+        ({"latents": torch.zeros(1, 4, 3, 4, 3)}, r"latents has the shape"),
+        ({"latents": torch.zeros(1, 4, 3, 3, 4).int()}, "holds int32 values, not floating-point"),
+        ({"latents": torch.full((1, 4, 3, 3, 4), torch.nan)}, "holds NaN or infinity"),
+    ],
+    ids=["another key", "nothing", "no batch", "transposed", "int32", "nan"],
+)
+def test_a_cached_file_that_cannot_be_the_latents(
+    base: BaseModel, clip: ReferenceClip, cache: Path, tensors: dict[str, Tensor], message: str
+) -> None:
+    cached(clip, base, cache).latents(*SIZE)
+    (file,) = cache.iterdir()
+    write_tensors(file, tensors, read_tensors(file)[1])
+    with pytest.raises(UserError, match=f"{file.name}.*{message}"):
+        cached(clip, base, cache).latents(*SIZE)
+
+
+def test_a_cached_file_under_another_s_name(
+    base: BaseModel, clip: ReferenceClip, cache: Path
+) -> None:
+    cached(clip, base, cache).latents(*SIZE)
+    (wanted,) = cache.iterdir()
+    Reference(clip, base, 1, cache, cache).latents(*SIZE)
+    (other,) = set(cache.iterdir()) - {wanted}
+    other.replace(wanted)
+    with pytest.raises(UserError, match=f"{wanted.name} does not hold what its name says"):
+        cached(clip, base, cache).latents(*SIZE)
+
+
+def test_files_of_the_sampled_fingerprint_are_found(
+    base: BaseModel, clip: ReferenceClip, cache: Path
+) -> None:
+    assert base.sampled_fingerprint is not None
+    older = replace(base, fingerprint=base.sampled_fingerprint)
+    noise = cached(clip, older, cache).inversion_noise(*SIZE, num_steps=1)
+    Path(clip.path).unlink()
+    assert torch.equal(cached(clip, base, cache).inversion_noise(*SIZE, num_steps=1), noise)
+    assert files(cache) == ["inversion", "latents"]
+
+
+def test_what_is_not_finite_is_not_kept(
+    base: BaseModel, clip: ReferenceClip, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object) -> Tensor:
+        return torch.full((1, 4, 3, 3, 4), torch.inf)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(base, "encode_video", explode)
+        with pytest.raises(NotFiniteError, match="NaN or infinity in the reference's latents"):
+            cached(clip, base, cache).latents(*SIZE)
+    assert not cache.exists()
+    monkeypatch.setattr(reference_module, "invert_reference", explode)
+    with pytest.raises(NotFiniteError, match="NaN or infinity in the reference's inversion"):
+        cached(clip, base, cache).inversion_noise(*SIZE, num_steps=1)
+    assert files(cache) == ["latents"]
+
+
 # --- published runs
 
 
@@ -240,6 +306,9 @@ def test_a_published_run_without_the_wanted_size(base: BaseModel, cache: Path) -
     [
         ({"frames": 3}, "is no published cache: it has no 'latents'"),
         ([1, 2], "is no published cache"),
+        ({"latents": [1.0]}, "latents is a list, not a tensor"),
+        ({"latents": torch.zeros(4, 3, 3, 4).int()}, "latents holds int32 values"),
+        ({"latents": torch.full((4, 3, 3, 4), torch.nan)}, "latents holds NaN or infinity"),
     ],
 )
 def test_a_pickle_of_something_else(
@@ -247,7 +316,7 @@ def test_a_pickle_of_something_else(
 ) -> None:
     cache.mkdir(parents=True)
     torch.save(content, cache / "cached_0.pt")
-    with pytest.raises(UserError, match=f"cached_0.pt {message}"):
+    with pytest.raises(UserError, match=f"cached_0.pt:? {message}"):
         cached(None, base, cache).latents(*SIZE)
 
 
@@ -260,8 +329,6 @@ def test_a_damaged_cache_is_named(base: BaseModel, clip: ReferenceClip, cache: P
 
 
 def test_files_say_what_they_depend_on(base: BaseModel, clip: ReferenceClip, cache: Path) -> None:
-    from motionmatcher.tensor_files import read_tensors
-
     latents = cached(clip, base, cache).latents(*SIZE)
     (file,) = cache.iterdir()
     assert torch.equal(load_file(file)["latents"], latents)
