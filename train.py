@@ -32,6 +32,7 @@ def main() -> int:
     from motionmatcher.devices import choose_device, is_main_process
     from motionmatcher.files import write_json
     from motionmatcher.preflight import check_training
+    from motionmatcher.resuming import plan_resuming
     from motionmatcher.runs import find_resumable
     from motionmatcher.training_run import start_training
 
@@ -42,11 +43,11 @@ def main() -> int:
             resume = find_resumable(settings.resume_from_checkpoint, settings.output_dir)
     else:
         resume = find_resumable(str(arguments.resume))
-    if resume:
-        # A run goes on with its own settings, whatever a config file says by now.
-        settings = load_settings(resume[0].config_file, arguments.overrides)
     device = choose_device(arguments.device)
-    plan = check_training(settings, resuming=resume is not None, dry_run=arguments.dry_run)
+    if resume:
+        plan = plan_resuming(resume, arguments.overrides, arguments.dry_run)
+    else:
+        plan = check_training(settings, resuming=False, dry_run=arguments.dry_run)
 
     if arguments.dry_run:
         from motionmatcher.run_cost import estimate_run

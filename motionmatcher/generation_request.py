@@ -11,7 +11,7 @@ from motionmatcher.files import check_writable
 from motionmatcher.generation import GenerationRequest, read_manifest
 from motionmatcher.preflight import check_num_steps
 from motionmatcher.prompts import read_prompts, repetition_notes
-from motionmatcher.runs import Run
+from motionmatcher.runs import Run, open_checkpoint
 from motionmatcher.sampling import SamplingSettings
 from motionmatcher.training_run import sampling_settings
 from motionmatcher.video import MAX_GIF_FPS
@@ -57,8 +57,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     for flag, (minimum, maximum) in _RANGES.items():
         _check_range(flag, getattr(arguments, flag.strip("-").replace("-", "_")), minimum, maximum)
     given_prompts = _gather_prompts(arguments.prompt, arguments.prompts)
-    run = Run.open(arguments.checkpoint_folder)
-    checkpoint = run.find_checkpoint(arguments.checkpoint_index)
+    run, checkpoint = _find_checkpoint(arguments.checkpoint_folder, arguments.checkpoint_index)
     trained = run.settings()
     given = {
         "num_frames": arguments.num_frames,
@@ -109,6 +108,18 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
         output_dir=arguments.output_dir,
         notes=notes,
     )
+
+
+def _find_checkpoint(folder: Path, index: int | None) -> tuple[Run, Path]:
+    """Find the checkpoint that --checkpoint_folder and --checkpoint_index mean together."""
+    run, step = open_checkpoint(folder)
+    is_checkpoint = folder.resolve() == run.checkpoint_folder(step).resolve()
+    if is_checkpoint and index not in (None, step):
+        raise UserError(
+            f"--checkpoint_index {index}: --checkpoint_folder {folder} is a checkpoint already; "
+            f"give the run, {run.folder}, or leave the index out."
+        )
+    return run, run.find_checkpoint(step if index is None else index)
 
 
 def _gather_prompts(given: list[str], file: Path | None) -> list[str]:

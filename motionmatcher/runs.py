@@ -11,7 +11,8 @@ from motionmatcher.errors import UserError
 from motionmatcher.files import unused_path
 from motionmatcher.settings import TrainSettings
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
+_PREVIEW = re.compile(r"step-([0-9]+)[._].*")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Run:
         """List the steps of which there are checkpoints, ascending."""
         if not self.folder.is_dir():
             return []
-        matches = (_CHECKPOINT.fullmatch(path.name) for path in self.folder.iterdir())
+        folders = (path for path in self.folder.iterdir() if path.is_dir())
+        matches = (_CHECKPOINT.fullmatch(path.name) for path in folders)
         return sorted(int(match[1]) for match in matches if match)
 
     def checkpoint_folder(self, step: int) -> Path:
@@ -101,6 +103,37 @@ class Run:
             there_are = ", ".join(map(str, steps)) or "none"
             raise UserError(f"{self.folder} has no checkpoint-{step}; there are: {there_are}.")
         return self.checkpoint_folder(step)
+
+    def continue_from(self, step: int, settings: TrainSettings) -> Path | None:
+        """Let the run go on from a checkpoint, with these settings.
+
+        What was made after that checkpoint is set aside in a folder that is a run itself, so that
+        `checkpoint-N` and `config.yaml` tell of one training only.
+
+        Args:
+            step: The checkpoint's.
+            settings: The run's from now on.
+
+        Returns:
+            The folder with what was set aside; None when nothing was.
+        """
+        later = [other for other in self.checkpoint_steps() if other > step]
+        aside = Run(unused_path(self.folder / f"set-aside-after-{step}")) if later else None
+        if aside is not None:
+            aside.folder.mkdir()
+            shutil.copy2(self.config_file, aside.config_file)
+            if self.reference_folder.is_dir():
+                shutil.copytree(self.reference_folder, aside.reference_folder)
+            aside.samples_folder.mkdir()
+            for path in self.samples_folder.glob("step-*"):
+                match = _PREVIEW.fullmatch(path.name)
+                if match and int(match[1]) > step:
+                    path.rename(aside.samples_folder / path.name)
+            # The newest first: cut short, this leaves a run that only made fewer steps.
+            for other in reversed(later):
+                self.checkpoint_folder(other).rename(aside.checkpoint_folder(other))
+        write_settings(self.config_file, settings)
+        return aside.folder if aside is not None else None
 
     def drop_old_checkpoints(self, keep: int | None, saved_step: int) -> None:
         """Delete the oldest checkpoints.
@@ -136,11 +169,26 @@ def find_resumable(target: str, output_dir: str | None = None) -> tuple[Run, int
             )
         run = with_checkpoints[-1]
         return run, run.checkpoint_steps()[-1]
-    path = Path(target)
-    match = _CHECKPOINT.fullmatch(path.resolve().name)
+    return open_checkpoint(target)
+
+
+def open_checkpoint(path: Path | str) -> tuple[Run, int]:
+    """Open a run at the checkpoint that a path means.
+
+    Args:
+        path: A checkpoint folder, or a run folder, which means its last checkpoint.
+
+    Returns:
+        The run and the checkpoint's step.
+
+    Raises:
+        UserError: There is no such run or checkpoint.
+    """
+    resolved = Path(path).resolve()
+    match = _CHECKPOINT.fullmatch(resolved.name)
     if match:
-        run = Run.open(path.resolve().parent)
-        run.find_checkpoint(int(match[1]))
-        return run, int(match[1])
+        run, step = Run.open(resolved.parent), int(match[1])
+        run.find_checkpoint(step)
+        return run, step
     run = Run.open(path)
     return run, run.checkpoint_steps()[-1]

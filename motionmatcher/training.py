@@ -6,14 +6,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from motionmatcher.base_model import BaseModel
-from motionmatcher.checkpoints import load_training_state, save_checkpoint
-from motionmatcher.errors import DivergedError
+from motionmatcher.checkpoints import START, Progress, save_checkpoint
+from motionmatcher.errors import DivergedError, NotFiniteError
 from motionmatcher.extractor import MotionExtractor
+from motionmatcher.finiteness import is_finite
 from motionmatcher.gradient_watch import GradientWatch
 from motionmatcher.interruption import interruptible
 from motionmatcher.lora import LoraInfo
@@ -38,8 +40,9 @@ def train(
     text_states: Tensor,
     info: LoraInfo,
     accelerator: Accelerator,
+    optimizer: AcceleratedOptimizer,
+    progress: Progress = START,
     previewer: Previewer | None = None,
-    resume_step: int | None = None,
 ) -> bool:
     """Train the LoRA that the base model carries.
 
@@ -51,31 +54,30 @@ def train(
         text_states: The reference's encoded prompt (1, T, D).
         info: What the LoRA is, for its checkpoints.
         accelerator: Device, processes, precision and accumulation.
+        optimizer: Of the LoRA's parameters, of `prepare_optimizer`.
+        progress: Where to go on from; the LoRA and the optimiser are at that step.
         previewer: Makes previews every `validation_steps`; None makes none.
-        resume_step: Continue from this checkpoint of the run.
 
     Returns:
         True when all steps were made, False when it was interrupted.
 
     Raises:
-        DivergedError: The loss or its gradient is not finite; the last checkpoint stays.
+        DivergedError: Loss, gradient or weights are not finite; the last checkpoint stays.
+        NotFiniteError: A preview is not; the steps up to it are kept.
     """
     parameters = base.unet.lora_parameters()
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-    optimizer = accelerator.prepare_optimizer(make_optimizer(settings, list(parameters.values())))
-    first_step = 0
-    if resume_step is not None:
-        checkpoint = run.find_checkpoint(resume_step)
-        first_step = load_training_state(checkpoint, optimizer.optimizer, accelerator.scaler)
+    first_step = progress.step
     learning_rate = make_learning_rate(settings, optimizer.optimizer, first_step)
     latent_size = latents.shape[-2], latents.shape[-1]
     extractor = MotionExtractor(base.unet, latent_size, settings.motion_extractor)
     watched_steps = min(WATCHED_STEPS, settings.max_train_steps - first_step)
     watch = GradientWatch(parameters, settings.adam_epsilon, watched_steps)
-    skipped_updates = 0
+    skipped_updates, skipped_in_a_row = progress.skipped_updates, 0
 
     def save(step: int) -> None:
+        wrong = [name for name, weight in parameters.items() if not is_finite(weight)]
+        if wrong:
+            raise _diverged(f"the LoRA's weights ({wrong[0]}, …) are not finite", step, run)
         if accelerator.is_main_process:
             save_checkpoint(
                 run.checkpoint_folder(step),
@@ -84,6 +86,7 @@ def train(
                 info,
                 optimizer.optimizer,
                 accelerator.scaler,
+                skipped_updates,
             )
             run.drop_old_checkpoints(settings.checkpoints_total_limit, step)
 
@@ -122,14 +125,20 @@ def train(
                 torch.cat([means, means.new_tensor([float(interrupted())])]), "mean"
             ).tolist()
             parts = dict(zip(loss.parts, part_means, strict=True))
-            require_finite(total, "loss", step, run)
+            # Before the first update a new LoRA changes nothing, whatever the learning rate.
+            num_updates = step - skipped_updates if settings.lora_path is None else None
+            if not math.isfinite(total):
+                raise _diverged(f"the loss is {total}", step + 1, run, num_updates)
             if not math.isfinite(gradient_norm):
                 # fp16's loss scaler finds its scale by overflowing now and then.
-                skipped_updates += 1
-                if accelerator.scaler is None or skipped_updates > MAX_SKIPPED_UPDATES:
-                    require_finite(gradient_norm, "gradient", step, run)
+                if accelerator.scaler is None:
+                    raise _diverged(f"the gradient is {gradient_norm}", step + 1, run, num_updates)
+                skipped_updates, skipped_in_a_row = skipped_updates + 1, skipped_in_a_row + 1
+                if skipped_in_a_row > MAX_SKIPPED_UPDATES:
+                    what = f"fp16 overflowed in {skipped_in_a_row} steps in a row"
+                    raise _diverged(what, step + 1, run, num_updates=0)
             else:
-                skipped_updates = 0
+                skipped_in_a_row = 0
                 for warning in watch.observe():
                     if accelerator.is_main_process:
                         bar.write(f"warning: {warning}")
@@ -146,9 +155,11 @@ def train(
             done = step + 1
             accelerator.log(figures, step=done)
             shown = ", ".join(f"{name} {value:.2e}" for name, value in parts.items())
-            bar.set_postfix_str(f"loss {total:.3e} ({shown})")
+            overflows = f", {skipped_updates} updates skipped (fp16)" if skipped_updates else ""
+            bar.set_postfix_str(f"loss {total:.3e} ({shown}){overflows}")
             last = stop > 0 or done == settings.max_train_steps
-            if last or done % settings.checkpointing_steps == 0:
+            is_saved = last or done % settings.checkpointing_steps == 0
+            if is_saved:
                 save(done)
             if stop > 0:
                 bar.close()
@@ -156,8 +167,34 @@ def train(
                     f"interrupted after step {done}; continue with: train.py --resume {run.folder}"
                 )
                 return False
-            preview(done)
+            try:
+                preview(done)
+            except NotFiniteError:
+                if not is_saved:
+                    save(done)
+                raise
+    if skipped_updates:
+        accelerator.print(
+            f"note: {skipped_updates} of {settings.max_train_steps} updates were skipped, for fp16 "
+            "overflowed; its loss scale was lowered each time."
+        )
     return True
+
+
+def prepare_optimizer(
+    settings: TrainSettings, base: BaseModel, accelerator: Accelerator
+) -> AcceleratedOptimizer:
+    """Make the LoRA's parameters trainable and give them an optimiser.
+
+    Args:
+        settings: Of the optimiser.
+        base: The base model with its LoRA attached.
+        accelerator: Scales fp16's loss and steps accordingly.
+    """
+    parameters = list(base.unet.lora_parameters().values())
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    return accelerator.prepare_optimizer(make_optimizer(settings, parameters))
 
 
 def make_optimizer(
@@ -214,17 +251,13 @@ def norm_of_gradients(parameters: Mapping[str, nn.Parameter]) -> float:
     return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
 
-def require_finite(value: float, what: str, step: int, run: Run) -> None:
-    """Stop a run that has gone wrong.
-
-    Raises:
-        DivergedError: Names the step and what to try.
-    """
-    if not math.isfinite(value):
-        raise DivergedError(
-            f"the {what} is {value} at step {step + 1}, so training stopped; checkpoints so far are kept "
-            f"in {run.folder}. Try a lower learning_rate, mixed_precision bf16 or no, or lower loss_weights."
-        )
+def _diverged(what: str, step: int, run: Run, num_updates: int | None = None) -> DivergedError:
+    """Say that a run has gone wrong, and what to try; 0 updates have no bad learning rate to blame."""
+    learning_rate = "a lower learning_rate, " if num_updates != 0 else ""
+    return DivergedError(
+        f"{what} at step {step}, so training stopped; checkpoints so far are kept in {run.folder}. "
+        f"Try {learning_rate}mixed_precision bf16 or no, or lower loss_weights."
+    )
 
 
 def _cuda_devices(base: BaseModel) -> list[torch.device]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import (
     GradScalerKwargs,
     InitProcessGroupKwargs,
@@ -16,8 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from motionmatcher.base_model import BaseModel, load_base_model
-from motionmatcher.config import write_settings
-from motionmatcher.devices import compute_exactly, weight_dtype
+from motionmatcher.checkpoints import START, Progress, load_training_state
+from motionmatcher.devices import compute_exactly, is_main_process, weight_dtype
 from motionmatcher.errors import UserError
 from motionmatcher.lora import LoraInfo, add_lora, load_lora
 from motionmatcher.preflight import TrainingPlan
@@ -26,7 +27,7 @@ from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings
 from motionmatcher.settings import TrainSettings
-from motionmatcher.training import train
+from motionmatcher.training import prepare_optimizer, train
 
 WAITING_TIME = timedelta(hours=6)
 
@@ -98,12 +99,16 @@ def start_training(
             previewer = _prepare_previews(settings, base, reference, latents)
     text_states = base.encode_prompts([data.single_video_prompt])
     info = attach_lora(settings, base, latents, resume)
-    if resume is not None and accelerator.is_main_process:
-        write_settings(run.config_file, settings)  # only now is it known that they fit
+    optimizer = prepare_optimizer(settings, base, accelerator)
+    progress = START
+    if resume is not None:
+        progress = _restore(resume, settings, optimizer, accelerator)
 
     # Set here, for the run folder is not known before all processes have met.
     accelerator.project_configuration.logging_dir = str(run.log_folder)
-    accelerator.init_trackers("motionmatcher")
+    # TensorBoard hides what was logged after the step that is resumed from.
+    purge = {"tensorboard": {"purge_step": progress.step + 1}} if resume is not None else {}
+    accelerator.init_trackers("motionmatcher", init_kwargs=purge)
     try:
         finished = train(
             run=run,
@@ -113,12 +118,40 @@ def start_training(
             text_states=text_states,
             info=info,
             accelerator=accelerator,
+            optimizer=optimizer,
+            progress=progress,
             previewer=previewer,
-            resume_step=resume[1] if resume else None,
         )
     finally:
         accelerator.end_training()
     return run, finished
+
+
+def _restore(
+    resume: tuple[Run, int],
+    settings: TrainSettings,
+    optimizer: AcceleratedOptimizer,
+    accelerator: Accelerator,
+) -> Progress:
+    """Give the optimiser its state back, and let the run go on: only now is it known that all fits."""
+    run, step = resume
+    checkpoint = run.find_checkpoint(step)
+    progress = load_training_state(checkpoint, optimizer.optimizer, accelerator.scaler)
+    num_threads = torch.get_num_threads()
+    if accelerator.device.type == "cpu" and progress.num_threads not in (None, num_threads):
+        accelerator.print(
+            f"warning: {checkpoint} was computed with {progress.num_threads} threads and this process "
+            f"has {num_threads}, which changes the last bits: OMP_NUM_THREADS={progress.num_threads} "
+            "continues exactly."
+        )
+    accelerator.wait_for_everyone()  # all have read the checkpoint before anything is moved
+    if accelerator.is_main_process:
+        set_aside = run.continue_from(step, settings)
+        if set_aside is not None:
+            accelerator.print(
+                f"note: what the run made after step {step} before is set aside in {set_aside}."
+            )
+    return progress
 
 
 def reference_of_run(settings: TrainSettings, base: BaseModel, run: Run) -> Reference:
@@ -229,19 +262,28 @@ def attach_lora(
         settings.lora_unet_dropout,
         settings.seed,
     )
+    note = None
     if resume is not None:
         run, step = resume
         checkpoint = run.find_checkpoint(step)
         found = load_lora(base.unet, checkpoint / "lora")
-        for what in ("base", "reference"):
-            if getattr(found, what) != getattr(info, what):
+        same_base = found.base in (base.fingerprint, base.sampled_fingerprint)
+        for what, is_same in (
+            ("base", same_base),
+            ("reference", found.reference == info.reference),
+        ):
+            if not is_same:
                 raise UserError(
                     f"{checkpoint} was trained with another {what}: resume with the run's own settings, "
                     "or start a new run from it with lora_path."
                 )
+        note = base.note_on_record(found.base, str(checkpoint))
     elif settings.lora_path is not None:
         folder = Path(settings.lora_path)
-        load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
+        found = load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
+        note = base.note_on_record(found.base, f"lora_path {folder}")
+    if note and is_main_process():
+        print(f"note: {note}")
     if settings.compile:
         base.unet.compile_layers()
     if settings.gradient_checkpointing:

@@ -13,6 +13,7 @@ from motionmatcher.command_line import run
 from motionmatcher.config import load_settings
 from motionmatcher.devices import choose_device
 from motionmatcher.preflight import check_training
+from motionmatcher.resuming import plan_resuming
 from motionmatcher.runs import Run, find_resumable
 from motionmatcher.training_run import start_training
 
@@ -28,9 +29,7 @@ def train_in_process(config: Path, *overrides: str) -> Run:
 def resume_in_process(folder: Path, *overrides: str) -> Run:
     """Continue a run as `train.py --resume` does."""
     resume = find_resumable(str(folder), output_dir="")
-    settings = load_settings(resume[0].config_file, overrides)
-    plan = check_training(settings, resuming=True, dry_run=False)
-    return start_training(plan, choose_device("cpu"), resume)[0]
+    return start_training(plan_resuming(resume, overrides), choose_device("cpu"), resume)[0]
 
 
 def run_script(monkeypatch: pytest.MonkeyPatch, main: Any, *arguments: str) -> int:

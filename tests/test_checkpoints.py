@@ -1,16 +1,20 @@
 """A checkpoint gives back what training needs, to the bit, and is never seen half written."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from motionmatcher import checkpoints
-from motionmatcher.checkpoints import STATE_FILE, load_training_state, save_checkpoint
+from motionmatcher.checkpoints import STATE_FILE, Progress, load_training_state, save_checkpoint
 from motionmatcher.errors import UserError
 from motionmatcher.lora import ADAPTER_FILE, LoraInfo, add_lora, load_lora
 from motionmatcher.runs import Run
+from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
 
 INFO = LoraInfo(rank=2, targets=("spatial_conv",))
@@ -60,7 +64,8 @@ def test_resumed_equals_unbroken_to_the_bit(
     for weight in resumed.lora_parameters().values():
         weight.requires_grad_(True)
     again, again_scaler = make_optimizer(resumed), scaler(2.0)
-    assert load_training_state(folder, again, again_scaler) == 3
+    threads = torch.get_num_threads()
+    assert load_training_state(folder, again, again_scaler) == Progress(3, 0, threads)
     assert again_scaler.get_scale() == 1024.0
     loaded = again.state_dict()["state"]
     assert loaded.keys() == moments.keys()
@@ -110,13 +115,18 @@ def test_an_unfinished_checkpoint_is_never_seen(
 
 def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path, unet: MotionUNet) -> None:
     optimizer = make_optimizer(unet)
+    update(unet, optimizer, 0)
     folder = tmp_path / "checkpoint-1"
-    for step in range(2):
-        update(unet, optimizer, step)
+    for gradient in (1, 2):
         (folder / "stale").mkdir(parents=True, exist_ok=True)
-        save_checkpoint(folder, step, unet, INFO, optimizer, None)
+        optimizer = make_optimizer(unet)
+        update(unet, optimizer, gradient)
+        save_checkpoint(folder, 1, unet, INFO, optimizer, None)
         assert not (folder / "stale").exists()
-        assert load_training_state(folder, make_optimizer(unet), None) == step
+        again = make_optimizer(unet)
+        assert load_training_state(folder, again, None).step == 1
+        for parameter, moments in optimizer.state.items():
+            assert torch.equal(again.state[parameter]["exp_avg"], moments["exp_avg"])
 
 
 def test_a_checkpoint_without_training_state(tmp_path: Path, unet: MotionUNet) -> None:
@@ -137,18 +147,155 @@ def test_a_checkpoint_of_other_targets(tmp_path: Path, unet: MotionUNet, base_fo
         load_training_state(tmp_path / "checkpoint-1", make_optimizer(other), None)
 
 
-def test_an_optimiser_whose_state_dict_nests_tensors(
-    unet: MotionUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """8-bit optimisers do; only the state by parameter has the same form everywhere."""
+class NestingOptimizer(torch.optim.Optimizer):
+    """Like 8-bit optimisers: whole numbers in its state, and a `state_dict` of its own form."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        super().__init__(parameters, {})
+
+    def step(self, closure: Any = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            state = self.state[parameter]
+            state["step"] = state.get("step", 0) + 1
+            state["state1"] = torch.full((3,), state["step"], dtype=torch.uint8)
+
+    def state_dict(self) -> dict[str, Any]:
+        pytest.fail("not a common form")
+
+
+def test_an_optimiser_whose_state_dict_nests_tensors(unet: MotionUNet, tmp_path: Path) -> None:
+    """Only the state by parameter has the same form everywhere."""
     parameters = list(unet.lora_parameters().values())
-    optimizer = torch.optim.AdamW(parameters)
-    for parameter in parameters:
-        optimizer.state[parameter] = {"state1": torch.ones(3, dtype=torch.uint8), "step": 4}
-    monkeypatch.setattr(optimizer, "state_dict", lambda: pytest.fail("not a common form"))
+    optimizer, again = NestingOptimizer(parameters), NestingOptimizer(parameters)
+    for _ in range(4):
+        optimizer.step()
     save_checkpoint(tmp_path / "checkpoint-4", 4, unet, INFO, optimizer, None)
-    again = torch.optim.AdamW(parameters)
-    assert load_training_state(tmp_path / "checkpoint-4", again, None) == 4
+    assert load_training_state(tmp_path / "checkpoint-4", again, None).step == 4
     for parameter in parameters:
         assert again.state[parameter]["step"] == 4
-        assert torch.equal(again.state[parameter]["state1"], torch.ones(3, dtype=torch.uint8))
+        assert torch.equal(again.state[parameter]["state1"], torch.full((3,), 4, dtype=torch.uint8))
+
+
+# --- what is read back is what it must be
+
+
+@pytest.fixture
+def weights(monkeypatch: pytest.MonkeyPatch) -> list[nn.Parameter]:
+    """What is trained, here without the UNet around it."""
+    monkeypatch.setattr(checkpoints, "save_lora", lambda *_: None)
+    return [nn.Parameter(torch.ones(2, 6)), nn.Parameter(torch.ones(4, 2))]
+
+
+@pytest.fixture
+def saved(tmp_path: Path, weights: list[nn.Parameter]) -> Path:
+    """A checkpoint of two updates, saved with fp16's scaler."""
+    optimizer = torch.optim.AdamW(weights)
+    for step in (1.0, 2.0):
+        for weight in weights:
+            weight.grad = torch.full_like(weight, step)
+        optimizer.step()
+    save_checkpoint(tmp_path / "checkpoint-2", 2, ANY, INFO, optimizer, scaler(8.0))
+    return tmp_path / "checkpoint-2"
+
+
+def rewrite(
+    folder: Path,
+    change: Callable[[dict[str, Tensor], dict[str, Any]], None],
+) -> None:
+    tensors, state = read_tensors(folder / STATE_FILE)
+    change(tensors, state)
+    write_tensors(folder / STATE_FILE, tensors, state)
+
+
+def with_moment(name: str, make: Callable[[Tensor], Tensor]) -> Callable[..., None]:
+    def change(tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        tensors[f"optimizer.1.{name}"] = make(tensors[f"optimizer.1.{name}"])
+
+    return change
+
+
+def with_entry(key: str, value: Any) -> Callable[..., None]:
+    return lambda tensors, state: state.update({key: value})
+
+
+def with_scaler(**values: Any) -> Callable[..., None]:
+    return lambda tensors, state: state["scaler"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_moment("exp_avg", lambda m: m[:0]), r"optimizer\.1\.exp_avg is empty"),
+        (with_moment("exp_avg", lambda m: m.T), r"exp_avg has the shape \[.*\], not \["),
+        (with_moment("exp_avg_sq", lambda m: m[:1]), r"exp_avg_sq has the shape"),
+        (with_moment("exp_avg", lambda m: m * torch.nan), r"exp_avg holds NaN or infinity"),
+        (with_moment("exp_avg_sq", lambda m: m / 0), r"exp_avg_sq holds NaN or infinity"),
+        (with_moment("exp_avg_sq", lambda m: -m), r"exp_avg_sq holds negative numbers"),
+        (
+            with_moment("exp_avg", torch.Tensor.half),
+            r"a tensor of float16, not a tensor of float32",
+        ),
+        (with_moment("exp_avg", torch.Tensor.int), r"a tensor of int32, not a tensor of float32"),
+        (with_moment("step", lambda step: step + 1), r"optimizer\.1\.step is 3, not 2"),
+        (with_moment("step", lambda step: step.expand(2)), r"step has the shape \[2\], not \[\]"),
+        (lambda tensors, state: tensors.pop("optimizer.1.step"), r"has exp_avg, exp_avg_sq, not"),
+        (lambda tensors, state: tensors.update({"w": torch.ones(1)}), r"it holds 'w', which is no"),
+        (lambda tensors, state: tensors.clear(), r"belongs to a LoRA with other targets"),
+        (with_entry("numbers", {"optimizer.1.step": 2}), r"step is a int, not a tensor of float32"),
+        (with_entry("step", 3), r"is of step 3, not of checkpoint-2"),
+        (with_entry("step", "2"), r"its step is '2', not a whole number"),
+        (with_entry("step", None), r"its step is None, not a whole number"),
+        (with_entry("skipped_updates", 1), r"step is 2, not 1"),
+        (with_entry("skipped_updates", 3), r"counts more skipped updates than steps"),
+        (with_entry("num_threads", 1.5), r"its num_threads is 1\.5, not a whole number"),
+        (with_entry("scaler", [1]), r"its scaler is \[1\], not fp16's loss scaler"),
+        (with_scaler(scale=float("nan")), "is not valid JSON: NaN is not JSON"),
+        (with_scaler(scale=0.0), r"not fp16's loss scaler"),
+        (with_scaler(growth_interval="x"), r"not fp16's loss scaler"),
+    ],
+)
+def test_a_state_that_is_not_what_it_must_be_is_one_line(
+    saved: Path, weights: list[nn.Parameter], change: Callable[..., None], message: str
+) -> None:
+    rewrite(saved, change)
+    optimizer, its_scaler = torch.optim.AdamW(weights), scaler(2.0)
+    before = [weight.detach().clone() for weight in weights]
+    with pytest.raises(UserError, match=message) as error:
+        load_training_state(saved, optimizer, its_scaler)
+    assert str(saved / STATE_FILE) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not optimizer.state, "nothing is set of a state that is not taken"
+    assert its_scaler.get_scale() == 2.0
+    assert all(torch.equal(weight, old) for weight, old in zip(weights, before, strict=True))
+
+
+def test_a_checkpoint_moved_to_another_step(saved: Path, weights: list[nn.Parameter]) -> None:
+    moved = saved.rename(saved.with_name("checkpoint-4"))
+    with pytest.raises(UserError, match="is of step 2, not of checkpoint-4"):
+        load_training_state(moved, torch.optim.AdamW(weights), None)
+
+
+def test_an_older_state_leaves_skipped_updates_to_the_optimiser(
+    saved: Path, weights: list[nn.Parameter]
+) -> None:
+    def make_old(tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        del state["skipped_updates"], state["num_threads"]
+        state["step"] = 5
+
+    rewrite(saved, make_old)
+    folder = saved.rename(saved.with_name("checkpoint-5"))
+    assert load_training_state(folder, torch.optim.AdamW(weights), scaler(1.0)) == Progress(
+        5, 3, None
+    )
+
+
+def test_a_state_before_the_first_update(tmp_path: Path, weights: list[nn.Parameter]) -> None:
+    """fp16 overflowed in every step so far."""
+    folder = tmp_path / "checkpoint-3"
+    save_checkpoint(
+        folder, 3, ANY, INFO, torch.optim.AdamW(weights), scaler(4.0), skipped_updates=3
+    )
+    optimizer, its_scaler = torch.optim.AdamW(weights), scaler(1.0)
+    assert load_training_state(folder, optimizer, its_scaler).skipped_updates == 3
+    assert its_scaler.get_scale() == 4.0
+    assert not optimizer.state

@@ -126,6 +126,19 @@ def test_the_rest_of_the_flags(request_of, run: Run, base_folder: Path, tmp_path
     assert request.output_dir == tmp_path / "out"
 
 
+def test_a_checkpoint_may_be_given_instead_of_its_run(request_of, run: Run) -> None:
+    checkpoint = str(run.folder / "checkpoint-2")
+    for flags in (["-cf", checkpoint], ["-cf", f"{checkpoint}/", "-ci", "2"]):
+        request = request_of(*flags)
+        assert request.checkpoint == run.folder / "checkpoint-2"
+        assert request.run == run
+        assert request.sampling == TRAINED, "what the run knows is the default"
+    with pytest.raises(UserError, match=r"--checkpoint_index 10: .*checkpoint-2 is a checkpoint"):
+        request_of("-cf", checkpoint, "-ci", "10")
+    with pytest.raises(UserError, match="has no checkpoint-3; there are: 2, 10"):
+        request_of("-cf", str(run.folder / "checkpoint-3"))
+
+
 def test_compile_is_as_trained_or_as_the_flag_says(request_of, run: Run) -> None:
     assert not request_of().compile
     assert request_of("--compile").compile

@@ -15,8 +15,10 @@ import inference
 from motionmatcher.base_model import BaseModel
 from motionmatcher.lora import target_modules
 from motionmatcher.runs import Run
+from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
 from motionmatcher.video import probe, read_video
+from testbed.random_base import write_random_base
 
 PROMPT = "A circle moves."
 
@@ -227,6 +229,44 @@ def test_bad_input(
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_video_that_explodes_is_not_written(
+    trained: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    given = ["-cf", trained.folder, "-p", PROMPT, "-d", "cpu", "-o", tmp_path / "out", "-rn", 1]
+    overflow = torch.finfo(torch.float32).max  # whatever range the flags may have
+    monkeypatch.setattr(BaseModel, "predict", lambda base, latents, *_: latents * overflow)
+    assert run_script(monkeypatch, inference.main, *given) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: NaN or infinity in the generated latents: lower guidance_scale")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lora_that_is_not_finite(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    file = run / "checkpoint-4" / "lora" / "pytorch_lora_weights.safetensors"
+    tensors, description = read_tensors(file)
+    name = min(tensors)
+    write_tensors(file, {**tensors, name: tensors[name] * torch.nan}, description)
+    given = ["-p", PROMPT, "-d", "cpu", "-o", tmp_path / "out", "-rn", 1]
+    assert run_script(monkeypatch, inference.main, "-cf", run / "checkpoint-4", *given) == 2
+    assert f"error: {file}: {name} holds NaN or infinity" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lora_of_another_base_is_noted(
+    trained: Run, infer: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    other = write_random_base(tmp_path / "other", seed=1)
+    infer("-rn", 1, "-s", 2, "-np", 0, "-m", other)
+    note = f"note: the LoRA of {trained.checkpoint_folder(4)} was trained on another base than this one."
+    assert note in capsys.readouterr().out
 
 
 def test_an_output_folder_that_is_a_file(

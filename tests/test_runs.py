@@ -1,10 +1,12 @@
 """Run folders hold settings and checkpoints, and resuming finds the right ones."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from motionmatcher.config import write_settings
 from motionmatcher.errors import UserError
 from motionmatcher.runs import Run, find_resumable
 from motionmatcher.settings import TrainData, TrainSettings
@@ -114,3 +116,73 @@ def test_resuming_what_is_not_there(run: Run, tmp_path: Path) -> None:
         find_resumable(str(run.folder / "checkpoint-7"), "")
     with pytest.raises(UserError, match="there is no such run folder"):
         find_resumable(str(tmp_path / "nowhere"), "")
+
+
+def test_what_only_looks_like_a_checkpoint(run: Run) -> None:
+    for name in ("checkpoint-007", "checkpoint-٣", "checkpoint-²", "checkpoint--1", "checkpoint-"):
+        (run.folder / name).mkdir()
+    (run.folder / "checkpoint-900").write_text("a file")
+    assert run.checkpoint_steps() == [50, 100, 400]
+
+
+def test_what_was_made_after_the_checkpoint_resumed_is_set_aside(run: Run) -> None:
+    for name in (
+        "step-00100.png",
+        "step-00100_a-cat_0.mp4",
+        "step-00400.png",
+        "step-00400_b_0.mp4",
+    ):
+        run.samples_folder.mkdir(exist_ok=True)
+        (run.samples_folder / name).write_text(name)
+    run.reference_folder.mkdir()
+    (run.reference_folder / "latents-1.safetensors").write_text("latents")
+    write_settings(run.config_file, SETTINGS)
+    changed = replace(SETTINGS, learning_rate=0.25)
+
+    aside = run.continue_from(50, changed)
+
+    assert aside == run.folder / "set-aside-after-50"
+    assert run.checkpoint_steps() == [50]
+    assert run.settings() == changed
+    assert not list(run.samples_folder.iterdir())
+    left = Run.open(aside)  # a run itself
+    assert left.checkpoint_steps() == [100, 400]
+    assert left.settings() == SETTINGS
+    assert {path.name for path in left.samples_folder.iterdir()} == {
+        "step-00100.png",
+        "step-00100_a-cat_0.mp4",
+        "step-00400.png",
+        "step-00400_b_0.mp4",
+    }
+    assert (left.reference_folder / "latents-1.safetensors").read_text() == "latents"
+    assert find_resumable(str(run.folder)) == (run, 50)
+
+    run.checkpoint_folder(60).mkdir()
+    assert run.continue_from(50, SETTINGS) == run.folder / "set-aside-after-50-2"
+    assert left.checkpoint_steps() == [100, 400]
+
+
+def test_nothing_is_set_aside_at_the_last_checkpoint(run: Run) -> None:
+    write_settings(run.config_file, SETTINGS)
+    before = sorted(run.folder.rglob("*"))
+    assert run.continue_from(400, SETTINGS) is None
+    assert sorted(run.folder.rglob("*")) == before
+
+
+def test_setting_aside_cut_short_leaves_the_earlier_checkpoints(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that lost its newest checkpoints only made fewer steps; with a gap it would be two."""
+    write_settings(run.config_file, SETTINGS)
+    original = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.name == "checkpoint-100":
+            raise KeyboardInterrupt
+        return original(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.continue_from(50, replace(SETTINGS, learning_rate=0.25))
+    assert run.checkpoint_steps() == [50, 100]
+    assert run.settings() == SETTINGS

@@ -1,27 +1,37 @@
 """Training: resume, interruption, separate streams, accumulation, several processes."""
 
+import itertools
 import json
 import shutil
 import signal
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from launching import PROJECT, launch, resume_in_process, train_in_process, write_config
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import motionmatcher.training as training
+import motionmatcher.training_run as training_run
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import load_base_model
 from motionmatcher.config import load_settings
-from motionmatcher.errors import UserError
+from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.lora import add_lora
 from motionmatcher.losses import TrainingLoss
 from motionmatcher.objectives import draw_batch, training_loss
+from motionmatcher.previews import Previewer
 from motionmatcher.runs import Run
+from motionmatcher.tensor_files import read_tensors, write_tensors
+from motionmatcher.video import write_mp4
+from testbed.random_base import write_random_base
 
 LORA = "lora/pytorch_lora_weights.safetensors"
 STATE = "training_state.safetensors"
@@ -41,6 +51,21 @@ def unbroken(config: Path) -> Run:
 
 def checkpoint_bytes(run: Run, step: int) -> list[bytes]:
     return [(run.checkpoint_folder(step) / name).read_bytes() for name in (LORA, STATE)]
+
+
+@contextmanager
+def changed_state(checkpoint: Path, nan: str | None = None, **description: Any) -> Iterator[None]:
+    """Change what a checkpoint's training state says for a while: a tensor to NaN, or its numbers."""
+    file = checkpoint / STATE
+    content = file.read_bytes()
+    tensors, state = read_tensors(file)
+    if nan is not None:
+        tensors[nan] = tensors[nan] * torch.nan
+    write_tensors(file, tensors, {**state, **description})
+    try:
+        yield
+    finally:
+        file.write_bytes(content)
 
 
 def test_run_folder_is_complete(unbroken: Run) -> None:
@@ -76,12 +101,32 @@ def test_a_failed_resume_changes_nothing(unbroken: Run, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(unbroken.folder, run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=r"does not fit this UNet and these settings"):
+    with pytest.raises(UserError, match=r"was trained with lora_rank 2, not 3"):
         resume_in_process(run, "lora_rank=3", "max_train_steps=5")
+    other_clip = tmp_path / "other.mp4"
+    write_mp4(other_clip, np.full((4, 64, 80, 3), 128, np.uint8), fps=8)
     with pytest.raises(UserError, match="was trained with another reference"):
-        resume_in_process(run, "train_data.n_sample_frames=3", "max_train_steps=5")
+        resume_in_process(
+            run,
+            f"train_data.single_video_path={other_clip}",
+            "cache_latents=false",
+            "max_train_steps=5",
+        )
+    other_base = write_random_base(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match="was trained with another base"):
+        resume_in_process(
+            run,
+            f"pretrained_model_path={other_base}",
+            "cache_latents=false",
+            "max_train_steps=5",
+        )
+    with (
+        changed_state(run / "checkpoint-2", nan="optimizer.0.exp_avg"),
+        pytest.raises(UserError, match="exp_avg holds NaN or infinity"),
+    ):
+        resume_in_process(run / "checkpoint-2", "max_train_steps=5")
     after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert {path: after[path] for path in before} == before
+    assert after == before
 
 
 def test_a_preview_left_out_is_made_on_resuming(unbroken: Run, tmp_path: Path) -> None:
@@ -152,6 +197,74 @@ def test_resume_can_go_further(unbroken: Run, tmp_path: Path) -> None:
     assert run.checkpoint_steps() == [4, 5]
 
 
+def test_an_earlier_checkpoint_starts_a_branch(
+    unbroken: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = Run(shutil.copytree(unbroken.folder, tmp_path / "run"))
+    old_preview = next(run.samples_folder.glob("step-00004_*.mp4")).read_bytes()
+
+    resume_in_process(run.checkpoint_folder(2), "max_train_steps=3", "learning_rate=0.01")
+
+    output = capsys.readouterr().out
+    assert "learning_rate 0.01 instead of 0.0005" in output
+    aside = Run(run.folder / "set-aside-after-2")
+    assert f"note: what the run made after step 2 before is set aside in {aside.folder}." in output
+    assert run.checkpoint_steps() == [2, 3]
+    assert run.find_checkpoint() == run.checkpoint_folder(3)
+    assert load_settings(run.config_file).learning_rate == 0.01
+    assert not list(run.samples_folder.glob("step-00004*"))
+    assert checkpoint_bytes(aside, 4) == checkpoint_bytes(unbroken, 4)
+    assert load_settings(aside.config_file) == load_settings(unbroken.config_file)
+    assert next(aside.samples_folder.glob("step-00004_*.mp4")).read_bytes() == old_preview
+    (events,) = {file.parent for file in run.log_folder.rglob("events.*")}
+    curves = EventAccumulator(str(events)).Reload()
+    assert [event.step for event in curves.Scalars("loss")] == [1, 2, 3]
+    rates = [event.value for event in curves.Scalars("learning_rate")]
+    assert rates == pytest.approx([5e-4, 5e-4, 0.01])
+
+
+def test_an_older_fingerprint_of_the_base_is_noted(
+    unbroken: Run, tmp_path: Path, base_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = Run(shutil.copytree(unbroken.folder, tmp_path / "run"))
+    shutil.rmtree(run.checkpoint_folder(4))
+    file = run.checkpoint_folder(2) / LORA
+    tensors, description = read_tensors(file)
+    description["base"] = find_base(str(base_folder)).sampled_fingerprint()
+    write_tensors(file, tensors, description)
+    resume_in_process(run.folder)
+    checkpoint = run.checkpoint_folder(2)
+    assert f"note: {checkpoint} records its base by an older fingerprint" in capsys.readouterr().out
+    assert checkpoint_bytes(run, 4) == checkpoint_bytes(unbroken, 4)
+
+
+def test_another_number_of_threads_is_noted(
+    unbroken: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = Run(shutil.copytree(unbroken.folder, tmp_path / "run"))
+    checkpoint = run.checkpoint_folder(4)
+    resume_in_process(run.folder)
+    assert "warning" not in capsys.readouterr().out
+    with changed_state(checkpoint, num_threads=7):
+        resume_in_process(run.folder)
+    assert f"warning: {checkpoint} was computed with 7 threads and this process has 1" in (
+        capsys.readouterr().out
+    )
+
+
+def test_starting_from_a_lora_of_another_base_is_noted(
+    unbroken: Run, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    few = ["max_train_steps=1", "validation_data.sample_preview=false"]
+    few += [f"lora_path={unbroken.checkpoint_folder(4)}"]
+    train_in_process(config, *few)
+    assert "another base" not in capsys.readouterr().out
+    other = write_random_base(tmp_path / "other", seed=1)
+    train_in_process(config, *few, f"pretrained_model_path={other}")
+    note = f"note: lora_path {unbroken.checkpoint_folder(4)} was trained on another base than this one."
+    assert note in capsys.readouterr().out
+
+
 def test_interruption_saves_and_resumes(
     unbroken: Run, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -176,36 +289,144 @@ def test_interruption_saves_and_resumes(
     assert checkpoint_bytes(resume_in_process(run.folder), 4) == checkpoint_bytes(unbroken, 4)
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_what_is_not_finite_stops_the_run(
-    config: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+class Poison(torch.autograd.Function):
+    """Makes the loss NaN, or its gradient infinite."""
+
+    @staticmethod
+    def forward(context: Any, value: torch.Tensor, what: str) -> torch.Tensor:
+        return value * torch.nan if what == "loss" else value.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient * torch.inf, None
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Container[int]], None]:
+    """Poison the loss or the gradient of some steps, counted from 1."""
     original = training.training_loss
-    calls = []
 
-    class Poison(torch.autograd.Function):
-        @staticmethod
-        def forward(context: Any, value: torch.Tensor) -> torch.Tensor:
-            return value * torch.nan if what == "loss" else value.clone()
+    def poison_steps(what: str, steps: Container[int]) -> None:
+        count = itertools.count(1)
 
-        @staticmethod
-        def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
-            return gradient * torch.inf
+        def poisoned_loss(*arguments: Any) -> TrainingLoss:
+            loss = original(*arguments)
+            if next(count) not in steps:
+                return loss
+            poisoned = Poison.apply(loss.parts["spatial"], what)
+            return TrainingLoss({**loss.parts, "spatial": poisoned})
 
-    def poisoned_loss(*arguments: Any) -> TrainingLoss:
-        calls.append(None)
-        loss = original(*arguments)
-        if len(calls) < 4:
-            return loss
-        return TrainingLoss({**loss.parts, "spatial": Poison.apply(loss.parts["spatial"])})
+        monkeypatch.setattr(training, "training_loss", poisoned_loss)
 
-    monkeypatch.setattr(training, "training_loss", poisoned_loss)
+    return poison_steps
+
+
+def run_named_by(error: pytest.ExceptionInfo) -> Run:
+    return Run(Path(str(error.value).split("kept in ")[1].split(". Try")[0]))
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_stops_the_run(config: Path, poison: Callable, what: str) -> None:
+    poison(what, [4])
     with pytest.raises(
-        UserError, match=rf"the {what} is (nan|inf) at step 4.*learning_rate"
-    ) as error:
+        DivergedError, match=rf"the {what} is (nan|inf) at step 4.*learning_rate"
+    ) as e:
         train_in_process(config, "validation_data.sample_preview=false")
-    run = Run(Path(str(error.value).split("kept in ")[1].split(". Try")[0]))
-    assert run.checkpoint_steps() == [2]
+    assert run_named_by(e).checkpoint_steps() == [2]
+
+
+def test_before_the_first_update_no_learning_rate_is_blamed(config: Path, poison: Callable) -> None:
+    poison("loss", [1])
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 1, .* Try mixed_precision"):
+        train_in_process(config, "validation_data.sample_preview=false")
+
+
+@pytest.mark.parametrize("steps", [2, 3], ids=["at a checkpoint", "at the end"])
+def test_weights_that_are_not_finite_are_not_saved(config: Path, steps: int) -> None:
+    with pytest.raises(
+        DivergedError, match=r"the LoRA's weights \(.*\) are not finite at step \d"
+    ) as e:
+        train_in_process(
+            config,
+            "learning_rate=1e38",
+            "adam_weight_decay=1e38",
+            f"max_train_steps={steps}",
+            "checkpointing_steps=1",
+            "validation_data.sample_preview=false",
+        )
+    assert run_named_by(e).checkpoint_steps() == []
+
+
+def test_a_preview_that_explodes_keeps_the_steps_made(
+    config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original = Previewer.write
+
+    def explode(previewer: Previewer, folder: Path, step: int, *others: Any) -> bool:
+        if step == 3:
+            raise NotFiniteError("NaN or infinity in the generated latents")
+        return original(previewer, folder, step, *others)
+
+    monkeypatch.setattr(Previewer, "write", explode)
+    runs = tmp_path / "runs"
+    with pytest.raises(NotFiniteError):
+        train_in_process(config, "validation_steps=3", f"output_dir={runs}")
+    (folder,) = runs.iterdir()
+    assert Run(folder).checkpoint_steps() == [2, 3]
+
+
+# The learning rate's schedule does not know the step that accelerate wraps around a scaled one.
+_WITH_FP16_SCALER = pytest.mark.filterwarnings("ignore:.*optimizer.step.*overridden:UserWarning")
+
+
+@pytest.fixture
+def fp16_scaler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scale the loss as fp16 does, which is computed on CUDA only."""
+    original = training_run.make_accelerator
+
+    def with_scaler(*arguments: Any) -> Accelerator:
+        accelerator = original(*arguments)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+        accelerator.unscale_gradients = lambda wrapped: accelerator.scaler.unscale_(
+            wrapped.optimizer
+        )
+        return accelerator
+
+    monkeypatch.setattr(training_run, "make_accelerator", with_scaler)
+
+
+@_WITH_FP16_SCALER
+@pytest.mark.usefixtures("fp16_scaler")
+def test_skipped_updates_are_shown_and_kept_in_the_count(
+    config: Path, poison: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    poison("gradient", [1, 2, 4])
+    quiet = "validation_data.sample_preview=false"
+    run = train_in_process(config, quiet)
+    output = capsys.readouterr()
+    assert "note: 3 of 4 updates were skipped, for fp16 overflowed" in output.out
+    assert "3 updates skipped (fp16)" in output.err
+    state = load_file(run.checkpoint_folder(4) / STATE)
+    assert state["optimizer.0.step"] == 1
+    poison("gradient", [])
+    capsys.readouterr()
+    resume_in_process(run.folder, "max_train_steps=5", quiet)
+    assert "note: 3 of 5 updates were skipped" in capsys.readouterr().out
+    resume_in_process(run.checkpoint_folder(2), quiet)  # before the first update
+    assert "note: 2 of 5 updates were skipped" in capsys.readouterr().out
+
+
+@_WITH_FP16_SCALER
+@pytest.mark.usefixtures("fp16_scaler")
+def test_endless_skipping_stops_with_advice(
+    config: Path, poison: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "MAX_SKIPPED_UPDATES", 1)
+    poison("gradient", [1, 3, 4])
+    message = r"fp16 overflowed in 2 steps in a row at step 4, .* Try mixed_precision bf16 or no"
+    with pytest.raises(DivergedError, match=message) as e:
+        train_in_process(config, "validation_data.sample_preview=false")
+    assert run_named_by(e).checkpoint_steps() == [2]
 
 
 def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> None:

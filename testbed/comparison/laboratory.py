@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.devices import compute_exactly
-from motionmatcher.errors import DivergedError, UserError
+from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from motionmatcher.files import atomic_path, write_json
 from motionmatcher.lora import load_lora
 from motionmatcher.random_streams import stream_seed
@@ -28,7 +28,7 @@ from motionmatcher.reference import Reference, ReferenceClip
 from motionmatcher.runs import Run
 from motionmatcher.sampling import sample_latents
 from motionmatcher.settings import TrainSettings
-from motionmatcher.training import train
+from motionmatcher.training import prepare_optimizer, train
 from motionmatcher.training_run import attach_lora, make_accelerator, sampling_settings
 from testbed.comparison.cells import SCRATCH_PREFIX, Cell, CellJob
 from testbed.comparison.methods import BASE
@@ -109,6 +109,7 @@ def _train(
     text_states = base.encode_prompts([data.single_video_prompt])
     info = attach_lora(settings, base, latents)
     accelerator = make_accelerator(settings, DEVICE)
+    optimizer = prepare_optimizer(settings, base, accelerator)
     diverged = None
     started = time.process_time()
     try:
@@ -120,6 +121,7 @@ def _train(
             text_states=text_states,
             info=info,
             accelerator=accelerator,
+            optimizer=optimizer,
         )
     except DivergedError as error:  # what was saved before counts
         diverged = str(error)
@@ -155,23 +157,30 @@ def _sample(
             settings = replace(sampling, noise_prior=noise_prior)
             for first in range(0, len(wanted), job.batch_size):
                 batch = wanted[first : first + job.batch_size]
+                # Nothing is left of a training that diverged.
+                empty = (sampling.num_frames, FRAME_SIZE, FRAME_SIZE, 3)
+                clips, shown = [np.zeros(empty, np.uint8) for _ in batch], False
                 if trained:
-                    latents = sample_latents(
-                        base,
-                        torch.stack([text_states[index] for index, _ in batch]),
-                        negative_states,
-                        [video_seed(cell, job.prompts[index], sample) for index, sample in batch],
-                        settings,
-                        inversion_noise,
-                    )
-                    clips = [base.decode_video(video) for video in latents]
-                else:  # nothing is left of a training that diverged
-                    empty = (sampling.num_frames, FRAME_SIZE, FRAME_SIZE, 3)
-                    clips = [np.zeros(empty, np.uint8) for _ in batch]
+                    try:
+                        latents = sample_latents(
+                            base,
+                            torch.stack([text_states[index] for index, _ in batch]),
+                            negative_states,
+                            [
+                                video_seed(cell, job.prompts[index], sample)
+                                for index, sample in batch
+                            ],
+                            settings,
+                            inversion_noise,
+                        )
+                        clips, shown = [base.decode_video(video) for video in latents], True
+                    except NotFiniteError:
+                        if step == 0:
+                            raise  # of the base itself
                 for (index, sample), frames in zip(batch, clips, strict=True):
                     place = {"step": step, "noise_prior": noise_prior}
                     place |= {"prompt": index, "sample": sample}
-                    found = measure_clip(frames) if trained else nothing_seen(len(frames))
+                    found = measure_clip(frames) if shown else nothing_seen(len(frames))
                     videos.append({**place, **_as_plain_values(found)})
                     if step == cell.kept_step and sample == 0:
                         kept.append(frames)

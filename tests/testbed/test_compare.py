@@ -15,7 +15,7 @@ import pytest
 import yaml
 from launching import run_script
 
-from motionmatcher.errors import DivergedError, UserError
+from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from testbed import compare as script
 from testbed.comparison.cells import tuning_cells
 from testbed.comparison.config import ComparisonConfig, load_comparison
@@ -233,6 +233,26 @@ def test_a_training_that_diverges_counts_as_videos_of_nothing(
     assert len(result["videos"]) == 2 * 2 * 2
     assert result["videos"][0]["path"] == [[None, None]] * 8
     assert result["videos"][0]["color"] == ""
+
+
+def test_videos_that_explode_count_as_videos_of_nothing_unless_they_are_the_base_s(
+    made: dict, config: ComparisonConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: Any) -> Any:
+        raise NotFiniteError("NaN or infinity in the generated latents")
+
+    monkeypatch.setattr("testbed.comparison.laboratory.sample_latents", explode)
+    job = made["bench"].job(tuning_cells(config)[0])
+    job = dataclasses.replace(job, result=tmp_path / "cells" / "cell.json")
+    make_cell(job)
+    result = json.loads(job.result.read_text())
+    assert result["diverged"] is None
+    assert all(video["path"] == [[None, None]] * 8 for video in result["videos"])
+
+    monkeypatch.setattr("testbed.comparison.laboratory.train", lambda **_: True)
+    of_the_base = dataclasses.replace(job, cell=dataclasses.replace(job.cell, steps=(0,)))
+    with pytest.raises(NotFiniteError):
+        make_cell(of_the_base)
 
 
 def test_no_other_error_counts_as_divergence(

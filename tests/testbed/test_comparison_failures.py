@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
@@ -12,9 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionmatcher.errors import DivergedError, UserError
-from motionmatcher.runs import Run
-from motionmatcher.training import require_finite
+from motionmatcher.errors import UserError
 from testbed import compare as script
 from testbed.comparison.cells import Cell, CellJob
 from testbed.comparison.config import ComparisonConfig, load_comparison
@@ -183,10 +180,3 @@ def test_warnings_of_a_kind_are_counted_together() -> None:
         faint.removeprefix("warning: "): 2,
         silent.removeprefix("warning: "): 1,
     }
-
-
-def test_the_trainer_tells_divergence_from_other_errors(tmp_path: Path) -> None:
-    require_finite(1e30, "loss", 0, Run(tmp_path))
-    for value in (math.nan, math.inf):
-        with pytest.raises(DivergedError, match=f"the loss is {value} at step 3"):
-            require_finite(value, "loss", 2, Run(tmp_path))
