@@ -1,7 +1,6 @@
 """The cells of the comparison: what is trained, on what, and which videos are sampled of it."""
 
 import functools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -174,7 +173,7 @@ def cell_settings(config: ComparisonConfig, base_folder: str | None, cell: Cell)
     """
     truth = read_truth(Path(config.reference_dir), cell.motion)
     overrides = (
-        *([f"pretrained_model_path={json.dumps(base_folder)}"] if base_folder else []),
+        *([f"pretrained_model_path={base_folder}"] if base_folder else []),
         *TRAINED.get(cell.method, ()),
         *cell.variant,
     )
