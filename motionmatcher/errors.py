@@ -2,10 +2,25 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
     """Bad input: one clear line naming the file, key or value, what was expected and what to do."""
+
+
+class WriteError(UserError):
+    """The file system refuses to write: no room, no permission, a name it cannot hold.
+
+    Attributes:
+        reason: What it says.
+    """
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot be written: {reason}. Change that, or choose another place."
+        )
+        self.reason = reason
 
 
 class DivergedError(UserError):
@@ -14,6 +29,11 @@ class DivergedError(UserError):
 
 class NotFiniteError(UserError):
     """A result holds NaN or infinity, so it is neither kept nor shown."""
+
+
+def reason_of(error: OSError) -> str:
+    """Say in a few words what the file system, or a library in its name, complains of."""
+    return error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:

@@ -2,8 +2,11 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,17 @@ def resume_in_process(folder: Path, *overrides: str) -> Run:
     """Continue a run as `train.py --resume` does."""
     resume = find_resumable(str(folder), output_dir="")
     return start_training(plan_resuming(resume, overrides), choose_device("cpu"), resume)[0]
+
+
+@contextmanager
+def full_disk(largest_file: int) -> Iterator[None]:
+    """Let the system refuse to write more than some bytes into one file, as a full disk does."""
+    found = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, found[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, found)
 
 
 def run_script(monkeypatch: pytest.MonkeyPatch, main: Any, *arguments: str) -> int:
