@@ -11,7 +11,7 @@ from evaluation.command import (
     scoring_parser,
 )
 from evaluation.folders import open_folder, read_reference
-from motionmatcher.command_line import run
+from motionmatcher.command_line import prepare_outputs, run
 
 
 def main() -> int:
@@ -42,6 +42,7 @@ def main() -> int:
     from evaluation.clip_scorer import ClipScorer, check_clip_choice, load_clip
 
     check_clip_choice(args.clip_model, args.clip_ckpt)
+    prepare_outputs(args)
     encoder = load_clip(args.clip_model, args.clip_ckpt, device, args.batch_size)
     results = score_folders(folders, [ClipScorer(encoder, reference)], baseline)
     return finish(results, args)

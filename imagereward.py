@@ -8,7 +8,7 @@ from evaluation.command import (
     scoring_parser,
 )
 from evaluation.image_reward_files import find_files
-from motionmatcher.command_line import run
+from motionmatcher.command_line import prepare_outputs, run
 
 
 def main() -> int:
@@ -28,6 +28,7 @@ def main() -> int:
 
     from evaluation.image_reward import ImageRewardScorer
 
+    prepare_outputs(args)
     scorer = ImageRewardScorer(checkpoint, vocabulary, device, args.batch_size)
     return finish(score_folders(folders, [scorer]), args)
 

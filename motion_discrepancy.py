@@ -13,7 +13,7 @@ from evaluation.command import (
 )
 from evaluation.folders import read_reference
 from evaluation.results import print_positions
-from motionmatcher.command_line import run
+from motionmatcher.command_line import prepare_outputs, run
 
 
 def main() -> int:
@@ -49,6 +49,7 @@ def main() -> int:
     from evaluation.motion_scorer import MotionScorer
     from evaluation.trackers import load_tracker
 
+    prepare_outputs(args)
     tracker = load_tracker(
         args.tracker, args.grid_size, device, args.cotracker_ckpt, EVALUATION_DIR
     )

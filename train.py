@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from motionmatcher.command_line import INTERRUPTED, ArgumentParser, add_json_argument, run
+from motionmatcher.command_line import (
+    INTERRUPTED,
+    ArgumentParser,
+    add_json_argument,
+    prepare_outputs,
+    run,
+)
 
 
 def parse_arguments():
@@ -48,6 +54,7 @@ def main() -> int:
         plan = plan_resuming(resume, arguments.overrides, arguments.dry_run)
     else:
         plan = check_training(settings, resuming=False, dry_run=arguments.dry_run)
+    prepare_outputs(arguments)
 
     if arguments.dry_run:
         from motionmatcher.run_cost import estimate_run

@@ -17,7 +17,12 @@ from evaluation.command import (
 )
 from evaluation.folders import open_folder, read_reference
 from evaluation.results import print_positions
-from motionmatcher.command_line import ArgumentParser, run
+from motionmatcher.command_line import (
+    ArgumentParser,
+    add_output_argument,
+    prepare_outputs,
+    run,
+)
 
 
 def main() -> int:
@@ -34,6 +39,7 @@ def main() -> int:
     from evaluation.controls import score_controls
     from evaluation.motion_scorer import MotionScorer
 
+    prepare_outputs(args)
     left_out: list[str] = []
     everything = [*folders, *([baseline] if baseline else [])]
     judges = [
@@ -67,9 +73,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--source_video", type=Path, required=True, metavar="REF", help="the reference clip"
     )
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="write a self-contained HTML page to FILE"
-    )
+    add_output_argument(parser, "--report", "write a self-contained HTML page to FILE")
     add_optional_tracker_argument(parser)
     add_motion_arguments(parser)
     add_clip_arguments(parser)

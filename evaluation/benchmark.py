@@ -17,7 +17,7 @@ from evaluation.command import (
     add_optional_tracker_argument,
     positive_int,
 )
-from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
 from motionmatcher.settings import PUBLISHED_REPEATS
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ def main() -> int:
     from evaluation.benchmark_scoring import check_scorers
     from motionmatcher.devices import choose_device
     from motionmatcher.errors import UserError
+    from motionmatcher.files import check_writable
 
     device = choose_device(args.device)
+    check_writable(args.output_dir, "--output_dir")
     check_scorers(args, parser)
     motions, left_out, failures = plan_motions(
         args.configs, args.overrides, args.output_dir, args.repeat_num, args.dry_run
@@ -52,6 +54,7 @@ def main() -> int:
         environment = child_environment(processes, device)
         if args.dry_run:
             return SOME_FAILED if failures else 0
+        prepare_outputs(args)
         mine = make_videos(processes.share(motions), processes, environment, device)
         shares = processes.gather(mine)
         failures = sorted([*failures, *(failure for share in shares for failure in share)])

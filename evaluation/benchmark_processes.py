@@ -163,24 +163,24 @@ def run_program(
                 if show:
                     sys.stdout.write(chunk.decode(errors="replace"))
                     sys.stdout.flush()
-    if interrupted():
-        raise KeyboardInterrupt
+    if (number := interrupted()) is not None:
+        signal.raise_signal(number)
     if process.returncode != 0:
         raise UserError(f"{script.name} failed: {last_words(printed)} (all it said: {log})")
 
 
 @contextmanager
-def passing_on_signals(process: subprocess.Popen) -> Iterator[Callable[[], bool]]:
+def passing_on_signals(process: subprocess.Popen) -> Iterator[Callable[[], int | None]]:
     """Pass Ctrl-C and SIGTERM on to a program while it runs.
 
     Yields:
-        A function that tells whether a signal has come.
+        A function that tells which signal has come, if any.
     """
-    came = False
+    came: int | None = None
 
     def pass_on(number: int, frame: object) -> None:
         nonlocal came
-        came = True
+        came = number
         process.send_signal(number)
 
     found = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -13,7 +13,7 @@ from evaluation.results import (
     write_results_json,
 )
 from evaluation.scoring import Scorer, score_folder
-from motionmatcher.command_line import ArgumentParser, add_json_argument
+from motionmatcher.command_line import ArgumentParser, add_json_argument, add_output_argument
 
 EVALUATION_DIR = Path(__file__).parent
 
@@ -40,9 +40,7 @@ def scoring_parser(description: str, prompt_help: str) -> ArgumentParser:
         "--batch_size", type=positive_int, default=16, help="frames per step (default: 16)"
     )
     add_json_argument(parser)
-    parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="also write one row per video to FILE"
-    )
+    add_output_argument(parser, "--csv", "also write one row per video to FILE")
     return parser
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motionmatcher.errors import UserError
+from motionmatcher.errors import UserError, WriteError
 from motionmatcher.finiteness import is_finite
-from motionmatcher.lora import LoraInfo, save_lora
+from motionmatcher.lora import ADAPTER_FILE, LoraInfo, save_lora
+from motionmatcher.runs import STATE_FILE
 from motionmatcher.tensor_files import read_tensors, require_sound, write_tensors
 from motionmatcher.unet import MotionUNet
 
-STATE_FILE = "training_state.safetensors"
 _MOMENT = re.compile(r"optimizer\.(0|[1-9][0-9]{0,9})\.(\w+)", re.ASCII)
 _Moments = dict[str, Any]
 
@@ -49,7 +49,7 @@ def save_checkpoint(
     scaler: torch.amp.GradScaler | None,
     skipped_updates: int = 0,
 ) -> None:
-    """Write a checkpoint folder whole or not at all.
+    """Write a checkpoint folder whole, or the LoRA alone where only that fits, or nothing.
 
     The random streams need no state (see `random_streams`), nor does the learning rate, which is a
     function of the step.
@@ -62,10 +62,42 @@ def save_checkpoint(
         optimizer: Its moments are kept, not its settings: those are the config's.
         scaler: The loss scaler of fp16, or None.
         skipped_updates: See `Progress`.
+
+    Raises:
+        UserError: The file system refuses; says what is kept. Earlier checkpoints are as they were.
     """
     temporary = folder.with_name(f".{folder.name}-unfinished")
     shutil.rmtree(temporary, ignore_errors=True)
-    save_lora(unet, temporary / "lora", info)
+    try:
+        save_lora(unet, temporary / "lora", info)
+        _save_training_state(temporary / STATE_FILE, step, optimizer, scaler, skipped_updates)
+    except WriteError as error:
+        kept = (temporary / "lora" / ADAPTER_FILE).is_file() and not folder.exists()
+        if kept:
+            temporary.rename(folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        what = (
+            "only its LoRA is kept, which inference.py can use" if kept else "nothing of it is kept"
+        )
+        raise UserError(
+            f"{folder} cannot be saved: {error.reason}; {what}. Make room, then go on from the last whole "
+            f"checkpoint with: train.py --resume {folder.parent}"
+        ) from error
+    replaced = folder.with_name(f".{folder.name}-replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    temporary.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _save_training_state(
+    file: Path,
+    step: int,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None,
+    skipped_updates: int,
+) -> None:
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
     for index, parameter in enumerate(_parameters(optimizer)):
@@ -82,13 +114,7 @@ def save_checkpoint(
         "scaler": scaler.state_dict() if scaler else None,
         "numbers": numbers,
     }
-    write_tensors(temporary / STATE_FILE, tensors, state)
-    replaced = folder.with_name(f".{folder.name}-replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    temporary.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    write_tensors(file, tensors, state)
 
 
 def load_training_state(

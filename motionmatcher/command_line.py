@@ -9,11 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.errors import UserError, did_you_mean, reason_of
+from motionmatcher.files import check_output_file, remove_unfinished, writing
+from motionmatcher.interruption import Terminated, terminable
 from motionmatcher.text_files import is_utf8
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+TERMINATED = 143
+# What flags that name a file to be written leave in a parsed command line.
+OUTPUT_FILES = ("json", "csv", "report")
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -43,16 +48,43 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--json FILE`, which every script that prints figures has."""
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the figures to FILE as JSON"
-    )
+    add_output_argument(parser, "--json", "also write the figures to FILE as JSON")
+
+
+def add_output_argument(parser: argparse.ArgumentParser, flag: str, meaning: str) -> None:
+    """Add a file to be written; one that cannot be is refused while the command line is read."""
+    assert flag.removeprefix("--") in OUTPUT_FILES
+    parser.add_argument(flag, type=_output_file, metavar="FILE", help=meaning)
+
+
+def prepare_outputs(arguments: argparse.Namespace) -> None:
+    """Make the folders of the files that a command line asks for, before the work on them begins.
+
+    Raises:
+        WriteError: The file system refuses.
+    """
+    for name in OUTPUT_FILES:
+        path: Path | None = getattr(arguments, name, None)
+        if path is not None:
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                remove_unfinished(path.parent)
+
+
+def _output_file(text: str) -> Path:
+    path = Path(text)
+    try:
+        check_output_file(path)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return path
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a script's main function and exit with its code.
 
-    Bad input (`UserError`) becomes one line on stderr and exit code 2. Anything else is a bug and
-    keeps its traceback.
+    Bad input (`UserError`) becomes one line on stderr and exit code 2, and so does a file that the file
+    system refuses, whichever and why ever. Anything else is a bug and keeps its traceback.
 
     Args:
         main: Returns the exit code; None stands for 0.
@@ -66,10 +98,19 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         # A terminal or file that cannot show a character must not end a program that is done.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(main() or 0)
+        with terminable():
+            sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        if error.filename is None:
+            raise  # it is not about a file
+        print(f"error: {os.fsdecode(error.filename)}: {reason_of(error)}.", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        sys.exit(TERMINATED)

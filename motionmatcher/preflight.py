@@ -1,5 +1,6 @@
 """Check a training run before any weight is read: settings, clip, base, map sizes."""
 
+import shutil
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,7 @@ from motionmatcher.base_layout import BaseLayout, find_base
 from motionmatcher.config import idle_keys
 from motionmatcher.errors import UserError
 from motionmatcher.features import Size, block_at_scale, map_sizes
-from motionmatcher.files import check_writable
+from motionmatcher.files import check_writable, nearest_folder
 from motionmatcher.prompts import repetition_notes
 from motionmatcher.settings import TrainSettings
 from motionmatcher.video import bucket_size, check_length, probe
@@ -36,13 +37,16 @@ class TrainingPlan:
     notes: tuple[str, ...]
 
 
-def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> TrainingPlan:
+def check_training(
+    settings: TrainSettings, resuming: bool, dry_run: bool, run_folder: Path | None = None
+) -> TrainingPlan:
     """Check everything that can be checked without reading weights.
 
     Args:
         settings: The settings as read.
         resuming: The run has its reference already, so the clip need not be there.
         dry_run: Weights may be missing; that is a note then.
+        run_folder: Of the run that is resumed; a new one is made in the output_dir.
 
     Raises:
         UserError: Something does not fit; names it and what to do.
@@ -74,7 +78,12 @@ def check_training(settings: TrainSettings, resuming: bool, dry_run: bool) -> Tr
     )
     _check_schedule(settings, layout)
     _check_folders(settings)
+    if run_folder is not None:
+        check_writable(run_folder, "--resume")
+    else:
+        check_writable(Path(settings.output_dir), "output_dir")
     _check_packages(settings)
+    _check_room(settings, layout, run_folder or Path(settings.output_dir))
     if settings.lr_warmup_steps >= settings.max_train_steps:
         notes.append(
             f"lr_warmup_steps {settings.lr_warmup_steps} lasts all of max_train_steps "
@@ -182,8 +191,21 @@ def _check_packages(settings: TrainSettings) -> None:
             )
 
 
+def _check_room(settings: TrainSettings, layout: BaseLayout, folder: Path) -> None:
+    from motionmatcher.cost import empty_unet
+
+    parameters = empty_unet(layout.unet_config, settings).lora_parameters().values()
+    moments = 2 if settings.use_8bit_adam else 8  # bytes of both
+    needed = sum(weight.numel() for weight in parameters) * (4 + moments)
+    disk = shutil.disk_usage(nearest_folder(folder))
+    if disk.total and disk.free < needed:  # some file systems do not say, and have no total either
+        raise UserError(
+            f"{folder}: a checkpoint takes {needed / 2**20:.1f} MiB and {disk.free / 2**20:.1f} MiB are "
+            "free there: make room, or choose another output_dir."
+        )
+
+
 def _check_folders(settings: TrainSettings) -> None:
-    check_writable(Path(settings.output_dir), "output_dir")
     for key in ("lora_path", "cached_latent_dir"):
         folder = getattr(settings, key)
         if folder is not None and not Path(folder).is_dir():

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from motionmatcher.base_model import BaseModel
-from motionmatcher.errors import UserError
+from motionmatcher.devices import is_main_process
+from motionmatcher.errors import UserError, WriteError
 from motionmatcher.finiteness import require_finite
 from motionmatcher.random_streams import generator
 from motionmatcher.sampling import Progress, invert_reference
@@ -227,7 +228,11 @@ class Reference:
         self._made[name] = tensor
         if self.write_folder is not None:
             description = {**depends_on, **(made_from or {})}
-            write_tensors(self.write_folder / name, {kind: tensor}, description)
+            try:
+                write_tensors(self.write_folder / name, {kind: tensor}, description)
+            except WriteError as error:
+                if is_main_process():
+                    print(f"note: the reference's {kind} will have to be made again: {error}")
 
     def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
         """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""

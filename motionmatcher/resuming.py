@@ -64,7 +64,7 @@ def plan_resuming(
         notes.append(
             f"all {step} steps are made, so nothing is left to do; max_train_steps=N makes more."
         )
-    plan = check_training(settings, resuming=True, dry_run=dry_run)
+    plan = check_training(settings, resuming=True, dry_run=dry_run, run_folder=run.folder)
     return replace(plan, notes=(*notes, *plan.notes))
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from motionmatcher.config import load_settings, write_settings
 from motionmatcher.errors import UserError
-from motionmatcher.files import unused_path
+from motionmatcher.files import make_unused_folder, remove_unfinished
 from motionmatcher.settings import TrainSettings
 
+STATE_FILE = "training_state.safetensors"
 _CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
 _PREVIEW = re.compile(r"step-([0-9]+)[._].*")
 
@@ -29,9 +30,7 @@ class Run:
     def create(cls, output_dir: str, settings: TrainSettings) -> "Run":
         """Make a new run folder and write its settings into it."""
         name = time.strftime("train_%Y-%m-%dT%H-%M-%S")
-        folder = unused_path(Path(output_dir) / name)
-        folder.mkdir(parents=True)
-        run = cls(folder)
+        run = cls(make_unused_folder(Path(output_dir) / name))
         write_settings(run.config_file, settings)
         return run
 
@@ -118,9 +117,9 @@ class Run:
             The folder with what was set aside; None when nothing was.
         """
         later = [other for other in self.checkpoint_steps() if other > step]
-        aside = Run(unused_path(self.folder / f"set-aside-after-{step}")) if later else None
-        if aside is not None:
-            aside.folder.mkdir()
+        aside = None
+        if later:
+            aside = Run(make_unused_folder(self.folder / f"set-aside-after-{step}"))
             shutil.copy2(self.config_file, aside.config_file)
             if self.reference_folder.is_dir():
                 shutil.copytree(self.reference_folder, aside.reference_folder)
@@ -134,6 +133,25 @@ class Run:
                 self.checkpoint_folder(other).rename(aside.checkpoint_folder(other))
         write_settings(self.config_file, settings)
         return aside.folder if aside is not None else None
+
+    def last_resumable_step(self) -> int:
+        """The step of the last checkpoint that holds more than the LoRA; of the last one if none does."""
+        steps = self.checkpoint_steps()
+        whole = [step for step in steps if (self.checkpoint_folder(step) / STATE_FILE).is_file()]
+        return (whole or steps)[-1]
+
+    def remove_unfinished(self) -> None:
+        """Clear away what a killed process left half done; a checkpoint it was replacing comes back."""
+        for folder in (self.folder, self.samples_folder, self.reference_folder):
+            remove_unfinished(folder)
+        for unfinished in self.folder.glob(".checkpoint-*-unfinished"):
+            shutil.rmtree(unfinished)
+        for replaced in self.folder.glob(".checkpoint-*-replaced"):
+            checkpoint = replaced.with_name(replaced.name[1:].removesuffix("-replaced"))
+            if checkpoint.exists():
+                shutil.rmtree(replaced)
+            else:
+                replaced.rename(checkpoint)
 
     def drop_old_checkpoints(self, keep: int | None, saved_step: int) -> None:
         """Delete the oldest checkpoints.
@@ -168,7 +186,7 @@ def find_resumable(target: str, output_dir: str | None = None) -> tuple[Run, int
                 f"resume_from_checkpoint: latest finds no run with a checkpoint in {output_dir}."
             )
         run = with_checkpoints[-1]
-        return run, run.checkpoint_steps()[-1]
+        return run, run.last_resumable_step()
     return open_checkpoint(target)
 
 
@@ -191,4 +209,4 @@ def open_checkpoint(path: Path | str) -> tuple[Run, int]:
         run.find_checkpoint(step)
         return run, step
     run = Run.open(path)
-    return run, run.checkpoint_steps()[-1]
+    return run, run.last_resumable_step()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from motionmatcher.errors import UserError
@@ -44,10 +44,15 @@ def write_tensors(
         path: The file.
         tensors: By name; on any device.
         description: Plain values, kept as JSON in the metadata.
+
+    Raises:
+        WriteError: The file system refuses.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Not by save_file, which writes elsewhere and says no to a full disk as it does to a bad tensor.
+    serialised = save(content, metadata={_METADATA_KEY: json.dumps(description)})
     with atomic_path(path) as temporary:
-        save_file(content, temporary, metadata={_METADATA_KEY: json.dumps(description)})
+        temporary.write_bytes(serialised)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

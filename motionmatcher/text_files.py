@@ -188,8 +188,10 @@ def check_text(text: str, name: str) -> str:
     """Give a text back if it can be written; what came of bytes that are no UTF-8 cannot.
 
     Raises:
-        UserError: It has halves of characters.
+        UserError: It has halves of characters, or a NUL, which no path can have.
     """
+    if "\0" in text:
+        raise UserError(f"{name} holds a NUL character: {text!a}.")
     if not is_utf8(text):
         raise UserError(f"{name} cannot be written as UTF-8: {text!a}.")
     return text

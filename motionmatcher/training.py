@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from motionmatcher.base_model import BaseModel
 from motionmatcher.checkpoints import START, Progress, save_checkpoint
-from motionmatcher.errors import DivergedError, NotFiniteError
+from motionmatcher.errors import DivergedError, NotFiniteError, WriteError, reason_of
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.finiteness import is_finite
 from motionmatcher.gradient_watch import GradientWatch
@@ -59,9 +59,10 @@ def train(
         previewer: Makes previews every `validation_steps`; None makes none.
 
     Returns:
-        True when all steps were made, False when it was interrupted.
+        True when all steps were made, False when another of its processes was interrupted.
 
     Raises:
+        KeyboardInterrupt: This process was; a checkpoint is saved.
         DivergedError: Loss, gradient or weights are not finite; the last checkpoint stays.
         NotFiniteError: A preview is not; the steps up to it are kept.
     """
@@ -73,6 +74,7 @@ def train(
     watched_steps = min(WATCHED_STEPS, settings.max_train_steps - first_step)
     watch = GradientWatch(parameters, settings.adam_epsilon, watched_steps)
     skipped_updates, skipped_in_a_row = progress.skipped_updates, 0
+    logging = True
 
     def save(step: int) -> None:
         wrong = [name for name, weight in parameters.items() if not is_finite(weight)]
@@ -93,7 +95,19 @@ def train(
     def preview(step: int) -> None:
         due = step % settings.validation_steps == 0 or step == settings.max_train_steps
         if previewer is not None and due and accelerator.is_main_process:
-            previewer.write(run.samples_folder, step, interrupted)
+            try:
+                previewer.write(run.samples_folder, step, interrupted)
+            except WriteError as error:  # training is worth more than its previews
+                bar.write(f"note: no preview of step {step}: {error}")
+
+    def log(figures: Mapping[str, float], step: int) -> None:
+        nonlocal logging
+        try:
+            accelerator.log(figures, step=step)
+        except OSError as error:  # likewise
+            if logging:
+                bar.write(f"note: the log in {run.log_folder} has gaps: {reason_of(error)}.")
+            logging = False
 
     bar = tqdm(
         range(first_step, settings.max_train_steps),
@@ -153,7 +167,7 @@ def train(
             learning_rate.step()
 
             done = step + 1
-            accelerator.log(figures, step=done)
+            log(figures, done)
             shown = ", ".join(f"{name} {value:.2e}" for name, value in parts.items())
             overflows = f", {skipped_updates} updates skipped (fp16)" if skipped_updates else ""
             bar.set_postfix_str(f"loss {total:.3e} ({shown}){overflows}")

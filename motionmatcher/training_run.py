@@ -19,7 +19,7 @@ from tqdm import tqdm
 from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.checkpoints import START, Progress, load_training_state
 from motionmatcher.devices import compute_exactly, is_main_process, weight_dtype
-from motionmatcher.errors import UserError
+from motionmatcher.errors import UserError, reason_of
 from motionmatcher.lora import LoraInfo, add_lora, load_lora
 from motionmatcher.preflight import TrainingPlan
 from motionmatcher.previews import Previewer
@@ -70,19 +70,20 @@ def start_training(
     settings = plan.settings
     compute_exactly(device)
     accelerator = make_accelerator(settings, device)
-    run = resume[0] if resume else _create_shared_run(settings, accelerator)
     for line in plan.notes:
         accelerator.print(f"note: {line}")
     dtype = weight_dtype(settings.mixed_precision, accelerator.device)
     if settings.mixed_precision == "fp16" and dtype == torch.float32:
         accelerator.print("note: mixed_precision fp16 needs CUDA; this is computed in fp32.")
-    accelerator.print(f"run folder: {run.folder}")
-
     base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
     data, validation = settings.train_data, settings.validation_data
     previewed = validation.prompt if validation.sample_preview else []
     for line in base.cut_off_notes([data.single_video_prompt, *previewed]):
         accelerator.print(f"note: {line}")
+    run = resume[0] if resume else _create_shared_run(settings, accelerator)
+    accelerator.print(f"run folder: {run.folder}")
+    if accelerator.is_main_process:
+        run.remove_unfinished()
     with accelerator.main_process_first():  # the others read what it cached
         reference = reference_of_run(settings, base, run)
         size = data.n_sample_frames, data.width, data.height
@@ -123,7 +124,10 @@ def start_training(
             previewer=previewer,
         )
     finally:
-        accelerator.end_training()
+        try:
+            accelerator.end_training()
+        except OSError as error:  # of the log, which training is worth more than
+            accelerator.print(f"note: the log in {run.log_folder} has gaps: {reason_of(error)}.")
     return run, finished
 
 

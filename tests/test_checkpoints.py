@@ -7,13 +7,14 @@ from unittest.mock import ANY
 
 import pytest
 import torch
+from launching import full_disk
 from torch import Tensor, nn
 
 from motionmatcher import checkpoints
-from motionmatcher.checkpoints import STATE_FILE, Progress, load_training_state, save_checkpoint
+from motionmatcher.checkpoints import Progress, load_training_state, save_checkpoint
 from motionmatcher.errors import UserError
 from motionmatcher.lora import ADAPTER_FILE, LoraInfo, add_lora, load_lora
-from motionmatcher.runs import Run
+from motionmatcher.runs import STATE_FILE, Run, find_resumable
 from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
 
@@ -111,6 +112,34 @@ def test_an_unfinished_checkpoint_is_never_seen(
     save_checkpoint(run.checkpoint_folder(1), 1, unet, INFO, optimizer, None)
     assert run.checkpoint_steps() == [1]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+def test_on_a_full_disk_the_lora_is_kept_and_the_checkpoints_before(
+    tmp_path: Path, unet: MotionUNet
+) -> None:
+    optimizer, run = make_optimizer(unet), Run(tmp_path)
+
+    def save(step: int) -> None:
+        update(unet, optimizer, step)
+        save_checkpoint(run.checkpoint_folder(step), step, unet, INFO, optimizer, None)
+
+    save(1)
+    lora_bytes = (run.checkpoint_folder(1) / "lora" / ADAPTER_FILE).stat().st_size
+    with full_disk(lora_bytes + 100), pytest.raises(UserError, match="only its LoRA is kept"):
+        save(2)
+    assert [path.name for path in run.checkpoint_folder(2).iterdir()] == ["lora"]
+    assert find_resumable(str(tmp_path)) == (run, 1)
+    message = f"{run.checkpoint_folder(3)} cannot be saved: File too large; nothing of it is kept"
+    with full_disk(lora_bytes - 100), pytest.raises(UserError, match=message):
+        save(3)
+    assert run.checkpoint_steps() == [1, 2]
+    assert len(list(tmp_path.iterdir())) == 2, "nothing half written is left"
+    assert load_training_state(run.checkpoint_folder(1), make_optimizer(unet), None).step == 1
+    save(2)  # there is room again
+    assert find_resumable(str(tmp_path)) == (run, 2)
+    with full_disk(lora_bytes + 100), pytest.raises(UserError, match="nothing of it is kept"):
+        save(2)
+    assert load_training_state(run.checkpoint_folder(2), make_optimizer(unet), None).step == 2
 
 
 def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path, unet: MotionUNet) -> None:

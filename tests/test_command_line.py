@@ -3,13 +3,21 @@
 import argparse
 import io
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.command_line import (
+    ArgumentParser,
+    add_json_argument,
+    add_output_argument,
+    prepare_outputs,
+    run,
+)
 from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.files import atomic_path
 
 
 @pytest.fixture
@@ -107,11 +115,33 @@ def test_run_says_that_it_was_interrupted(capsys: pytest.CaptureFixture[str]) ->
     assert exit_code_and_message(capsys, lambda: run(main)) == (130, "interrupted\n")
 
 
-def test_run_leaves_bugs_their_traceback() -> None:
+def test_run_cleans_up_and_says_that_it_was_terminated(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     def main() -> None:
-        raise ValueError("a bug")
+        with atomic_path(tmp_path / "video.mp4"):
+            signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(ValueError, match="a bug"):
+    found = signal.getsignal(signal.SIGTERM)
+    assert exit_code_and_message(capsys, lambda: run(main)) == (143, "terminated\n")
+    assert signal.getsignal(signal.SIGTERM) is found
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_names_the_file_that_the_file_system_refuses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "n" * 300
+    code, message = exit_code_and_message(capsys, lambda: run(lambda: Path(name).is_file()))
+    assert (code, message) == (2, f"error: {name}: File name too long.\n")
+
+
+@pytest.mark.parametrize("bug", [ValueError("a bug"), OSError("not about a file")])
+def test_run_leaves_bugs_their_traceback(bug: Exception) -> None:
+    def main() -> None:
+        raise bug
+
+    with pytest.raises(type(bug), match=str(bug)):
         run(main)
 
 
@@ -124,6 +154,23 @@ def test_a_terminal_that_cannot_show_a_character_ends_nothing(
         run(lambda: print("outputs/狗_0.mp4"))
     assert caught.value.code == 0
     assert shown.getvalue() == b"outputs/\\u72d7_0.mp4\n"
+
+
+@pytest.mark.parametrize("flag", ["--json", "--csv", "--report"])
+def test_a_file_that_cannot_be_written_is_refused_with_its_flag(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str
+) -> None:
+    parser = ArgumentParser(prog="script.py")
+    add_output_argument(parser, flag, "a file")
+    code, message = exit_code_and_message(capsys, lambda: parser.parse_args([flag, str(tmp_path)]))
+    assert code == 2
+    assert message.startswith(
+        f"error: argument {flag}: {tmp_path} cannot be written: Is a directory."
+    )
+    arguments = parser.parse_args([flag, str(tmp_path / "new" / "file")])
+    assert list(tmp_path.iterdir()) == []
+    prepare_outputs(arguments)
+    assert (tmp_path / "new").is_dir()
 
 
 def test_did_you_mean() -> None:

@@ -186,3 +186,20 @@ def test_setting_aside_cut_short_leaves_the_earlier_checkpoints(
         run.continue_from(50, replace(SETTINGS, learning_rate=0.25))
     assert run.checkpoint_steps() == [50, 100]
     assert run.settings() == SETTINGS
+
+
+def test_what_a_killed_process_left_is_removed(run: Run) -> None:
+    before = sorted(run.folder.iterdir())
+    (run.folder / ".checkpoint-500-unfinished" / "lora").mkdir(parents=True)
+    (run.folder / ".checkpoint-50-replaced").mkdir()
+    run.samples_folder.mkdir()
+    (run.samples_folder / ".step-abcdefgh.unfinished.mp4").write_text("half")
+    run.remove_unfinished()
+    assert sorted(run.folder.iterdir()) == sorted([*before, run.samples_folder])
+    assert list(run.samples_folder.iterdir()) == []
+
+
+def test_a_checkpoint_that_was_being_replaced_comes_back(run: Run) -> None:
+    run.checkpoint_folder(400).rename(run.folder / ".checkpoint-400-replaced")
+    run.remove_unfinished()
+    assert run.checkpoint_steps() == [50, 100, 400]

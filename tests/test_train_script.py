@@ -1,16 +1,24 @@
 """train.py's command line: errors before weights, dry run, no needless imports."""
 
+import errno
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from launching import PROJECT, run_script, write_config
+from launching import PROJECT, run_script, train_in_process, write_config
 
 import train
+from motionmatcher.config import load_settings
 from motionmatcher.cost import FakeStep, StepCost
+from motionmatcher.preflight import check_training
+from motionmatcher.runs import Run
 from testbed.random_base import FULL_SIZE, write_random_base
 
 SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
@@ -54,6 +62,14 @@ def test_help_imports_nothing_heavy(script: str) -> None:
         (["min_timestep=1000"], "min_timestep 1000 must be below the base's 1000 timesteps"),
         (["logger_type=wandb"], "logger_type: wandb needs the package wandb"),
         (["output_dir=README.md/runs"], "output_dir README.md/runs: README.md is a file"),
+        (["output_dir=/proc/runs"], "output_dir /proc/runs cannot be written: No such file or directory"),
+        ([f"output_dir={'n' * 300}"], "n cannot be written: File name too long"),
+        (['output_dir="a\\0b"'], "output_dir holds a NUL character"),
+        ([f"lora_path={'n' * 300}"], "n: File name too long."),
+        ([f"pretrained_model_path={'n' * 300}"], "n: File name too long."),
+        ([f"train_data.single_video_path={'n' * 300}"], "n: File name too long."),
+        (["--json", "tests"], "argument --json: tests cannot be written: Is a directory"),
+        (["--json", "README.md/figures.json"], "README.md is a file"),
         (["use_8bit_adam=true"], "use_8bit_adam needs the package bitsandbytes"),
         (["--device", "cuda:99"], "--device cuda:99: there is no such device here"),
         (["--dryrun"], "unknown flag --dryrun. Did you mean '--dry-run'?"),
@@ -75,6 +91,66 @@ def test_bad_input_is_one_line_before_any_weight_is_read(
     assert len(output.err.removesuffix("See `script.py --help`.\n").splitlines()) == 1
     assert "Traceback" not in output.err
     assert not (config.parent / "runs").exists()
+
+
+def test_no_room_for_a_checkpoint(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    usage = shutil.disk_usage(config.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    arguments = ["--config", config, "--dry-run", "lora_rank=32"]
+    assert run_script(monkeypatch, train.main, *arguments) == 2
+    found = re.fullmatch(
+        rf"error: {config.parent / 'runs'}: a checkpoint takes (.*) MiB and 1\.0 MiB are free there: "
+        r"make room, or choose another output_dir\.\n",
+        capsys.readouterr().err,
+    )
+    assert found
+    monkeypatch.undo()
+    short = [
+        "max_train_steps=1",
+        "validation_data.sample_preview=false",
+        "validation_data.noise_prior=0",
+    ]
+    run = train_in_process(config, "lora_rank=32", *short)
+    content = run.checkpoint_folder(1).rglob("*.safetensors")
+    taken = sum(file.stat().st_size for file in content) / 2**20
+    assert float(found[1]) == pytest.approx(taken, rel=0.03)
+
+
+def test_a_base_that_fails_to_load_leaves_no_run_folder(
+    config: Path,
+    base_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    base = config.parent / "base"
+    shutil.copytree(base_folder, base)
+    (weights,) = (base / "vae").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    arguments = ["--config", config, f"pretrained_model_path={base}", "--device", "cpu"]
+    assert run_script(monkeypatch, train.main, *arguments) == 2
+    assert f"error: the weights in {base / 'vae'} are damaged" in capsys.readouterr().err
+    assert not (config.parent / "runs").exists()
+
+
+def test_a_read_only_run_is_not_resumed(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    plan = check_training(load_settings(config), resuming=False, dry_run=False)
+    run = Run.create(plan.settings.output_dir, plan.settings)
+    run.checkpoint_folder(1).mkdir()
+
+    def refuse(dir: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # root may write anywhere
+    arguments = ["--resume", run.folder, "--device", "cpu", "max_train_steps=2"]
+    assert run_script(monkeypatch, train.main, *arguments) == 2
+    assert capsys.readouterr().err == (
+        f"error: --resume {run.folder} cannot be written: Read-only file system; "
+        "choose another folder.\n"
+    )
 
 
 def test_dry_run_writes_nothing(

@@ -1,11 +1,13 @@
 """Training: resume, interruption, separate streams, accumulation, several processes."""
 
+import errno
 import itertools
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,26 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from launching import PROJECT, launch, resume_in_process, train_in_process, write_config
+from launching import (
+    PROJECT,
+    full_disk,
+    launch,
+    resume_in_process,
+    train_in_process,
+    write_config,
+)
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import motionmatcher.previews as previews
 import motionmatcher.training as training
 import motionmatcher.training_run as training_run
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import load_base_model
 from motionmatcher.config import load_settings
-from motionmatcher.errors import DivergedError, NotFiniteError, UserError
+from motionmatcher.errors import DivergedError, NotFiniteError, UserError, WriteError
 from motionmatcher.extractor import MotionExtractor
+from motionmatcher.interruption import Terminated, terminable
 from motionmatcher.lora import add_lora
 from motionmatcher.losses import TrainingLoss
 from motionmatcher.objectives import draw_batch, training_loss
@@ -265,28 +276,109 @@ def test_starting_from_a_lora_of_another_base_is_noted(
     assert note in capsys.readouterr().out
 
 
-def test_interruption_saves_and_resumes(
-    unbroken: Run, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    original = training.training_loss
-    calls = []
+def at_loss(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> list[None]:
+    """Let something happen while a loss is computed; gives a list as long as there were losses."""
+    original, calls = training.training_loss, list[None]()
 
-    def interrupted_loss(*arguments: Any) -> TrainingLoss:
+    def loss(*arguments: Any) -> TrainingLoss:
         calls.append(None)
-        if len(calls) == 3:
-            signal.raise_signal(signal.SIGINT)
+        if len(calls) == number:
+            act()
         return original(*arguments)
 
-    monkeypatch.setattr(training, "training_loss", interrupted_loss)
-    handler = signal.getsignal(signal.SIGINT)
-    run = train_in_process(config, "validation_data.sample_preview=false")
+    monkeypatch.setattr(training, "training_loss", loss)
+    return calls
 
+
+@pytest.mark.parametrize(
+    ("number", "consequence"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_interruption_saves_and_resumes(
+    unbroken: Run,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    number: signal.Signals,
+    consequence: type[BaseException],
+) -> None:
+    calls = at_loss(monkeypatch, 3, lambda: signal.raise_signal(number))
+    handler = signal.getsignal(number)
+    overrides = [f"output_dir={tmp_path}", "validation_data.sample_preview=false"]
+    with pytest.raises(consequence), terminable():
+        train_in_process(config, *overrides)
+
+    (run,) = map(Run, tmp_path.iterdir())
     assert len(calls) == 3, "the step under way is finished, and no other begun"
     assert run.checkpoint_steps() == [2, 3]
     assert f"train.py --resume {run.folder}" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) is handler
     monkeypatch.undo()
     assert checkpoint_bytes(resume_in_process(run.folder), 4) == checkpoint_bytes(unbroken, 4)
+
+
+@pytest.mark.parametrize(
+    ("second", "consequence"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_second_signal_ends_at_once(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    second: signal.Signals,
+    consequence: type[BaseException],
+) -> None:
+    def act() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(second)
+        pytest.fail("went on")
+
+    at_loss(monkeypatch, 3, act)
+    overrides = [f"output_dir={tmp_path}", "validation_data.sample_preview=false"]
+    with pytest.raises(consequence), terminable():
+        train_in_process(config, *overrides)
+    (run,) = map(Run, tmp_path.iterdir())
+    assert run.checkpoint_steps() == [2], "the step under way is not finished"
+
+
+def test_a_full_disk_keeps_the_lora_and_resumes_once_there_is_room(
+    unbroken: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora_bytes = (unbroken.checkpoint_folder(4) / LORA).stat().st_size
+    with ExitStack() as disk:
+        at_loss(monkeypatch, 3, lambda: disk.enter_context(full_disk(lora_bytes + 100)))
+        with pytest.raises(
+            UserError, match=r"checkpoint-4 cannot be saved: .*only its LoRA is kept"
+        ):
+            train_in_process(
+                config, f"output_dir={tmp_path}", "validation_data.sample_preview=false"
+            )
+    (run,) = map(Run, tmp_path.iterdir())
+    kept = (run.checkpoint_folder(4) / LORA).read_bytes()
+    assert kept == checkpoint_bytes(unbroken, 4)[0]
+    monkeypatch.undo()
+    assert checkpoint_bytes(resume_in_process(run.folder), 4) == checkpoint_bytes(unbroken, 4)
+
+
+def test_previews_and_logs_that_cannot_be_written_stop_no_training(
+    unbroken: Run, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise WriteError(path, "No space left on device")
+
+    def refuse_to_log(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(previews, "write_mp4", refuse)
+    monkeypatch.setattr(Accelerator, "log", refuse_to_log)
+    run = train_in_process(config)
+    assert checkpoint_bytes(run, 4) == checkpoint_bytes(unbroken, 4)
+    said = capsys.readouterr()
+    notes = [line for line in (said.out + said.err).splitlines() if line.startswith("note: ")]
+    assert [note.split(":")[1] for note in notes] == [
+        " no preview of step 0",
+        f" the log in {run.log_folder} has gaps",
+        " no preview of step 4",
+    ]
 
 
 class Poison(torch.autograd.Function):
