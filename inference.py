@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
 from motionmatcher.settings import PUBLISHED_REPEATS, SCHEDULERS
 
 
@@ -81,7 +81,9 @@ def main() -> None:
 
     if arguments.xformers or arguments.sdp:
         print("note: --xformers and --sdp do nothing: PyTorch's fused attention is always used.")
-    videos = generate(request, choose_device(arguments.device))
+    device = choose_device(arguments.device)
+    prepare_outputs(arguments)
+    videos = generate(request, device)
     if not is_main_process():
         return
     for video in videos:

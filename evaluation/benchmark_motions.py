@@ -14,10 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.folders import OutputFolder, open_folder, read_manifest
+from evaluation.folders import OutputFolder, open_folder, read_outputs
 from motionmatcher.config import load_settings
 from motionmatcher.errors import UserError
-from motionmatcher.manifest import MANIFEST_NAME
 from motionmatcher.preflight import check_training
 from motionmatcher.runs import Run
 from motionmatcher.settings import TrainData, TrainSettings
@@ -107,7 +106,7 @@ class Motion:
         """List the videos of the run's last checkpoint that are not there yet."""
         made = {
             Take(video.prompt or "", video.seed or 0)
-            for video in read_manifest(videos_folder(run) / MANIFEST_NAME).values()
+            for video in read_outputs(videos_folder(run)).values()
             if video.path.is_file()
         }
         return [take for take in self.takes if take not in made]

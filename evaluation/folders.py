@@ -10,9 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from motionmatcher.errors import UserError
-from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME
-from motionmatcher.text_files import read_json
-from motionmatcher.video import VIDEO_SUFFIXES, Frames, probe, read_video
+from motionmatcher.manifest import MANIFEST_NAME, read_manifest
+from motionmatcher.video import VIDEO_SUFFIXES, ClipInfo, Frames, probe, read_video
 
 MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
 MIN_FRAMES = 2
@@ -39,7 +38,7 @@ class OutputVideo:
 
 @dataclass(frozen=True)
 class UnreadableVideo:
-    """A file that has a video's name and cannot be read as one."""
+    """A file that has a video's name and cannot be read as one, or has one frame only."""
 
     path: Path
     reason: str
@@ -63,10 +62,10 @@ def open_folder(path: Path, prompt: str | None = None, needs_prompt: bool = Fals
         needs_prompt: Whether a video without a prompt is an error.
 
     Returns:
-        The videos; the ones that cannot be read to their end are listed apart.
+        The videos; those that cannot be read to their end, or have one frame only, are listed apart.
 
     Raises:
-        UserError: No folder, no videos, none that can be read, a single frame, a bad manifest or prompt.
+        UserError: No folder, no videos, none that can be scored, a bad manifest or prompt.
     """
     _require_folder(path)
     if prompt is not None and not prompt.strip():
@@ -74,26 +73,26 @@ def open_folder(path: Path, prompt: str | None = None, needs_prompt: bool = Fals
     files = list_videos(path)
     if not files:
         raise UserError(f"{path} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
-    manifest = read_manifest(path / MANIFEST_NAME)
+    manifest = read_outputs(path)
 
     videos, unreadable = [], []
     for file in tqdm(files, desc=f"reading {path}", unit="video", leave=False, delay=2):
+        try:
+            clip = probe_moving(file)
+        except UserError as error:
+            unreadable.append(UnreadableVideo(file, str(error)))
+            continue
         made = manifest[file.name] if file.name in manifest else OutputVideo(file)
         video = OutputVideo(file, prompt or made.prompt, made.seed, made.settings)
         if needs_prompt and video.prompt is None:
             raise UserError(
                 f'{file} has no prompt: give --prompt "…" or put a {MANIFEST_NAME} beside it.'
             )
-        try:
-            clip = probe(file)
-        except UserError as error:
-            unreadable.append(UnreadableVideo(file, str(error)))
-            continue
-        if clip.num_frames < MIN_FRAMES:
-            raise UserError(f"{file} has one frame only: a video to be scored needs two or more.")
         videos.append(replace(video, notes=(clip.note,)) if clip.note else video)
     if not videos:
-        raise UserError(f"{path}: none of its {len(files)} videos can be read.")
+        raise UserError(
+            f"{path}: none of its {len(files)} videos can be scored: {unreadable[0].reason}"
+        )
     return OutputFolder(path, tuple(videos), tuple(unreadable))
 
 
@@ -122,36 +121,39 @@ def read_reference(path: Path) -> tuple[Frames, float]:
     Raises:
         UserError: It cannot be read or has one frame only.
     """
-    clip = probe(path)
-    if clip.num_frames < MIN_FRAMES:
-        raise UserError(f"{path} has one frame only: a reference clip needs two or more.")
+    clip = probe_moving(path)
     if clip.note is not None:
         print(f"note: {path}: {clip.note}.")
     return read_video(path)
 
 
-def read_manifest(path: Path) -> dict[str, OutputVideo]:
-    """Read what inference wrote of its videos.
+def probe_moving(path: Path) -> ClipInfo:
+    """Probe a video in which something can move.
+
+    Raises:
+        UserError: It cannot be read or has one frame only.
+    """
+    clip = probe(path)
+    if clip.num_frames < MIN_FRAMES:
+        raise UserError(f"{path} has one frame only: to be scored, a video needs two or more.")
+    return clip
+
+
+def read_outputs(folder: Path) -> dict[str, OutputVideo]:
+    """Read what inference wrote of a folder's videos.
 
     Args:
-        path: The `manifest.json`; it need not exist. Keys it has beyond the known ones are ignored.
+        folder: Its `manifest.json` need not exist. Keys it has beyond the known ones are ignored.
 
     Returns:
         The videos by file name.
 
     Raises:
-        UserError: It is not JSON, not of this format, or an entry lacks a key.
+        UserError: The manifest is damaged, or an entry lacks a key.
     """
-    if not path.is_file():
-        return {}
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("videos"), list):
-        raise UserError(f"{path} has no list 'videos': is it a manifest written by inference.py?")
-    if manifest.get("format") != MANIFEST_FORMAT:
-        raise UserError(
-            f"{path} has format {manifest.get('format')!r}; format {MANIFEST_FORMAT} is understood."
-        )
-    videos = [_manifest_entry(path, index, entry) for index, entry in enumerate(manifest["videos"])]
+    videos = [
+        _output_video(folder, index, entry) for index, entry in enumerate(read_manifest(folder))
+    ]
     return {video.path.name: video for video in videos}
 
 
@@ -176,10 +178,8 @@ def _require_folder(path: Path) -> None:
         raise UserError(f"{path} cannot be listed: {error.strerror}.") from error
 
 
-def _manifest_entry(path: Path, index: int, entry: Any) -> OutputVideo:
-    place = f"{path}: videos[{index}]"
-    if not isinstance(entry, dict):
-        raise UserError(f"{place} is not an object.")
+def _output_video(folder: Path, index: int, entry: Mapping[str, Any]) -> OutputVideo:
+    place = f"{folder / MANIFEST_NAME}: videos[{index}]"
     for key in MANIFEST_KEYS:
         if key not in entry:
             raise UserError(f"{place} has no '{key}'.")
@@ -193,4 +193,4 @@ def _manifest_entry(path: Path, index: int, entry: Any) -> OutputVideo:
     if not isinstance(settings, dict):
         raise UserError(f"{place}: 'settings' is not an object.")
     shown = {name: entry[name] for name in ("negative_prompt", "checkpoint") if entry[name]}
-    return OutputVideo(path.parent / entry["file"], prompt, seed, shown | settings)
+    return OutputVideo(folder / entry["file"], prompt, seed, shown | settings)

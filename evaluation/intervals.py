@@ -41,13 +41,13 @@ def bootstrap_interval(values: Sequence[float], seed: int = SEED) -> Interval:
     """Average values, with the percentile bootstrap interval of the mean (Efron, 1979).
 
     Args:
-        values: One per video; NaN stands for "not defined for this video" and is not counted.
+        values: One per video; what is not finite is not defined for this video, and not counted.
         seed: Fixes the resampling.
 
     Returns:
         The mean and its 95 % interval.
     """
-    defined = np.array([value for value in values if not math.isnan(value)])
+    defined = np.array([value for value in values if math.isfinite(value)])
     if len(defined) == 0:
         return Interval(None, None, None, 0)
     mean = float(defined.mean())

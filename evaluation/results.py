@@ -36,12 +36,12 @@ class Results:
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 when a video could not be read."""
+        """0, or 1 when a video could not be scored."""
         return SOME_UNREADABLE if any(item.folder.unreadable for item in self.folders) else 0
 
 
 def print_folder(folder: ScoredFolder, metrics: Sequence[Metric], tag: str) -> None:
-    """Print a folder's means in one line, and what could not be read.
+    """Print a folder's means in one line, and what could not be scored.
 
     Args:
         folder: The scored folder.
@@ -58,7 +58,7 @@ def print_folder(folder: ScoredFolder, metrics: Sequence[Metric], tag: str) -> N
     if unreadable:
         total = len(unreadable) + len(folder.videos)
         print(
-            f"{folder.name}: {len(unreadable)} of {total} videos could not be read.",
+            f"{folder.name}: {len(unreadable)} of {total} videos could not be scored.",
             file=sys.stderr,
         )
 
@@ -105,7 +105,7 @@ def position(
     values = {
         name: figures[metric.name]
         for name, figures in controls.items()
-        if metric.name in figures and not math.isnan(figures[metric.name])
+        if metric.name in figures and math.isfinite(figures[metric.name])
     }
     if interval.mean is None or not values:
         return None
@@ -180,8 +180,8 @@ def _folder_as_dict(folder: ScoredFolder, metrics: Sequence[Metric]) -> dict[str
 
 
 def _defined(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _figure(value: float, metric: Metric) -> str:
-    return "–" if math.isnan(value) else f"{value:.{metric.digits}f}"
+    return f"{value:.{metric.digits}f}" if math.isfinite(value) else "–"

@@ -1,13 +1,14 @@
 """Score folders of videos, whatever the metric."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tqdm import tqdm
 
-from evaluation.folders import OutputFolder, OutputVideo
+from evaluation.folders import OutputFolder, OutputVideo, UnreadableVideo
 from evaluation.intervals import Interval, bootstrap_interval
+from motionmatcher.errors import UserError
 from motionmatcher.video import Frames, read_video
 
 if TYPE_CHECKING:
@@ -113,11 +114,15 @@ def score_folder(
     Returns:
         The scores.
     """
-    scored = []
+    scored, unreadable = [], list(folder.unreadable)
     labels = {metric.name: metric for scorer in scorers for metric in scorer.metrics}
     progress = tqdm(folder.videos, desc=str(folder.path), unit="video", leave=False)
     for video in progress:
-        frames, _ = read_video(video.path)
+        try:
+            frames, _ = read_video(video.path)
+        except UserError as error:  # it could be read when the folder was opened
+            unreadable.append(UnreadableVideo(video.path, str(error)))
+            continue
         scores = merge_scores(
             [
                 VideoScores({}, video.notes),
@@ -126,6 +131,11 @@ def score_folder(
         )
         scored.append(ScoredVideo(video, scores))
         progress.write(_video_line(video, scores, labels))
+    folder = replace(
+        folder,
+        videos=tuple(video.video for video in scored),
+        unreadable=tuple(unreadable),
+    )
     return ScoredFolder(folder, tuple(scored), is_baseline)
 
 

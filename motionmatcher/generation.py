@@ -1,6 +1,7 @@
 """Generate videos for prompts with a trained run: the one call behind inference.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,13 @@ from motionmatcher.base_model import BaseModel, load_base_model
 from motionmatcher.contact_sheet import write_contact_sheet
 from motionmatcher.devices import compute_exactly, weight_dtype
 from motionmatcher.errors import UserError
-from motionmatcher.files import slug, unused_path, write_json
+from motionmatcher.files import remove_unfinished, slug, unused_path, write_json
 from motionmatcher.lora import load_lora
-from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME
+from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME, read_manifest
 from motionmatcher.reference import Reference
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings, sample_latents
 from motionmatcher.settings import TrainSettings
-from motionmatcher.text_files import read_json
 from motionmatcher.training_run import reference_of_run
 from motionmatcher.video import Frames, read_video, write_gif, write_mp4
 
@@ -109,7 +109,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
         notes += [base_note] if base_note else []
         notes += base.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
         print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
-
+        remove_unfinished(request.output_dir)
     if request.compile:
         base.unet.compile_layers()
     with processes.main_process_first():
@@ -134,19 +134,6 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     entries = gather_object(entries)  # of all processes, in the order of the jobs
     if processes.is_main_process:
         _write_contact_sheet(request, entries)
-    return entries
-
-
-def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """Read what a folder's `manifest.json` says of its videos; empty when there is none."""
-    file = folder / MANIFEST_NAME
-    if not file.is_file():
-        return []
-    content = read_json(file, "Move it away, or choose another folder.")
-    try:
-        entries: list[dict[str, Any]] = content["videos"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged: move it away, or choose another folder.") from error
     return entries
 
 
@@ -180,18 +167,17 @@ def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tenso
 
 def _write_contact_sheet(request: GenerationRequest, entries: list[dict[str, Any]]) -> None:
     shown = entries[:MAX_SHEET_ROWS]
-    write_contact_sheet(
-        unused_path(request.output_dir / "contact_sheet.png"),
-        [read_video(request.output_dir / entry["file"])[0] for entry in shown],
-        [f"{entry['seed']}: {entry['prompt']}" for entry in shown],
-    )
+    clips = [read_video(request.output_dir / entry["file"])[0] for entry in shown]
+    labels = [f"{entry['seed']}: {entry['prompt']}" for entry in shown]
+    with _names_locked(request.output_dir):
+        write_contact_sheet(unused_path(request.output_dir / "contact_sheet.png"), clips, labels)
 
 
 def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[str, Any]:
     """Write one video under a name not taken yet, and enter it in the manifest."""
     folder = request.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".manifest.lock"):  # several processes may write here
+    with _names_locked(folder):
+        entries = read_manifest(folder)
         suffixes = (".mp4", ".gif") if request.gif else (".mp4",)
         path = unused_path(folder / f"{slug(job.prompt)}_{job.seed}.mp4", suffixes)
         write_mp4(path, frames, request.fps)
@@ -211,6 +197,14 @@ def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[s
                 "batch_size": request.batch_size,
             },
         }
-        entries = [*read_manifest(folder), entry]
-        write_json(folder / MANIFEST_NAME, {"format": MANIFEST_FORMAT, "videos": entries})
+        content = {"format": MANIFEST_FORMAT, "videos": [*entries, entry]}
+        write_json(folder / MANIFEST_NAME, content)
     return entry
+
+
+@contextmanager
+def _names_locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from taking names in a folder, or changing its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".manifest.lock"):
+        yield

@@ -8,7 +8,8 @@ from typing import Any
 from motionmatcher.base_layout import find_base
 from motionmatcher.errors import UserError
 from motionmatcher.files import check_writable
-from motionmatcher.generation import GenerationRequest, read_manifest
+from motionmatcher.generation import GenerationRequest
+from motionmatcher.manifest import read_manifest
 from motionmatcher.preflight import check_num_steps
 from motionmatcher.prompts import read_prompts, repetition_notes
 from motionmatcher.runs import Run, open_checkpoint

@@ -1,4 +1,36 @@
 """The form of `manifest.json`, which says how each video of a folder was made."""
 
+import os
+from pathlib import Path
+from typing import Any
+
+from motionmatcher.errors import UserError
+from motionmatcher.text_files import read_json
+
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1
+_REMEDY = "Move it away, or choose another folder."
+
+
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """Read what a folder's `manifest.json` says of its videos; empty when there is none.
+
+    Raises:
+        UserError: It cannot be read, or is not of this form.
+    """
+    file = folder / MANIFEST_NAME
+    if not os.path.lexists(file):
+        return []
+    content = read_json(file, _REMEDY)
+    videos = content.get("videos") if isinstance(content, dict) else None
+    if not isinstance(videos, list):
+        raise UserError(f"{file} has no list 'videos', as inference.py writes it. {_REMEDY}")
+    if content.get("format") != MANIFEST_FORMAT:
+        raise UserError(
+            f"{file} has format {content.get('format')!r}; format {MANIFEST_FORMAT} is understood. "
+            f"{_REMEDY}"
+        )
+    for index, entry in enumerate(videos):
+        if not isinstance(entry, dict):
+            raise UserError(f"{file}: videos[{index}] is not an object. {_REMEDY}")
+    return videos

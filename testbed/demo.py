@@ -165,7 +165,7 @@ def measure_videos(folder: Path, truth: Sequence[Sequence[float]]) -> list[DemoV
     """
     import numpy as np
 
-    from motionmatcher.generation import read_manifest
+    from motionmatcher.manifest import read_manifest
     from motionmatcher.video import read_video
     from testbed.path_error import path_error
     from testbed.tracker import measure_clip

@@ -1,8 +1,14 @@
 """inference.py: the preview again, seeds and names, the LoRA gate, published runs."""
 
+import errno
 import json
+import os
 import shutil
+import sys
+import tempfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +18,12 @@ from launching import PROJECT, launch, run_script, train_in_process, write_confi
 from safetensors.torch import load_file
 
 import inference
+import motionmatcher.generation as generation
 from motionmatcher.base_model import BaseModel
+from motionmatcher.files import unused_path
+from motionmatcher.generation_request import make_request
 from motionmatcher.lora import target_modules
+from motionmatcher.manifest import read_manifest
 from motionmatcher.runs import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
@@ -199,9 +209,125 @@ def test_a_published_run(infer: Callable, trained: Run, base_folder: Path, tmp_p
     assert video.read_bytes() == preview.read_bytes()
 
 
+def test_a_read_only_run_is_used_without_caching(
+    trained: Run,
+    infer: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    (expected,) = infer("-rn", 1, "-s", 3, "-o", tmp_path / "cached")
+    run, original = tmp_path / "run", tempfile.mkstemp
+    shutil.copytree(trained.folder, run)
+    for noise in (run / "cached_latents").glob("inversion-*"):
+        noise.unlink()
+    before = sorted(run.rglob("*"))
+
+    def refuse(dir: Path, **options: Any) -> Any:
+        if run in dir.parents:  # root may write anywhere
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+        return original(dir=dir, **options)
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    (video,) = infer("-rn", 1, "-s", 3, run=run)
+    assert video.read_bytes() == expected.read_bytes()
+    assert "note: the reference's inversion will have to be made again" in capsys.readouterr().out
+    assert sorted(run.rglob("*")) == before
+
+
+def test_an_output_folder_that_turns_read_only(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    folder, original = tmp_path / "out", tempfile.mkstemp
+
+    def refuse(**options: Any) -> Any:
+        if "circle-moves_1" in options["prefix"]:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
+        return original(**options)
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    given = ["-cf", trained.folder, "-p", PROMPT, "-d", "cpu", "-o", folder, "-rn", 3, "-s", 2]
+    assert run_script(monkeypatch, inference.main, *given) == 2
+    refused = folder / "a-circle-moves_1.mp4"
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith(f"error: {refused} cannot be written: Read-only file system.")
+    )
+    assert [entry["file"] for entry in read_manifest(folder)] == ["a-circle-moves_0.mp4"]
+    assert [path.name for path in folder.glob("*.mp4")] == ["a-circle-moves_0.mp4"]
+
+
+def test_contact_sheets_written_at_once_are_both_kept(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_choice(path: Path) -> Path:
+        chosen = unused_path(path)
+        time.sleep(0.1)
+        return chosen
+
+    monkeypatch.setattr(generation, "unused_path", slow_choice)
+    flags = ["-cf", trained.folder, "-p", PROMPT, "-o", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["inference.py", *map(str, flags)])
+    request = make_request(inference.parse_arguments())
+    (video,) = trained.samples_folder.glob("step-00004_*.mp4")
+    entry = {"file": str(video), "seed": 0, "prompt": PROMPT}
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: generation._write_contact_sheet(request, [entry]), range(2)))
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        "contact_sheet-2.png",
+        "contact_sheet.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff{}", "is not UTF-8"),
+        (b"{", "is not valid JSON"),
+        (b'{"format": 1, "videos": [{"seed": NaN}]}', "NaN is not JSON"),
+        (b'{"format": 1, "videos": [{"prompt": "\\ud800"}]}', "is not valid JSON"),
+        (b"[" * 100_000, "is nested deeper than 32 levels. Move it away"),
+        (b'{"format": 1, "videos": [' + b"[" * 40 + b"]" * 40 + b"]}", "nested deeper than 32 levels"),
+        (b"[]", "has no list 'videos'"),
+        (b'{"format": 1, "videos": 3}', "has no list 'videos'"),
+        (b'{"format": 1, "videos": "clip.mp4"}', "has no list 'videos'"),
+        (b'{"format": 1, "videos": {"a": 1}}', "has no list 'videos'"),
+        (b'{"format": 1, "videos": ["clip.mp4"]}', r"videos[0] is not an object"),
+        (b'{"format": 2, "videos": []}', "has format 2; format 1 is understood"),
+        ("folder", "manifest.json is a folder; expected a file of text. Move it away"),
+        ("fifo", "manifest.json is no regular file; expected a file of text. Move it away"),
+    ],
+)  # fmt: skip
+def test_a_damaged_manifest_is_known_before_the_first_video(
+    trained: Run,
+    content: bytes | str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    file = tmp_path / "manifest.json"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        {"folder": Path.mkdir, "fifo": os.mkfifo}[content](file)
+    monkeypatch.setattr(generation, "load_base_model", lambda *_: pytest.fail("read weights"))
+    given = ["-cf", trained.folder, "-p", PROMPT, "-o", tmp_path]
+    assert run_script(monkeypatch, inference.main, *given) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == [file]
+    assert not isinstance(content, bytes) or file.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["-o", "/proc/out"], "--output_dir /proc/out cannot be written: No such file"),
+        (["-cf", "n" * 300], "n: File name too long."),
+        (["--prompts", "n" * 300], "n: File name too long."),
+        (["--json", "tests"], "argument --json: tests cannot be written: Is a directory"),
         (["-ci", "3"], "has no checkpoint-3; there are: 2, 4."),
         (["-cf", "gone"], "gone: there is no such run folder"),
         (["-np", "1.5"], "--noise_prior must be at least 0 and at most 1, not 1.5"),

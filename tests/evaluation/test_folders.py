@@ -95,18 +95,31 @@ def test_a_variable_frame_rate_is_noted(tmp_path, capsys):
     assert capsys.readouterr().out == f"note: {video}: {note}.\n"
 
 
+def test_a_video_of_one_frame_is_listed_apart_whether_it_has_a_prompt_or_not(
+    video_folder, noise_clip
+):
+    write_mp4(video_folder / "clip-3.mp4", noise_clip(num_frames=1), fps=8)
+    folder = open_folder(video_folder, needs_prompt=True)
+    assert [video.path.name for video in folder.videos] == ["clip-2.mp4", "clip-10.mp4"]
+    (apart,) = folder.unreadable
+    assert apart.path.name == "clip-3.mp4"
+    assert "has one frame only" in apart.reason
+
+
 def test_errors_of_the_folder(tmp_path, noise_clip):
     with pytest.raises(UserError, match="no such folder"):
         open_folder(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no videos"):
         open_folder(tmp_path)
     (tmp_path / "a.mp4").write_text("no video")
-    with pytest.raises(UserError, match="none of its 1 videos can be read"):
+    with pytest.raises(
+        UserError, match=r"none of its 1 videos can be scored: .*a\.mp4 cannot be read"
+    ):
         open_folder(tmp_path)
     write_mp4(tmp_path / "b.mp4", noise_clip(num_frames=1), fps=8)
-    with pytest.raises(UserError, match=r"b\.mp4 has one frame only"):
+    with pytest.raises(UserError, match="none of its 2 videos can be scored"):
         open_folder(tmp_path)
-    with pytest.raises(UserError, match="one frame only: a reference clip"):
+    with pytest.raises(UserError, match=r"b\.mp4 has one frame only"):
         read_reference(tmp_path / "b.mp4")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from evaluation import clip_scorer, command
 from motionmatcher.errors import UserError
 from motionmatcher.video import write_mp4
 
@@ -79,7 +80,7 @@ def test_one_good_video_among_broken_ones(clip_scores, video_folder, tmp_path, c
     )
     assert code == 1
     errors = capsys.readouterr().err
-    assert "2 of 3 videos could not be read" in errors
+    assert "2 of 3 videos could not be scored" in errors
     assert "clip-3.mp4 cannot be read as a video" in errors
     assert "clip-10.mp4" in errors
 
@@ -94,6 +95,48 @@ def test_one_good_video_among_broken_ones(clip_scores, video_folder, tmp_path, c
     assert float(rows[0]["clip_t"]) == folder["videos"][0]["scores"]["clip_t"]
     assert [bool(row["error"]) for row in rows] == [False, True, True]
     assert {row["clip_model"] for row in rows} == {"tiny-clip"}
+
+
+def test_a_video_that_goes_while_others_are_scored(
+    clip_scores, video_folder, tmp_path, monkeypatch, capsys
+):
+    gone = video_folder / "clip-2.mp4"
+    opened = command.open_folder
+
+    def open_and_lose(*arguments):
+        folder = opened(*arguments)
+        gone.unlink()
+        return folder
+
+    monkeypatch.setattr(command, "open_folder", open_and_lose)
+    assert clip_scores("--output_dir", video_folder, "--json", tmp_path / "scores.json") == 1
+    folder = json.loads((tmp_path / "scores.json").read_text())["folders"][0]
+    assert [video["file"] for video in folder["videos"]] == ["clip-10.mp4"]
+    assert [video["file"] for video in folder["unreadable"]] == [gone.name]
+    assert "1 of 2 videos could not be scored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_json_holds_null_for_what_is_not_finite(
+    clip_scores, video_folder, tmp_path, monkeypatch, value
+):
+    monkeypatch.setattr(clip_scorer, "frame_consistency", lambda _: value)
+    assert clip_scores("--output_dir", video_folder, "--json", tmp_path / "scores.json") == 0
+    folder = json.loads((tmp_path / "scores.json").read_text())["folders"][0]
+    assert [video["scores"]["frame_consistency"] for video in folder["videos"]] == [None, None]
+    assert folder["mean"]["frame_consistency"] == {"mean": None, "low": None, "high": None, "n": 0}
+    assert folder["mean"]["clip_t"]["n"] == 2
+
+
+@pytest.mark.parametrize("flag", ["--json", "--csv"])
+def test_an_output_that_cannot_be_written_is_known_before_any_video_is_read(
+    clip_scores, video_folder, tmp_path, monkeypatch, capsys, flag
+):
+    monkeypatch.setattr(command, "open_folder", lambda *_: pytest.fail("read videos"))
+    with pytest.raises(SystemExit) as stop:
+        clip_scores("--output_dir", video_folder, flag, tmp_path)
+    assert stop.value.code == 2
+    assert f"argument {flag}: {tmp_path} cannot be written" in capsys.readouterr().err
 
 
 def test_folders_are_compared_in_one_table(clip_scores, video_folder, tmp_path, noise_clip, capsys):

@@ -10,7 +10,7 @@ from launching import run_script, train_in_process, write_config
 import inference
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import load_base_model
-from motionmatcher.generation import read_manifest
+from motionmatcher.manifest import read_manifest
 from motionmatcher.video import read_video, write_mp4
 from testbed import sampling
 from testbed.sampling import base_sampling, sample_videos
