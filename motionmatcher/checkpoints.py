@@ -79,9 +79,10 @@ def save_checkpoint(
         what = (
             "only its LoRA is kept, which inference.py can use" if kept else "nothing of it is kept"
         )
+        whole = any(folder.parent.glob(f"checkpoint-*/{STATE_FILE}"))
+        go_on = f"go on with: train.py --resume {folder.parent}" if whole else "start anew."
         raise UserError(
-            f"{folder} cannot be saved: {error.reason}; {what}. Make room, then go on from the last whole "
-            f"checkpoint with: train.py --resume {folder.parent}"
+            f"{folder} cannot be saved: {error.reason}; {what}. Make room, then {go_on}"
         ) from error
     replaced = folder.with_name(f".{folder.name}-replaced")
     shutil.rmtree(replaced, ignore_errors=True)

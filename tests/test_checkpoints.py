@@ -123,9 +123,14 @@ def test_on_a_full_disk_the_lora_is_kept_and_the_checkpoints_before(
         update(unet, optimizer, step)
         save_checkpoint(run.checkpoint_folder(step), step, unet, INFO, optimizer, None)
 
+    with full_disk(100), pytest.raises(UserError, match=r"Make room, then start anew\."):
+        save(1)
     save(1)
     lora_bytes = (run.checkpoint_folder(1) / "lora" / ADAPTER_FILE).stat().st_size
-    with full_disk(lora_bytes + 100), pytest.raises(UserError, match="only its LoRA is kept"):
+    with (
+        full_disk(lora_bytes + 100),
+        pytest.raises(UserError, match=f"LoRA is kept.*--resume {tmp_path}$"),
+    ):
         save(2)
     assert [path.name for path in run.checkpoint_folder(2).iterdir()] == ["lora"]
     assert find_resumable(str(tmp_path)) == (run, 1)
