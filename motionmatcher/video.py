@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from motionmatcher.clip_file import ClipFile, Frames
-from motionmatcher.errors import UserError
+from motionmatcher.errors import UserError, WriteError
 from motionmatcher.files import atomic_path
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def write_mp4(path: Path | str, frames: Frames, fps: float) -> None:
         fps: Frames per second.
 
     Raises:
-        UserError: It could not be written whole.
+        WriteError: It could not be written whole.
     """
     from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -203,9 +203,9 @@ def write_mp4(path: Path | str, frames: Frames, fps: float) -> None:
             reason = (
                 reasons[-1].rpartition("] ")[2]
                 if reasons
-                else f"ffmpeg ended with {encoding.returncode}."
+                else f"ffmpeg ended with {encoding.returncode}"
             )
-            raise UserError(f"{path} could not be written: {reason}")
+            raise WriteError(path, reason.rstrip("."))
         _check_written(path, temporary, len(frames), fps)
 
 
@@ -218,7 +218,7 @@ def write_gif(path: Path | str, frames: Frames, fps: float) -> None:
         fps: Frames per second; faster than `MAX_GIF_FPS` it is played at that.
 
     Raises:
-        UserError: It could not be written whole.
+        WriteError: It could not be written whole.
     """
     from PIL import Image
 
@@ -236,14 +236,13 @@ def _check_written(path: Path | str, temporary: Path, num_frames: int, fps: floa
     """Refuse what cannot be read back whole.
 
     Raises:
-        UserError: Names the file.
+        WriteError: Names the file.
     """
     try:
         found = probe(temporary, fps).num_frames
     except UserError:
         found = 0
     if found != num_frames:
-        raise UserError(
-            f"{path} could not be written whole: {found} of its {num_frames} frames can be read back. "
-            "Is there room on its disk?"
+        raise WriteError(
+            path, f"{found} of its {num_frames} frames can be read back, as on a full disk"
         )

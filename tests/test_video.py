@@ -1,13 +1,11 @@
 """Clips are read frame by frame, fitted without stretching, and written so that browsers play them."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from launching import full_disk
 
 from motionmatcher.errors import UserError
 from motionmatcher.video import (
@@ -136,22 +134,11 @@ def test_a_gif_is_not_played_faster_than_players_can(tmp_path: Path, fps: float)
     assert probe(tmp_path / "clip.gif").fps == 50
 
 
-@contextmanager
-def full_disk(num_bytes: int) -> Iterator[None]:
-    """Let no file grow beyond a size."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("room", [100, 3000, 20_000])
 def test_a_full_disk_is_noticed_and_leaves_what_was_there(tmp_path: Path, room: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
     (tmp_path / "clip.mp4").write_bytes(b"an older video")
-    with full_disk(room), pytest.raises(UserError, match=r"clip\.mp4 could not be written: \w+"):
+    with full_disk(room), pytest.raises(UserError, match=r"clip\.mp4 cannot be written: \w+"):
         write_mp4(tmp_path / "clip.mp4", noise, fps=8)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     assert (tmp_path / "clip.mp4").read_bytes() == b"an older video"
@@ -160,12 +147,12 @@ def test_a_full_disk_is_noticed_and_leaves_what_was_there(tmp_path: Path, room: 
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("exit 0", r"clip\.mp4 could not be written whole: 0 of its 8 frames can be read back"),
+        ("exit 0", r"clip\.mp4 cannot be written: 0 of its 8 frames can be read back"),
         (
             "echo first >&2; echo '[out#0 @ 0x1] No space' >&2; exit 1",
-            r"clip\.mp4 could not be written: No space$",
+            r"clip\.mp4 cannot be written: No space\.",
         ),
-        ("kill -9 $$", r"clip\.mp4 could not be written: ffmpeg ended with -9"),
+        ("kill -9 $$", r"clip\.mp4 cannot be written: ffmpeg ended with -9"),
     ],
 )
 def test_an_encoder_that_fails(
