@@ -169,7 +169,7 @@ def find_resumable(target: str, output_dir: str | None = None) -> tuple[Run, int
     """Find the checkpoint that `resume_from_checkpoint` means.
 
     Args:
-        target: "latest", a run folder, or a checkpoint folder.
+        target: "latest" or a run folder, for the run's last whole checkpoint; or a checkpoint folder.
         output_dir: Where "latest" looks for runs; without it, "latest" is a folder's name.
 
     Returns:
@@ -187,7 +187,10 @@ def find_resumable(target: str, output_dir: str | None = None) -> tuple[Run, int
             )
         run = with_checkpoints[-1]
         return run, run.last_resumable_step()
-    return open_checkpoint(target)
+    run, step = open_checkpoint(target)
+    if Path(target).resolve().name == run.checkpoint_folder(step).name:
+        return run, step
+    return run, run.last_resumable_step()
 
 
 def open_checkpoint(path: Path | str) -> tuple[Run, int]:
@@ -209,4 +212,4 @@ def open_checkpoint(path: Path | str) -> tuple[Run, int]:
         run.find_checkpoint(step)
         return run, step
     run = Run.open(path)
-    return run, run.last_resumable_step()
+    return run, run.checkpoint_steps()[-1]

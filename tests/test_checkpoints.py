@@ -14,7 +14,7 @@ from motionmatcher import checkpoints
 from motionmatcher.checkpoints import Progress, load_training_state, save_checkpoint
 from motionmatcher.errors import UserError
 from motionmatcher.lora import ADAPTER_FILE, LoraInfo, add_lora, load_lora
-from motionmatcher.runs import STATE_FILE, Run, find_resumable
+from motionmatcher.runs import STATE_FILE, Run, find_resumable, open_checkpoint
 from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.unet import MotionUNet
 
@@ -117,10 +117,12 @@ def test_an_unfinished_checkpoint_is_never_seen(
 def test_on_a_full_disk_the_lora_is_kept_and_the_checkpoints_before(
     tmp_path: Path, unet: MotionUNet
 ) -> None:
-    optimizer, run = make_optimizer(unet), Run(tmp_path)
+    run = Run(tmp_path)
 
     def save(step: int) -> None:
-        update(unet, optimizer, step)
+        optimizer = make_optimizer(unet)
+        for made in range(step):
+            update(unet, optimizer, made)
         save_checkpoint(run.checkpoint_folder(step), step, unet, INFO, optimizer, None)
 
     with full_disk(100), pytest.raises(UserError, match=r"Make room, then start anew\."):
@@ -134,6 +136,7 @@ def test_on_a_full_disk_the_lora_is_kept_and_the_checkpoints_before(
         save(2)
     assert [path.name for path in run.checkpoint_folder(2).iterdir()] == ["lora"]
     assert find_resumable(str(tmp_path)) == (run, 1)
+    assert open_checkpoint(tmp_path) == (run, 2), "inference takes the newest LoRA"
     message = f"{run.checkpoint_folder(3)} cannot be saved: File too large; nothing of it is kept"
     with full_disk(lora_bytes - 100), pytest.raises(UserError, match=message):
         save(3)
