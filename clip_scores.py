@@ -1,7 +1,5 @@
 """CLIP-T, frame consistency and appearance leakage of folders of videos."""
 
-from pathlib import Path
-
 from evaluation.command import (
     add_baseline_argument,
     add_clip_arguments,
@@ -12,6 +10,7 @@ from evaluation.command import (
 )
 from evaluation.folders import open_folder, read_reference
 from motionmatcher.command_line import prepare_outputs, run
+from motionmatcher.paths import user_path
 
 
 def main() -> int:
@@ -23,7 +22,7 @@ def main() -> int:
     add_clip_arguments(parser)
     parser.add_argument(
         "--source_video",
-        type=Path,
+        type=user_path,
         metavar="REF",
         help="the reference clip: adds the leakage of its appearance",
     )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
+from motionmatcher.paths import expand_home, user_path
 from motionmatcher.settings import PUBLISHED_REPEATS, SCHEDULERS
 
 
@@ -17,14 +18,14 @@ def parse_arguments() -> argparse.Namespace:
         "-p", "--prompt", action="append", default=[], help="may be given several times"
     )
     text.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="a text file with one prompt a line"
+        "--prompts", type=user_path, metavar="FILE", help="a text file with one prompt a line"
     )
     text.add_argument("-n", "--negative-prompt", default="", help="what guidance leads away from")
 
     trained = parser.add_argument_group("the trained run")
-    trained.add_argument("-cf", "--checkpoint_folder", type=Path, required=True, metavar="RUN")
+    trained.add_argument("-cf", "--checkpoint_folder", type=user_path, required=True, metavar="RUN")
     trained.add_argument("-ci", "--checkpoint_index", type=int, help="step; default: the last")
-    trained.add_argument("-m", "--model", help="base model: folder or hub id")
+    trained.add_argument("-m", "--model", type=expand_home, help="base model: folder or hub id")
     trained.add_argument("-lr", "--lora_rank", type=int, help="only checked against the checkpoint")
     trained.add_argument("-ls", "--lora_scale", type=float, help="0 is the base model")
     trained.add_argument("-mn", "--min_timestep", type=int, help="lowest timestep with the LoRA on")
@@ -50,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     sampling.add_argument("-B", "--batch-size", type=int, default=1, help="videos at a time (1)")
 
     output = parser.add_argument_group("output")
-    output.add_argument("-o", "--output_dir", type=Path, default=Path("outputs/inference"))
+    output.add_argument("-o", "--output_dir", type=user_path, default=Path("outputs/inference"))
     output.add_argument("-f", "--fps", type=float, help="frames per second")
     output.add_argument("--gif", action="store_true", help="write a GIF beside each video")
     add_json_argument(output)

@@ -1,7 +1,6 @@
 """Motion discrepancy between a reference clip and folders of videos."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from evaluation.command import (
     EVALUATION_DIR,
@@ -14,6 +13,7 @@ from evaluation.command import (
 from evaluation.folders import read_reference
 from evaluation.results import print_positions
 from motionmatcher.command_line import prepare_outputs, run
+from motionmatcher.paths import user_path
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
         "what the videos show; only recorded with the figures",
     )
     parser.add_argument(
-        "--source_video", type=Path, required=True, metavar="REF", help="the reference clip"
+        "--source_video", type=user_path, required=True, metavar="REF", help="the reference clip"
     )
     parser.add_argument(
         "--tracker",

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
+from motionmatcher.settings import MAX_FRAMES, MAX_PIXELS
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case
@@ -26,8 +28,13 @@ def main() -> None:
     parser = benchmark_parser("full_size", __doc__)
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="bf16")
     parser.add_argument("--mode", choices=("difference", "tangent"), default="difference")
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--size", type=int, default=48, help="height and width of the latents")
+    parser.add_argument("--frames", type=whole_number(1, MAX_FRAMES), default=16)
+    parser.add_argument(
+        "--size",
+        type=whole_number(1, MAX_PIXELS),
+        default=48,
+        help="height and width of the latents",
+    )
     parser.add_argument("--counted", action="store_true", help="count every mode, run none")
     arguments = parser.parse_args()
     started = time.perf_counter()

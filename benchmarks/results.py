@@ -10,6 +10,7 @@ from typing import Any
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument
 from motionmatcher.files import write_json, write_text
+from motionmatcher.paths import user_path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _HEAD = (
@@ -23,7 +24,7 @@ def benchmark_parser(module: str, description: str | None) -> ArgumentParser:
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="FILE", help="the page of all results"
+        "--results", type=user_path, default=RESULTS, metavar="FILE", help="the page of all results"
     )
     add_json_argument(parser)
     return parser

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
+from motionmatcher.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS, MAX_TIMESTEPS
 
 if TYPE_CHECKING:
     from diffusers import UNet3DConditionModel
@@ -86,10 +88,19 @@ def main() -> None:
     parser = benchmark_parser("sampling", __doc__)
     parser.add_argument("--width", choices=("tiny", "small", "half", "full"), default="half")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
-    parser.add_argument("--frames", type=int, default=4)
-    parser.add_argument("--size", type=int, default=48, help="height and width of the latents")
-    parser.add_argument("--steps", type=int, default=6, help="steps of each run")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each loop, in turn")
+    parser.add_argument("--frames", type=whole_number(1, MAX_FRAMES), default=4)
+    parser.add_argument(
+        "--size",
+        type=whole_number(1, MAX_PIXELS),
+        default=48,
+        help="height and width of the latents",
+    )
+    parser.add_argument(
+        "--steps", type=whole_number(1, MAX_TIMESTEPS), default=6, help="steps of each run"
+    )
+    parser.add_argument(
+        "--repeats", type=whole_number(1, MAX_REPEATS), default=3, help="runs of each loop, in turn"
+    )
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.width, arguments.frames, arguments.size = "tiny", 2, 8

@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.results import benchmark_parser, report, table
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
+from motionmatcher.settings import MAX_REPEATS
 
 
 def fit_exponent(values: list[int], costs: list[float]) -> float:
@@ -23,7 +25,7 @@ def main() -> None:
     parser = benchmark_parser("scaling", __doc__)
     parser.add_argument("--width", choices=("tiny", "small", "half", "full"), default="small")
     parser.add_argument("--untimed", action="store_true", help="count only")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=whole_number(1, MAX_REPEATS), default=2)
     arguments = parser.parse_args()
     from benchmarks.cases import Case
     from motionmatcher.devices import choose_device, compute_exactly

@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
+from motionmatcher.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case
@@ -26,10 +28,21 @@ METHODS = ("ours", RECOMPUTING, "straightforward")
 def parse_arguments() -> Namespace:
     parser = benchmark_parser("train_step", __doc__)
     parser.add_argument("--width", choices=("tiny", "small", "half", "full"), default="half")
-    parser.add_argument("--frames", type=int, default=16, help="frames counted")
-    parser.add_argument("--timed-frames", type=int, default=None, help="frames run; 0: none")
-    parser.add_argument("--size", type=int, default=48, help="height and width of the latents")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each step")
+    parser.add_argument(
+        "--frames", type=whole_number(1, MAX_FRAMES), default=16, help="frames counted"
+    )
+    parser.add_argument(
+        "--timed-frames", type=whole_number(0, MAX_FRAMES), default=None, help="frames run; 0: none"
+    )
+    parser.add_argument(
+        "--size",
+        type=whole_number(1, MAX_PIXELS),
+        default=48,
+        help="height and width of the latents",
+    )
+    parser.add_argument(
+        "--repeats", type=whole_number(1, MAX_REPEATS), default=3, help="timed runs of each step"
+    )
     parser.add_argument("--checkpointing", action="store_true", help="of ours")
     arguments = parser.parse_args()
     if arguments.quick:

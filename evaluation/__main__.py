@@ -1,7 +1,6 @@
 """All metrics at once, and a page to look at: `python -m evaluation`."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from evaluation.available import choose_tracker, clip_scorers, image_reward_scorers
 from evaluation.command import (
@@ -23,6 +22,7 @@ from motionmatcher.command_line import (
     prepare_outputs,
     run,
 )
+from motionmatcher.paths import user_path
 
 
 def main() -> int:
@@ -71,7 +71,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.prog = "python -m evaluation"
     parser.add_argument(
-        "--source_video", type=Path, required=True, metavar="REF", help="the reference clip"
+        "--source_video", type=user_path, required=True, metavar="REF", help="the reference clip"
     )
     add_output_argument(parser, "--report", "write a self-contained HTML page to FILE")
     add_optional_tracker_argument(parser)

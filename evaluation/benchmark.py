@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.command import (
+    MAX_BATCH_SIZE,
     add_clip_arguments,
     add_imagereward_argument,
     add_motion_arguments,
     add_optional_tracker_argument,
-    positive_int,
 )
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
-from motionmatcher.settings import PUBLISHED_REPEATS
+from motionmatcher.paths import user_path
+from motionmatcher.settings import MAX_REPEATS, PUBLISHED_REPEATS
 
 if TYPE_CHECKING:
     import torch
@@ -81,14 +83,14 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--output_dir",
-        type=Path,
+        type=user_path,
         default=Path("outputs/benchmark"),
         metavar="DIR",
         help="gets runs, videos and the table (default: outputs/benchmark)",
     )
     parser.add_argument(
         "--repeat_num",
-        type=positive_int,
+        type=whole_number(1, MAX_REPEATS),
         default=PUBLISHED_REPEATS,
         help=f"videos a prompt (default: {PUBLISHED_REPEATS}, as published)",
     )
@@ -98,7 +100,10 @@ def make_parser() -> ArgumentParser:
     add_imagereward_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument(
-        "--batch_size", type=positive_int, default=16, help="frames scored per step (default: 16)"
+        "--batch_size",
+        type=whole_number(1, MAX_BATCH_SIZE),
+        default=16,
+        help="frames scored per step (default: 16)",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything and say what would be done"

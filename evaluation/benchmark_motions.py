@@ -17,7 +17,9 @@ from typing import NamedTuple
 from evaluation.folders import OutputFolder, open_folder, read_outputs
 from motionmatcher.config import load_settings
 from motionmatcher.errors import UserError
+from motionmatcher.paths import find_path
 from motionmatcher.preflight import check_training
+from motionmatcher.random_streams import check_seeds
 from motionmatcher.runs import Run
 from motionmatcher.settings import TrainData, TrainSettings
 from motionmatcher.video import Frames, read_clip
@@ -186,6 +188,7 @@ def plan_motions(
                 resume_from_checkpoint=None,
             )
             plan = check_training(settings, resuming=False, dry_run=dry_run)
+            check_seeds(plan.settings.validation_data.seed or 0, repeat_num)
         except UserError as error:
             failures.append(Failure(name, str(error)))
             continue
@@ -231,7 +234,7 @@ def read_trained_frames(data: TrainData) -> Frames:
         uint8 (F, H, W, 3), with the aspect ratio of the training.
     """
     frames = read_clip(
-        data.single_video_path,
+        find_path(data.single_video_path),
         data.sample_start_idx,
         data.frame_step,
         data.n_sample_frames,

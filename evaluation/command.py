@@ -1,6 +1,6 @@
 """What the command lines of all scorers share: arguments, opening folders, scoring, writing."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +13,13 @@ from evaluation.results import (
     write_results_json,
 )
 from evaluation.scoring import Scorer, score_folder
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import ArgumentParser, add_json_argument, add_output_argument
+from motionmatcher.paths import expand_home, user_path
+from motionmatcher.settings import MAX_PIXELS
 
+MAX_BATCH_SIZE = 10_000
+MAX_GRID_SIZE = 1000
 EVALUATION_DIR = Path(__file__).parent
 
 
@@ -28,7 +33,7 @@ def scoring_parser(description: str, prompt_help: str) -> ArgumentParser:
     parser = ArgumentParser(description=description)
     parser.add_argument(
         "--output_dir",
-        type=Path,
+        type=user_path,
         nargs="+",
         required=True,
         metavar="DIR",
@@ -37,7 +42,10 @@ def scoring_parser(description: str, prompt_help: str) -> ArgumentParser:
     parser.add_argument("--prompt", help=prompt_help)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
     parser.add_argument(
-        "--batch_size", type=positive_int, default=16, help="frames per step (default: 16)"
+        "--batch_size",
+        type=whole_number(1, MAX_BATCH_SIZE),
+        default=16,
+        help="frames per step (default: 16)",
     )
     add_json_argument(parser)
     add_output_argument(parser, "--csv", "also write one row per video to FILE")
@@ -48,6 +56,7 @@ def add_clip_arguments(parser: ArgumentParser) -> None:
     """Add the choice of the CLIP model."""
     parser.add_argument(
         "--clip_model",
+        type=expand_home,
         default="ViT-B-32-quickgelu",
         metavar="NAME|DIR",
         help="open_clip architecture, or a folder with a CLIP model of transformers "
@@ -55,6 +64,7 @@ def add_clip_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--clip_ckpt",
+        type=expand_home,
         default="openai",
         metavar="TAG|FILE",
         help="weights of an open_clip architecture: a tag or a file (default: openai)",
@@ -65,7 +75,7 @@ def add_baseline_argument(parser: ArgumentParser) -> None:
     """Add the base model's own videos."""
     parser.add_argument(
         "--baseline",
-        type=Path,
+        type=user_path,
         metavar="DIR",
         help="videos of the base model for the same prompts: the floor of the leakage",
     )
@@ -84,35 +94,32 @@ def add_motion_arguments(parser: ArgumentParser) -> None:
     """Add the choice of the tracker and of what it looks at."""
     parser.add_argument(
         "--cotracker_ckpt",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help=f"CoTracker 2 or CoTracker 3 offline checkpoint (default: looked for in "
         f"{EVALUATION_DIR.name}/)",
     )
     parser.add_argument(
-        "--grid_size", type=positive_int, default=50, help="tracks per side (default: 50)"
+        "--grid_size",
+        type=whole_number(1, MAX_GRID_SIZE),
+        default=50,
+        help="tracks per side (default: 50)",
     )
     size = "all videos are resized to it (default: the reference's own)"
-    parser.add_argument("--height", type=positive_int, metavar="PIXELS", help=size)
-    parser.add_argument("--width", type=positive_int, metavar="PIXELS", help=size)
+    parser.add_argument("--height", type=whole_number(1, MAX_PIXELS), metavar="PIXELS", help=size)
+    parser.add_argument("--width", type=whole_number(1, MAX_PIXELS), metavar="PIXELS", help=size)
 
 
 def add_imagereward_argument(parser: ArgumentParser) -> None:
     """Add the place of the ImageReward checkpoint."""
     parser.add_argument(
         "--imagereward_ckpt",
+        type=expand_home,
         default=str(EVALUATION_DIR / "imagereward" / "ImageReward.pt"),
         metavar="FILE|HUB_ID",
         help="ImageReward-v1.0 checkpoint with BERT's vocab.txt beside it, or a hub id such as "
         "THUDM/ImageReward (default: evaluation/imagereward/ImageReward.pt)",
     )
-
-
-def positive_int(text: str) -> int:
-    """Parse an integer of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
-    return int(text)
 
 
 def open_folders(args: Namespace, needs_prompt: bool) -> list[OutputFolder]:

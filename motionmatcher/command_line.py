@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from motionmatcher.errors import UserError, did_you_mean, reason_of
 from motionmatcher.files import check_output_file, remove_unfinished, writing
 from motionmatcher.interruption import Terminated, terminable
+from motionmatcher.paths import user_path
 from motionmatcher.text_files import is_utf8
 
 BAD_INPUT = 2
@@ -72,7 +73,7 @@ def prepare_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _output_file(text: str) -> Path:
-    path = Path(text)
+    path = user_path(text)
     try:
         check_output_file(path)
     except UserError as error:

@@ -5,8 +5,8 @@ overrides (`train_data.width=256`) come last.
 """
 
 import json
-import math
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -15,8 +15,10 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from motionmatcher.bounds import check_bounds, show_number
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
+from motionmatcher.paths import expand_home
 from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
 from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml, shorten
 from motionmatcher.yaml_layers import MISSING_MARK, escape, merge, read_layers, resolve
@@ -166,6 +168,8 @@ def parse_settings(
             if required and isinstance(value, str) and not value.strip():
                 raise UserError(f"{source}: {key} is blank ({entry.metadata['meaning']}).")
             _check_range(value, entry.metadata, f"{source}: {key}")
+            if value is not None and entry.metadata["is_path"]:
+                value = expand_home(value)
             parsed[name] = value
         elif required:
             raise UserError(f"{source}: {key} is missing ({entry.metadata['meaning']}).")
@@ -200,7 +204,7 @@ def _describe_range(metadata: Mapping[str, Any]) -> str:
         return f" [{' | '.join(choices)}]"
     if minimum is None:
         return ""
-    return f" [{minimum:g} …{f' {maximum:g}' if maximum is not None else ''}]"
+    return f" [{show_number(minimum)} … {show_number(maximum)}]"
 
 
 def _as_yaml(value: Any) -> str:
@@ -231,7 +235,8 @@ def _convert(value: Any, annotation: Any, place: str) -> Any:
             return [check_text(entry, place) for entry in entries if entry.strip()]
         raise UserError(f"{place} must be a text or a list of texts, not {shorten(repr(value))}.")
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        # A larger one stays as it is, for the range to refuse it.
+        return float(value) if abs(value) <= sys.float_info.max else value
     if wanted is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
@@ -252,12 +257,8 @@ def _check_range(value: Any, metadata: Mapping[str, Any], place: str) -> None:
     minimum, maximum, choices = (metadata[key] for key in ("minimum", "maximum", "choices"))
     if value is None:
         return
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{place} must be a finite number, not {value}.")
-    if minimum is not None and value < minimum:
-        raise UserError(f"{place} must be at least {minimum:g}, not {value:g}.")
-    if maximum is not None and value > maximum:
-        raise UserError(f"{place} must be at most {maximum:g}, not {value:g}.")
+    if isinstance(value, int | float):
+        check_bounds(value, minimum, maximum, place)
     if choices is not None:
         for entry in _as_list(value):
             if entry not in choices:

@@ -6,14 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from motionmatcher.base_layout import find_base
+from motionmatcher.bounds import check_bounds
 from motionmatcher.errors import UserError
 from motionmatcher.files import check_writable
 from motionmatcher.generation import GenerationRequest
 from motionmatcher.manifest import read_manifest
 from motionmatcher.preflight import check_num_steps
 from motionmatcher.prompts import read_prompts, repetition_notes
+from motionmatcher.random_streams import check_seeds
 from motionmatcher.runs import Run, open_checkpoint
 from motionmatcher.sampling import SamplingSettings
+from motionmatcher.settings import (
+    MAX_REPEATS,
+    MAX_TIMESTEPS,
+    MAX_UPDATES,
+    TrainData,
+    TrainSettings,
+    ValidationData,
+    limits,
+)
 from motionmatcher.training_run import sampling_settings
 from motionmatcher.video import MAX_GIF_FPS
 
@@ -30,19 +41,21 @@ PUBLISHED_SAMPLING = SamplingSettings(
     noise_prior=0.3,
     min_timestep=500,
 )
-_RANGES = {
-    "--width": (1, None),
-    "--height": (1, None),
-    "--repeat_num": (1, None),
-    "--batch-size": (1, None),
-    "--num-frames": (1, None),
-    "--num-steps": (1, None),
-    "--guidance-scale": (0, None),
-    "--lora_scale": (0, None),
-    "--noise_prior": (0, 1),
-    "--min_timestep": (0, None),
-    "--seed": (0, None),
-    "--fps": (0.1, None),
+_LIMITS = {
+    "--checkpoint_index": (0, MAX_UPDATES),
+    "--lora_rank": limits(TrainSettings, "lora_rank"),
+    "--width": limits(ValidationData, "width"),
+    "--height": limits(ValidationData, "height"),
+    "--repeat_num": (1, MAX_REPEATS),
+    "--batch-size": limits(TrainSettings, "train_batch_size"),
+    "--num-frames": limits(ValidationData, "num_frames"),
+    "--num-steps": limits(ValidationData, "num_inference_steps"),
+    "--guidance-scale": limits(ValidationData, "guidance_scale"),
+    "--lora_scale": limits(ValidationData, "lora_scale"),
+    "--noise_prior": limits(ValidationData, "noise_prior"),
+    "--min_timestep": (0, MAX_TIMESTEPS),  # 0: the LoRA is on to the end
+    "--seed": limits(ValidationData, "seed"),
+    "--fps": limits(TrainData, "fps"),
 }
 
 
@@ -55,8 +68,10 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     Raises:
         UserError: Names the flag, file or folder that does not fit.
     """
-    for flag, (minimum, maximum) in _RANGES.items():
-        _check_range(flag, getattr(arguments, flag.strip("-").replace("-", "_")), minimum, maximum)
+    for flag, (minimum, maximum) in _LIMITS.items():
+        value = getattr(arguments, flag.strip("-").replace("-", "_"))
+        if value is not None:
+            check_bounds(value, minimum, maximum, flag)
     given_prompts = _gather_prompts(arguments.prompt, arguments.prompts)
     run, checkpoint = _find_checkpoint(arguments.checkpoint_folder, arguments.checkpoint_index)
     trained = run.settings()
@@ -82,16 +97,18 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     notes = repetition_notes(given_prompts, "its videos are made once")
     if arguments.gif and fps > MAX_GIF_FPS:
         notes.append(f"no GIF plays faster than {MAX_GIF_FPS} fps: {fps:g} is for the mp4 alone.")
-    model = choose(arguments.model, trained.pretrained_model_path if trained else PUBLISHED_MODEL)
-    layout = find_base(model)
+    of_run = run.find_path(trained.pretrained_model_path) if trained else PUBLISHED_MODEL
+    layout = find_base(choose(arguments.model, of_run))
     layout.require_weights()
     layout.latent_size(sampling.width, sampling.height)
     check_num_steps(layout, sampling.num_inference_steps, "--num-steps")
     check_writable(arguments.output_dir, "--output_dir")
     read_manifest(arguments.output_dir)  # a damaged one is better known now
+    seed = choose(arguments.seed, (trained.validation_data.seed if trained else None) or 0)
+    check_seeds(seed, arguments.repeat_num)
     return GenerationRequest(
         prompts=list(dict.fromkeys(given_prompts)),
-        seed=choose(arguments.seed, (trained.validation_data.seed if trained else None) or 0),
+        seed=seed,
         repeat_num=arguments.repeat_num,
         batch_size=arguments.batch_size,
         sampling=sampling,
@@ -132,11 +149,3 @@ def _gather_prompts(given: list[str], file: Path | None) -> list[str]:
     if not prompts:
         raise UserError('no prompt: give --prompt "…", or --prompts FILE with one prompt a line.')
     return prompts
-
-
-def _check_range(flag: str, value: float | None, minimum: float, maximum: float | None) -> None:
-    if value is None:
-        return
-    if not value >= minimum or (maximum is not None and value > maximum):
-        upper = f" and at most {maximum:g}" if maximum is not None else ""
-        raise UserError(f"{flag} must be at least {minimum:g}{upper}, not {value:g}.")

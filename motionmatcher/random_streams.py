@@ -9,6 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from motionmatcher.errors import UserError
+from motionmatcher.settings import MAX_SEED
+
 if TYPE_CHECKING:
     import torch
 
@@ -33,6 +36,24 @@ def generator(seed: int, stream: str, *place: int) -> "torch.Generator":
     import torch
 
     return torch.Generator().manual_seed(stream_seed(seed, stream, *place))
+
+
+def check_seeds(first: int, count: int) -> None:
+    """Refuse seeds that count up beyond the largest that a generator takes.
+
+    Args:
+        first: The first video's.
+        count: Number of seeds, each one more than the last.
+
+    Raises:
+        UserError: Names the largest first seed there can be.
+    """
+    most = MAX_SEED - (count - 1)
+    if first > most:
+        raise UserError(
+            f"the seeds of {count} videos count up from {first} beyond the largest, {MAX_SEED}: "
+            f"start from {most} or less."
+        )
 
 
 def video_noise(seeds: Sequence[int], shape: Sequence[int]) -> "torch.Tensor":

@@ -13,6 +13,7 @@ from motionmatcher.base_model import BaseModel
 from motionmatcher.devices import is_main_process
 from motionmatcher.errors import UserError, WriteError
 from motionmatcher.finiteness import require_finite
+from motionmatcher.paths import find_path
 from motionmatcher.random_streams import generator
 from motionmatcher.sampling import Progress, invert_reference
 from motionmatcher.settings import TrainData
@@ -31,17 +32,30 @@ class ReferenceClip:
         start: Index of the first frame.
         step: Distance between frames.
         grid_fps: Frames per second that are taken of a clip whose own rate varies.
+        run_folder: The run that the path is from, which knows where it led; None for none.
     """
 
     path: str
     start: int
     step: int
     grid_fps: float | None = None
+    run_folder: Path | None = None
 
     @classmethod
-    def of(cls, data: TrainData) -> "ReferenceClip":
+    def of(cls, data: TrainData, run_folder: Path | None = None) -> "ReferenceClip":
         """Take the clip of a run's settings."""
-        return cls(data.single_video_path, data.sample_start_idx, data.frame_step, data.grid_fps)
+        return cls(
+            data.single_video_path,
+            data.sample_start_idx,
+            data.frame_step,
+            data.grid_fps,
+            run_folder,
+        )
+
+    @property
+    def file(self) -> str:
+        """The file that the path names from here."""
+        return find_path(self.path, self.run_folder)
 
     def place(self) -> dict[str, Any]:
         """Say where the frames are, without looking at the file."""
@@ -49,8 +63,8 @@ class ReferenceClip:
 
     def made_from(self) -> dict[str, Any]:
         """Say what latents of this clip are made from, beyond where its frames are."""
-        content = {"clip_content": _content_fingerprint(self.path)}
-        resampled = probe(self.path, self.grid_fps).note is not None
+        content = {"clip_content": _content_fingerprint(self.file)}
+        resampled = probe(self.file, self.grid_fps).note is not None
         return content | ({"clip_fps": self.grid_fps} if resampled else {})
 
 
@@ -125,16 +139,16 @@ class Reference:
                 were made from it at another frame rate.
         """
         file = self._find_file("latents", self._latents_depend_on(num_frames, width, height))
-        if file and self.clip and Path(self.clip.path).is_file():
+        if file and self.clip and Path(self.clip.file).is_file():
             then, now = read_tensors(file)[1], self.clip.made_from()
             advice = "delete that file, or leave cached_latent_dir out."
             if then.get("clip_content") not in (None, now["clip_content"]):
                 raise UserError(
-                    f"{self.clip.path} has changed since its latents in {file} were made: {advice}"
+                    f"{self.clip.file} has changed since its latents in {file} were made: {advice}"
                 )
             if then.get("clip_fps") != now.get("clip_fps"):
                 raise UserError(
-                    f"{file} holds latents of {self.clip.path} at another train_data.fps: {advice}"
+                    f"{file} holds latents of {self.clip.file} at another train_data.fps: {advice}"
                 )
 
     def inversion_noise(
@@ -185,7 +199,7 @@ class Reference:
                 "does not say which clip they come from: keep its size, or use --noise_prior 0."
             )
         clip = self.clip
-        frames = read_clip(clip.path, clip.start, clip.step, num_frames, clip.grid_fps)
+        frames = read_clip(clip.file, clip.start, clip.step, num_frames, clip.grid_fps)
         pixels = fit_frames(frames, width, height)
         return self.base.encode_video(pixels, generator(self.seed, "latents"))
 

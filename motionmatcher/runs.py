@@ -9,6 +9,7 @@ from pathlib import Path
 from motionmatcher.config import load_settings, write_settings
 from motionmatcher.errors import UserError
 from motionmatcher.files import make_unused_folder, remove_unfinished
+from motionmatcher.paths import find_path, record_paths
 from motionmatcher.settings import TrainSettings
 
 STATE_FILE = "training_state.safetensors"
@@ -32,6 +33,7 @@ class Run:
         name = time.strftime("train_%Y-%m-%dT%H-%M-%S")
         run = cls(make_unused_folder(Path(output_dir) / name))
         write_settings(run.config_file, settings)
+        record_paths(run.folder, settings)
         return run
 
     @classmethod
@@ -73,6 +75,10 @@ class Run:
     def settings(self) -> TrainSettings | None:
         """Read the run's settings; None for a published run, which does not hold them."""
         return load_settings(self.config_file) if self.config_file.is_file() else None
+
+    def find_path(self, path: str) -> str:
+        """Find what a path of the run's settings names, from wherever the run is used."""
+        return find_path(path, self.folder)
 
     def checkpoint_steps(self) -> list[int]:
         """List the steps of which there are checkpoints, ascending."""

@@ -11,6 +11,16 @@ from typing import Any
 SCHEDULERS = ("ddim", "dpm++", "unipc")
 # Videos that the published program makes of each prompt.
 PUBLISHED_REPEATS = 10
+# Finite bounds, far beyond what is of use: they keep absurd numbers from the libraries below, which
+# overflow or fill the memory. What fits into a machine's memory is checked apart, see run_cost.py.
+MAX_SEED = 2**64 - 1  # torch's generators take no more
+MAX_PIXELS = 8192
+MAX_FRAMES = 10_000
+MAX_FRAME_INDEX = 10_000_000
+MAX_FPS = 1000.0
+MAX_UPDATES = 1_000_000_000
+MAX_TIMESTEPS = 100_000
+MAX_REPEATS = 100_000
 # Published keys that have nothing left to switch, and why.
 WITHOUT_EFFECT = {
     "save_pretrained_model": "a run never holds a copy of the base model",
@@ -26,6 +36,7 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
+    is_path: bool = False,
 ) -> Any:
     """Declare one key of the YAML files.
 
@@ -35,13 +46,27 @@ def setting(
         minimum: Lowest value allowed.
         maximum: Highest value allowed.
         choices: The values allowed.
+        is_path: It names a file or folder: `~` stands for the home folder, and where a relative one
+            leads is recorded with a run.
     """
-    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices}
+    metadata = {
+        "meaning": meaning,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "is_path": is_path,
+    }
     if default is ...:
         return field(metadata=metadata)
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def limits(settings_class: type, key: str) -> tuple[float, float]:
+    """Look up the lowest and the highest value of a key, for flags that stand for it."""
+    (entry,) = (entry for entry in fields(settings_class) if entry.name == key)
+    return entry.metadata["minimum"], entry.metadata["maximum"]
 
 
 def section(settings_class: type) -> Any:
@@ -57,22 +82,29 @@ def section(settings_class: type) -> Any:
 class TrainData:
     """The reference clip and how it is read."""
 
-    single_video_path: str = setting(..., "the reference clip: mp4, mov, webm, avi or gif")
+    single_video_path: str = setting(
+        ..., "the reference clip: mp4, mov, webm, avi or gif", is_path=True
+    )
     single_video_prompt: str = setting(..., "what the reference clip shows")
-    width: int = setting(384, "pixels; a multiple of 8", minimum=8)
-    height: int = setting(384, "pixels; a multiple of 8", minimum=8)
+    width: int = setting(384, "pixels; a multiple of 8", minimum=8, maximum=MAX_PIXELS)
+    height: int = setting(384, "pixels; a multiple of 8", minimum=8, maximum=MAX_PIXELS)
     use_bucketing: bool = setting(
         False,
         "keep the clip's own aspect at about the area of width x height, in multiples of 64 pixels, "
         "instead of cropping the centre",
     )
-    n_sample_frames: int = setting(16, "frames read from the clip", minimum=1)
-    sample_start_idx: int = setting(0, "index of the first frame read", minimum=0)
-    frame_step: int = setting(1, "frame i is sample_start_idx + i * frame_step", minimum=1)
+    n_sample_frames: int = setting(16, "frames read from the clip", minimum=1, maximum=MAX_FRAMES)
+    sample_start_idx: int = setting(
+        0, "index of the first frame read", minimum=0, maximum=MAX_FRAME_INDEX
+    )
+    frame_step: int = setting(
+        1, "frame i is sample_start_idx + i * frame_step", minimum=1, maximum=MAX_FRAME_INDEX
+    )
     fps: float = setting(
         8.0,
         "frames per second of previews, and read from clips of variable rate; warns when a clip's differ",
         minimum=0.1,
+        maximum=MAX_FPS,
     )
 
     @property
@@ -90,20 +122,32 @@ class ValidationData:
     include_training_prompt: bool = setting(
         False, "preview the reference's own prompt as well: does the reference come back?"
     )
-    seed: int | None = setting(None, "seed of the previews' noise; null: the run's seed", minimum=0)
-    num_frames: int | None = setting(None, "frames; null: as the training", minimum=1)
-    width: int | None = setting(None, "pixels, a multiple of 8; null: as the training", minimum=8)
-    height: int | None = setting(None, "pixels, a multiple of 8; null: as the training", minimum=8)
+    seed: int | None = setting(
+        None, "seed of the previews' noise; null: the run's seed", minimum=0, maximum=MAX_SEED
+    )
+    num_frames: int | None = setting(
+        None, "frames; null: as the training", minimum=1, maximum=MAX_FRAMES
+    )
+    width: int | None = setting(
+        None, "pixels, a multiple of 8; null: as the training", minimum=8, maximum=MAX_PIXELS
+    )
+    height: int | None = setting(
+        None, "pixels, a multiple of 8; null: as the training", minimum=8, maximum=MAX_PIXELS
+    )
     num_inference_steps: int = setting(
-        75, "steps of sampling, and of the DDIM inversion", minimum=1
+        75, "steps of sampling, and of the DDIM inversion", minimum=1, maximum=MAX_TIMESTEPS
     )
     scheduler: str = setting(
         "ddim",
         "how sampling steps: ddim as published; dpm++ and unipc need fewer steps (20 or so)",
         choices=SCHEDULERS,
     )
-    guidance_scale: float = setting(12.0, "classifier-free guidance; 1 is off", minimum=0)
-    lora_scale: float = setting(1.0, "scale of the LoRA; 0 is the base model", minimum=0)
+    guidance_scale: float = setting(
+        12.0, "classifier-free guidance; 1 is off", minimum=0, maximum=1000
+    )
+    lora_scale: float = setting(
+        1.0, "scale of the LoRA; 0 is the base model", minimum=0, maximum=100
+    )
     noise_prior: float = setting(
         0.3, "share of the reference's inversion noise in the start noise", minimum=0, maximum=1
     )
@@ -114,13 +158,16 @@ class MotionExtractorSettings:
     """Which motion features are compared."""
 
     num_denoise_steps: int = setting(
-        1, "timesteps from the noisy latents to those whose features are compared", minimum=1
+        1,
+        "timesteps from the noisy latents to those whose features are compared",
+        minimum=1,
+        maximum=MAX_TIMESTEPS,
     )
     spatial_scale_factor: int = setting(
-        4, "latent size / size of the cross-attention maps", minimum=1
+        4, "latent size / size of the cross-attention maps", minimum=1, maximum=MAX_PIXELS
     )
     temporal_scale_factor: int = setting(
-        4, "latent size / size of the temporal attention's grid", minimum=1
+        4, "latent size / size of the temporal attention's grid", minimum=1, maximum=MAX_PIXELS
     )
     # `difference` by default: in fp32, so on every CPU, it is exact and a quarter cheaper.
     mode: str = setting(
@@ -136,10 +183,13 @@ class LossWeights:
     """Weights of the two parts of the loss."""
 
     spatial_loss: float = setting(
-        2000.0, "weight of the cross-attention maps: where things are", minimum=0
+        2000.0, "weight of the cross-attention maps: where things are", minimum=0, maximum=1e12
     )
     temporal_loss: float = setting(
-        2000.0, "weight of the temporal attention maps: how each place changes", minimum=0
+        2000.0,
+        "weight of the temporal attention maps: how each place changes",
+        minimum=0,
+        maximum=1e12,
     )
 
 
@@ -148,9 +198,13 @@ class TrainSettings:
     """All settings of a training run."""
 
     pretrained_model_path: str = setting(
-        ..., "base model: a folder in diffusers' layout, or the id of one on the Hugging Face Hub"
+        ...,
+        "base model: a folder in diffusers' layout, or the id of one on the Hugging Face Hub",
+        is_path=True,
     )
-    output_dir: str = setting("./outputs/train", "runs are made in here: train_<time>/")
+    output_dir: str = setting(
+        "./outputs/train", "runs are made in here: train_<time>/", is_path=True
+    )
     train_data: TrainData = section(TrainData)
     validation_data: ValidationData = section(ValidationData)
     motion_extractor: MotionExtractorSettings = section(MotionExtractorSettings)
@@ -163,7 +217,7 @@ class TrainSettings:
         choices=("feature_matching", "denoising", "frame_difference", "vmc", "motiondirector"),
     )
     use_unet_lora: bool = setting(True, "must be true: the LoRA is what is trained")
-    lora_rank: int = setting(32, "rank of the LoRA", minimum=1)
+    lora_rank: int = setting(32, "rank of the LoRA", minimum=1, maximum=4096)
     lora_targets: list[str] = setting(
         ["attention"],
         "modules with a LoRA: attention (the published 266 Linears), temporal_conv (Conv3d of the "
@@ -177,16 +231,23 @@ class TrainSettings:
         maximum=0.99,
     )
     lora_path: str | None = setting(
-        None, "LoRA to start from: a checkpoint-N folder, ours or published"
+        None, "LoRA to start from: a checkpoint-N folder, ours or published", is_path=True
     )
 
     min_timestep: int = setting(
-        500, "lowest timestep trained, and lowest at which sampling has the LoRA on", minimum=1
+        500,
+        "lowest timestep trained, and lowest at which sampling has the LoRA on",
+        minimum=1,
+        maximum=MAX_TIMESTEPS,
     )
-    train_batch_size: int = setting(1, "noises and timesteps drawn a step and process", minimum=1)
-    gradient_accumulation_steps: int = setting(1, "batches summed up for one update", minimum=1)
-    max_train_steps: int = setting(400, "updates of the LoRA", minimum=1)
-    learning_rate: float = setting(5e-4, "of AdamW", minimum=1e-12)
+    train_batch_size: int = setting(
+        1, "noises and timesteps drawn a step and process", minimum=1, maximum=10_000
+    )
+    gradient_accumulation_steps: int = setting(
+        1, "batches summed up for one update", minimum=1, maximum=1_000_000
+    )
+    max_train_steps: int = setting(400, "updates of the LoRA", minimum=1, maximum=MAX_UPDATES)
+    learning_rate: float = setting(5e-4, "of AdamW", minimum=1e-12, maximum=1)
     lr_scheduler: str = setting(
         "constant",
         "how the learning rate changes over the run",
@@ -200,25 +261,26 @@ class TrainSettings:
         ),
     )
     lr_warmup_steps: int = setting(
-        0, "updates until the full learning rate; not for constant", minimum=0
+        0, "updates until the full learning rate; not for constant", minimum=0, maximum=MAX_UPDATES
     )
     adam_beta1: float = setting(0.9, "of AdamW", minimum=0, maximum=0.9999)
     adam_beta2: float = setting(0.999, "of AdamW", minimum=0, maximum=0.999999)
-    adam_weight_decay: float = setting(1e-2, "of AdamW", minimum=0)
+    adam_weight_decay: float = setting(1e-2, "of AdamW", minimum=0, maximum=100)
     adam_epsilon: float = setting(
         1e-8,
         "of AdamW; gradients as small as this train nothing, so lower it for tiny losses",
         minimum=1e-30,
+        maximum=1,
     )
     use_8bit_adam: bool = setting(False, "AdamW of bitsandbytes, to save memory; CUDA only")
     use_offset_noise: bool = setting(
         False, "add noise that is constant over each frame to the training noise"
     )
-    offset_noise_strength: float = setting(0.1, "scale of the offset noise", minimum=0)
+    offset_noise_strength: float = setting(0.1, "scale of the offset noise", minimum=0, maximum=10)
     rescale_schedule: bool = setting(
         False, "rescale the noise schedule to zero terminal SNR; for v-prediction bases only"
     )
-    seed: int = setting(0, "fixes every random stream", minimum=0)
+    seed: int = setting(0, "fixes every random stream", minimum=0, maximum=MAX_SEED)
 
     mixed_precision: str = setting(
         "fp16",
@@ -236,19 +298,21 @@ class TrainSettings:
         "without gradient_checkpointing: keep the results of matrix products only and compute norms, "
         "activation functions and dropout again in backward: two thirds of the memory, a little more time",
     )
-    checkpointing_steps: int = setting(50, "updates between checkpoints", minimum=1)
-    checkpoints_total_limit: int | None = setting(
-        None, "checkpoints kept, the newest ones; null: all", minimum=1
+    checkpointing_steps: int = setting(
+        50, "updates between checkpoints", minimum=1, maximum=MAX_UPDATES
     )
-    validation_steps: int = setting(50, "updates between previews", minimum=1)
+    checkpoints_total_limit: int | None = setting(
+        None, "checkpoints kept, the newest ones; null: all", minimum=1, maximum=MAX_UPDATES
+    )
+    validation_steps: int = setting(50, "updates between previews", minimum=1, maximum=MAX_UPDATES)
     resume_from_checkpoint: str | None = setting(
-        None, "latest (of output_dir), or a run or checkpoint folder to continue"
+        None, "latest (of output_dir), or a run or checkpoint folder to continue", is_path=True
     )
     cache_latents: bool = setting(
         True, "keep the reference's latents and inversion noise in the run, for inference"
     )
     cached_latent_dir: str | None = setting(
-        None, "take latents and inversion noise from this folder, ours or published"
+        None, "take latents and inversion noise from this folder, ours or published", is_path=True
     )
     logger_type: str = setting(
         "tensorboard", "where the curves go", choices=("tensorboard", "wandb")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from motionmatcher.errors import UserError
+from motionmatcher.paths import expand_home
 from motionmatcher.text_files import read_yaml
 
 BASE_KEY = "base"
@@ -33,7 +34,7 @@ def read_layers(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     if not isinstance(base, str):
         raise UserError(f"{path}: {BASE_KEY} must be the path of a file, not {base!r}.")
-    return merge(read_layers(path.parent / base, (*seen, path.resolve())), values)
+    return merge(read_layers(path.parent / expand_home(base), (*seen, path.resolve())), values)
 
 
 def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

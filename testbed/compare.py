@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import INTERRUPTED, ArgumentParser, add_json_argument, run
-from motionmatcher.errors import UserError
+from motionmatcher.paths import user_path
 
 if TYPE_CHECKING:
     from testbed.comparison.config import ComparisonConfig
@@ -22,26 +23,28 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = Path("testbed/comparison.yaml")
 QUICK_CONFIG = Path("testbed/comparison_quick.yaml")
 DEFAULT_WORKERS = 2
+MAX_WORKERS = 1024
 
 
 def main() -> int:
     """Parse the command line, make the cells, write the results."""
     parser = ArgumentParser(prog="python -m testbed.compare", description=__doc__)
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="what is compared")
+    parser.add_argument("--config", type=user_path, default=DEFAULT_CONFIG, help="what is compared")
     parser.add_argument("--base", metavar="FOLDER", help="the base (default: the config's)")
     parser.add_argument(
         "--quick", action="store_true", help=f"minutes: with the changes of {QUICK_CONFIG}"
     )
     parser.add_argument(
-        "--workers", type=int, default=DEFAULT_WORKERS, help="processes of one thread each"
+        "--workers",
+        type=whole_number(1, MAX_WORKERS),
+        default=DEFAULT_WORKERS,
+        help="processes of one thread each",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="list the cells and the hours they need"
     )
     add_json_argument(parser)
     arguments = parser.parse_args()
-    if arguments.workers < 1:
-        raise UserError(f"--workers: expected 1 or more, found {arguments.workers}")
     from testbed.comparison.cells import check_motions, tuning_cells
     from testbed.comparison.config import load_comparison
     from testbed.comparison.markdown import MIN_MOTIONS, SMALL_TRIAL

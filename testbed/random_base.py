@@ -8,7 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import ArgumentParser, run
+from motionmatcher.paths import user_path
+from motionmatcher.settings import MAX_SEED
 
 SCHEDULER_CONFIG = {
     "_class_name": "DDIMScheduler",
@@ -148,10 +151,10 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = ArgumentParser(prog="python -m testbed.random_base", description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=user_path)
     parser.add_argument("--full-size", action="store_true", help="Zeroscope's own architecture")
     parser.add_argument("--configs-only", action="store_true", help="write no weights")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0)
     arguments = parser.parse_args()
     sizes = FULL_SIZE if arguments.full_size else SMALL
     write_random_base(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionmatcher.command_line import ArgumentParser, run
+from motionmatcher.paths import user_path
 
 Array = NDArray[np.float64]
 
@@ -200,7 +201,9 @@ def main() -> int:
     parser = ArgumentParser(
         prog="python -m testbed.reference_clips", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--output_dir", type=Path, default=DEFAULT_FOLDER, help="where to write")
+    parser.add_argument(
+        "--output_dir", type=user_path, default=DEFAULT_FOLDER, help="where to write"
+    )
     arguments = parser.parse_args()
     from motionmatcher.contact_sheet import write_contact_sheet
     from motionmatcher.files import write_json

@@ -7,8 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motionmatcher.bounds import check_bounds, whole_number
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
 from motionmatcher.errors import UserError
+from motionmatcher.paths import user_path
+from motionmatcher.random_streams import check_seeds
+from motionmatcher.settings import (
+    MAX_FRAMES,
+    MAX_REPEATS,
+    MAX_SEED,
+    MAX_TIMESTEPS,
+    ValidationData,
+    limits,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,20 +43,32 @@ _DATA_SEED = 4000
 def main() -> int:
     """Parse the command line, sample, measure, report."""
     parser = ArgumentParser(prog="python -m testbed.score", description=__doc__.split("\n")[0])
-    parser.add_argument("--base", type=Path, default=DEFAULT_BASE, help="diffusers folder")
-    parser.add_argument("--num_prompts", type=int, default=200, help="held-out prompts (200)")
-    parser.add_argument("--num_frames", type=int, default=8, help="frames of a video (8)")
-    parser.add_argument("--num_steps", type=int, default=NUM_STEPS, help="DDIM steps (25)")
+    parser.add_argument("--base", type=user_path, default=DEFAULT_BASE, help="diffusers folder")
+    parser.add_argument(
+        "--num_prompts",
+        type=whole_number(2, MAX_REPEATS),
+        default=200,
+        help="held-out prompts (200)",
+    )
+    parser.add_argument(
+        "--num_frames", type=whole_number(1, MAX_FRAMES), default=8, help="frames of a video (8)"
+    )
+    parser.add_argument(
+        "--num_steps",
+        type=whole_number(1, MAX_TIMESTEPS),
+        default=NUM_STEPS,
+        help="DDIM steps (25)",
+    )
     parser.add_argument("--guidance", type=float, default=GUIDANCE_SCALE, help="scale (5)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first video (0)")
+    parser.add_argument(
+        "--seed", type=whole_number(0, MAX_SEED), default=0, help="seed of the first video (0)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet of some videos here")
+    parser.add_argument("--sheet", type=user_path, help="write a contact sheet of some videos here")
     add_json_argument(parser)
     arguments = parser.parse_args()
-    for name, least in (("num_prompts", 2), ("num_frames", 1), ("num_steps", 1)):
-        if getattr(arguments, name) < least:
-            found = getattr(arguments, name)
-            raise UserError(f"--{name}: expected {least} or more, found {found}")
+    check_bounds(arguments.guidance, *limits(ValidationData, "guidance_scale"), "--guidance")
+    check_seeds(arguments.seed, arguments.num_prompts)
     if not arguments.base.is_dir():
         raise UserError(
             f"{arguments.base}: there is no such base; "

@@ -7,6 +7,7 @@ reconstructions by the autoencoder.
 from pathlib import Path
 
 from motionmatcher.command_line import ArgumentParser, run
+from motionmatcher.paths import user_path
 
 DEFAULT_FOLDER = Path("resources/moving_shapes")
 DEFAULT_BASE = Path("models/moving_shapes")
@@ -17,8 +18,10 @@ NUM_CLIPS = 12
 def main() -> int:
     """Write the sheets."""
     parser = ArgumentParser(prog="python -m testbed.sheets", description=__doc__.split("\n")[0])
-    parser.add_argument("--output_dir", type=Path, default=DEFAULT_FOLDER, help="where to write")
-    parser.add_argument("--base", type=Path, default=DEFAULT_BASE, help="diffusers folder")
+    parser.add_argument(
+        "--output_dir", type=user_path, default=DEFAULT_FOLDER, help="where to write"
+    )
+    parser.add_argument("--base", type=user_path, default=DEFAULT_BASE, help="diffusers folder")
     arguments = parser.parse_args()
     write_data_sheet(arguments.output_dir / "data.png")
     if (arguments.base / "vae").is_dir():

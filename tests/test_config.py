@@ -16,6 +16,7 @@ from motionmatcher.config import (
     write_settings,
 )
 from motionmatcher.errors import UserError
+from motionmatcher.paths import expand_home
 from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -300,6 +301,24 @@ def test_every_documented_default_is_the_default(config: Path) -> None:
     assert load_settings(config) == parse_settings(TrainSettings, given, "test")
 
 
+def test_the_home_folder_stands_in_every_path(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    keys = ("pretrained_model_path", "output_dir", "lora_path", "cached_latent_dir")
+    keys += ("resume_from_checkpoint", "train_data.single_video_path")
+    settings = load_settings(config, [f"{key}=~/there" for key in keys])
+    found = [getattr(settings, key) for key in keys[:-1]] + [settings.train_data.single_video_path]
+    assert found == [f"{tmp_path}/there"] * 6
+    assert load_settings(config, ["output_dir=./a/~/b"]).output_dir == "./a/~/b"
+    overridden = load_settings(config, ["train_data.single_video_prompt=~/ is home"])
+    assert overridden.train_data.single_video_prompt == "~/ is home"
+    changed(config)
+    leaf = config.with_name("leaf.yaml")
+    leaf.write_text(f"base: ~/{config.name}\n")
+    assert load_settings(leaf) == load_settings(config)
+
+
 def test_an_overridden_key_wins(config: Path) -> None:
     overrides = [
         "max_train_steps=10",
@@ -369,7 +388,7 @@ def test_an_override_of_a_text_is_taken_literally_and_kept(config: Path, text: s
     overrides += ["validation_data.prompt=" + text] if text != "- A dog" else []
     settings = load_settings(config, overrides)
     assert settings.train_data.single_video_prompt == text
-    assert settings.cached_latent_dir == text
+    assert settings.cached_latent_dir == expand_home(text)
     assert settings.validation_data.prompt in ([text], [])
     written = config.with_name("written.yaml")
     write_settings(written, settings)
@@ -533,6 +552,22 @@ def test_a_value_of_the_wrong_type(config: Path, override: str, message: str) ->
             "train_data.sample_start_idx=-1",
             "train_data.sample_start_idx must be at least 0, not -1",
         ),
+        (
+            "seed=18446744073709551616",
+            "seed must be at most 18446744073709551615, not 1844674407370955161",
+        ),
+        (
+            f"seed={'9' * 400}",
+            "seed must be at most 18446744073709551615, not a number of 400 digits",
+        ),
+        ("validation_data.guidance_scale=1e300", "guidance_scale must be at most 1000, not 1e.300"),
+        (
+            f"learning_rate={'9' * 400}",
+            "learning_rate must be at most 1, not a number of 400 digits",
+        ),
+        ("validation_data.lora_scale=1e30", "lora_scale must be at most 100, not 1e.30"),
+        ("train_batch_size=1e9", "train_batch_size must be at most 10000, not 1000000000"),
+        ("train_data.fps=.inf", "train_data.fps must be a finite number, not inf"),
         ("lora_unet_dropout=1", "lora_unet_dropout must be at most 0.99, not 1"),
         ("lora_unet_dropout=-0.1", "lora_unet_dropout must be at least 0, not -0.1"),
         ("validation_data.noise_prior=1.5", "noise_prior must be at most 1, not 1.5"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from inference import parse_arguments
 from motionmatcher.config import load_settings, parse_settings, write_settings
@@ -102,6 +103,11 @@ def test_flags_win_over_the_run(request_of, flags: str) -> None:
         negative_prompt="blurry",
         scheduler="unipc",
     )
+
+
+def test_the_largest_seeds(request_of) -> None:
+    assert request_of("-r", "18446744073709551613", "-rn", "3").seed == 2**64 - 3
+    torch.Generator().manual_seed(2**64 - 1)  # so much a generator takes
 
 
 def test_a_zero_is_given_too(request_of) -> None:
@@ -209,9 +215,28 @@ def test_a_prompts_file_that_is_not_there(request_of) -> None:
         ("-s 0", "--num-steps must be at least 1, not 0"),
         ("-g -1", "--guidance-scale must be at least 0, not -1"),
         ("-ls -0.5", "--lora_scale must be at least 0, not -0.5"),
-        ("-np 1.5", "--noise_prior must be at least 0 and at most 1, not 1.5"),
-        ("-np nan", "--noise_prior must be at least 0 and at most 1, not nan"),
+        ("-np 1.5", "--noise_prior must be at most 1, not 1.5"),
+        ("-np nan", "--noise_prior must be a finite number, not nan"),
         ("-mn -1", "--min_timestep must be at least 0, not -1"),
+        (
+            "-r 18446744073709551616",
+            "--seed must be at most 18446744073709551615, not 184467440737095516",
+        ),
+        (
+            "-r 18446744073709551615 -rn 3",
+            "the seeds of 3 videos count up from 18446744073709551615 beyond the largest, .* start from "
+            "18446744073709551613 or less",
+        ),
+        ("-ci 99999999999", "--checkpoint_index must be at most 1000000000, not 99999999999"),
+        ("-lr 0", "--lora_rank must be at least 1, not 0"),
+        ("-rn 1000000000", "--repeat_num must be at most 100000, not 1000000000"),
+        ("-g 1e300", r"--guidance-scale must be at most 1000, not 1e\+300"),
+        ("-ls inf", "--lora_scale must be a finite number, not inf"),
+        ("-ls 1e30", r"--lora_scale must be at most 100, not 1e\+30"),
+        ("-f inf", "--fps must be a finite number, not inf"),
+        ("-W 1000000000", "--width must be at most 8192, not 1000000000"),
+        ("-T 1000000000", "--num-frames must be at most 10000, not 1000000000"),
+        ("-B 1000000000", "--batch-size must be at most 10000, not 1000000000"),
         ("-r -1", "--seed must be at least 0, not -1"),
         ("-f 0", "--fps must be at least 0.1, not 0"),
         ("-W 36", "width 36 must be a multiple of 8 pixels for this base model: use 32"),

@@ -42,6 +42,8 @@ OPTIONS = ["--device", "cpu", "--repeat_num", 2, "--tracker", "flow", "--grid_si
 def configs(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> list[Path]:
     """Two motions, and one whose training goes wrong."""
     folder = tmp_path_factory.mktemp("configs")
+    damaged = shutil.copytree(run_values["pretrained_model_path"], folder / "base")
+    (damaged / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no tensors")
     circle = {"prompt": "A circle moves.", "num_inference_steps": 2}
     star = {"prompt": ["A <star> moves."], "num_inference_steps": 2, "seed": 5}
     return [
@@ -49,7 +51,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]
         for name, change in {
             "config_circle.yaml": {"validation_data": circle},
             "star.yaml": {"validation_data": star},
-            "diverges.yaml": {"validation_data": circle, "learning_rate": 1e30},
+            "damaged.yaml": {"validation_data": circle, "pretrained_model_path": str(damaged)},
         }.items()
     ]
 
@@ -75,7 +77,7 @@ def run_here(
     script: Path, arguments: Sequence[str], environment: Mapping[str, str], log: Path, show: bool
 ) -> None:
     """Stand in for `run_program`: where all is imported already. What fails is run as it is."""
-    if "diverges" in log.parts:
+    if "damaged" in log.parts:
         run_program(script, arguments, environment, log, show)
         return
     main = {"train.py": train.main, "inference.py": inference.main}[script.name]
@@ -151,11 +153,11 @@ def test_the_figures_are_those_of_the_scripts(
 def test_a_failed_motion_stops_no_other(made: tuple[Path, int, str]) -> None:
     folder, code, output = made
     assert code == 1
-    reason = "train.py failed: the loss is nan at step 2, so training stopped"
-    assert f"diverges: {reason}" in output
-    assert f"- Not in the table: diverges: {reason}" in (folder / "table.md").read_text()
-    assert reason in json.loads((folder / "figures.json").read_text())["failed"]["diverges"]
-    assert "the loss is nan" in (folder / "diverges" / "log.txt").read_text()
+    reason = "train.py failed: the weights in "
+    assert f"damaged: {reason}" in output
+    assert f"- Not in the table: damaged: {reason}" in (folder / "table.md").read_text()
+    assert reason in json.loads((folder / "figures.json").read_text())["failed"]["damaged"]
+    assert "unet are damaged" in (folder / "damaged" / "log.txt").read_text()
 
 
 def test_a_missing_scorer_leaves_its_column_out_and_says_so(made: tuple[Path, int, str]) -> None:

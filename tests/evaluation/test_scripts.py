@@ -202,7 +202,7 @@ def test_bad_input_is_refused(clip_scores, motion_discrepancy, video_folder, tmp
     [
         (["--outptu_dir", "x"], "--output_dir"),
         (["--output_dir", "x", "--batch_sise", "3"], "Did you mean '--batch_size'?"),
-        (["--output_dir", "x", "--batch_size", "0"], "is not an integer of 1 or more"),
+        (["--output_dir", "x", "--batch_size", "0"], "'0' is not a whole number from 1 to 10000"),
         (["--output_dir", "x", "--baseline", "y"], "needs --source_video"),
     ],
 )

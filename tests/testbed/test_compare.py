@@ -325,7 +325,7 @@ def test_full_comparison_is_planned_for_an_hour_and_a_half(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--workers", "0"], "--workers: expected 1 or more, found 0"),
+        (["--workers", "0"], "argument --workers: '0' is not a whole number from 1 to 1024"),
         (["--quik"], "unknown flag --quik. Did you mean '--quick'?"),
         (["--base", "/nowhere"], "/nowhere"),
         (["--config", "none.yaml"], "none.yaml: there is no such file"),
