@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motionmatcher.base_config_file import BaseConfig
+from motionmatcher.base_configs import (
+    check_parts_match,
+    check_scheduler,
+    check_text_encoder,
+    check_unet,
+    check_vae,
+    check_vocabulary,
+    num_tokens,
+)
+from motionmatcher.base_weights import check_weight_files, choose_weight_files
 from motionmatcher.errors import UserError
 from motionmatcher.file_hashes import file_hash
-from motionmatcher.text_files import read_json
+from motionmatcher.paths import find_path
 
 ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
 
@@ -38,6 +49,7 @@ class BaseLayout:
         unet_config: `unet/config.json`.
         vae_config: `vae/config.json`.
         scheduler_config: `scheduler/scheduler_config.json`.
+        num_tokens: Length of an encoded prompt.
     """
 
     name: str
@@ -45,6 +57,7 @@ class BaseLayout:
     unet_config: dict[str, Any]
     vae_config: dict[str, Any]
     scheduler_config: dict[str, Any]
+    num_tokens: int
 
     @property
     def vae_scale_factor(self) -> int:
@@ -95,8 +108,25 @@ class BaseLayout:
         missing = self.missing_weights()
         if missing:
             raise UserError(
-                f"{self.folder} has no weights for {', '.join(missing)}. {_download_hint(self.name)}"
+                f"{self.folder} has no weights for {', '.join(missing)}. {_remedy(self.name)}"
             )
+        self.check_weights()
+
+    def check_weights(self) -> None:
+        """Refuse weights of which only a part is there, without reading them.
+
+        Raises:
+            UserError: Names the file that is missing, empty, or a pointer to the real one.
+        """
+        for part in _WEIGHED:
+            check_weight_files(
+                self.folder / part, choose_weight_files(self.weight_files(part)), _remedy(self.name)
+            )
+
+    def uses_safetensors(self, part: str) -> bool:
+        """Tell whether a part's weights are read from safetensors; else they are pickles."""
+        files = choose_weight_files(self.weight_files(part))
+        return any(file.suffix == ".safetensors" for file in files)
 
     def fingerprint(self) -> str:
         """Identify configs, vocabulary and weights by a hash of all their bytes, wherever they lie."""
@@ -126,45 +156,62 @@ class BaseLayout:
 
 
 def find_base(name: str, configs_only: bool = False) -> BaseLayout:
-    """Find a base model and read its configs.
+    """Find a base model and check its configs.
 
     Args:
         name: A folder in diffusers' layout, or a hub id, which is downloaded.
         configs_only: Download no weights.
 
     Raises:
-        UserError: It is not there, incomplete, or not a text-to-video UNet; says how to get it.
+        UserError: It is not there, incomplete, or no text-to-video model can be built of its configs;
+            says how to get it.
     """
-    folder = Path(name)
+    folder = Path(find_path(name))
     if not folder.is_dir():
         folder = _download(name, configs_only)
-    contents = {part: _read_config(name, folder / part / file) for part, file in _CONFIGS.items()}
-    tokenizer = folder / "tokenizer"
-    if not (tokenizer / "tokenizer.json").is_file():
-        for file in ("vocab.json", "merges.txt"):
-            if not (tokenizer / file).is_file():
-                raise UserError(
-                    f"{tokenizer / file} is missing: {name} is not complete. {_download_hint(name)}"
-                )
-    found_class = contents["unet"].get("_class_name")
+    configs = {part: _read_config(name, folder / part / file) for part, file in _CONFIGS.items()}
+    unet, vae, text_encoder = configs["unet"], configs["vae"], configs["text_encoder"]
+    found_class = unet.content.get("_class_name")
     if found_class != "UNet3DConditionModel":
         raise UserError(
             f"{folder / 'unet'}: the UNet is a {found_class}; expected a UNet3DConditionModel, "
             f"as in {ZEROSCOPE_ID}."
         )
-    return BaseLayout(name, folder, contents["unet"], contents["vae"], contents["scheduler"])
+    check_unet(unet)
+    check_vae(vae)
+    check_text_encoder(text_encoder)
+    check_scheduler(configs["scheduler"])
+    check_parts_match(unet, vae, text_encoder)
+    check_vocabulary(_read_vocabulary(name, folder / "tokenizer"), text_encoder)
+    return BaseLayout(
+        name,
+        folder,
+        unet.content,
+        vae.content,
+        configs["scheduler"].content,
+        num_tokens(configs["tokenizer"], text_encoder),
+    )
 
 
-def _read_config(name: str, file: Path) -> dict[str, Any]:
+def _read_config(name: str, file: Path) -> BaseConfig:
     if not file.is_file():
-        raise UserError(f"{file} is missing: {name} is not complete. {_download_hint(name)}")
-    content: dict[str, Any] = read_json(file, _download_hint(name))
-    return content
+        raise UserError(f"{file} is missing: {name} is not complete. {_remedy(name)}")
+    return BaseConfig(file, _remedy(name))
+
+
+def _read_vocabulary(name: str, folder: Path) -> BaseConfig:
+    if (folder / "tokenizer.json").is_file():
+        return BaseConfig(folder / "tokenizer.json", _remedy(name))
+    if not (folder / "merges.txt").is_file():
+        raise UserError(
+            f"{folder / 'merges.txt'} is missing: {name} is not complete. {_remedy(name)}"
+        )
+    return _read_config(name, folder / "vocab.json")
 
 
 def _download(name: str, configs_only: bool) -> Path:
-    if not _HUB_ID.fullmatch(name) or name.startswith(("models/", "./", "../")):
-        raise UserError(f"{name}: there is no such base model folder. {_download_hint(name)}")
+    if not _is_hub_id(name):
+        raise UserError(f"{name}: there is no such base model folder. {_remedy(name)}")
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -182,7 +229,7 @@ def _download(name: str, configs_only: bool) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{name} is no folder here and could not be downloaded ({reason}). {_download_hint(name)}"
+            f"{name} is no folder here and could not be downloaded ({reason}). {_remedy(name)}"
         ) from error
 
 
@@ -197,17 +244,8 @@ def choose_weights(files: Iterable[str], part: str) -> list[str]:
         The files in full precision, or those of the variant fp16 when there are no others;
         safetensors before older forms.
     """
-    weights = [Path(file) for file in files if file.startswith(f"{part}/")]
-    for variant in (False, True):
-        for suffix in (".safetensors", ".bin"):
-            chosen = [
-                file.as_posix()
-                for file in weights
-                if file.suffix == suffix and (".fp16" in file.name) == variant
-            ]
-            if chosen:
-                return chosen
-    return []
+    weights = choose_weight_files([Path(file) for file in files if file.startswith(f"{part}/")])
+    return [file.as_posix() for file in weights]
 
 
 def _is_text_of_a_part(file: str) -> bool:
@@ -215,9 +253,19 @@ def _is_text_of_a_part(file: str) -> bool:
     return part in _CONFIGS and name.endswith((".json", ".txt"))
 
 
-def _download_hint(name: str) -> str:
-    is_folder = name.startswith((".", "/", "models/")) or not _HUB_ID.fullmatch(name)
-    folder = name if is_folder else f"models/{name.split('/')[-1]}"
+def _remedy(name: str) -> str:
+    """Say how to get a base model whole, as far as its name tells which one it is."""
+    folder = Path(name)
+    if folder.name == ZEROSCOPE_ID.split("/")[1] and not _is_hub_id(name):
+        return f"Download it with: hf download {ZEROSCOPE_ID} --local-dir {name}"
+    if _is_hub_id(name) and not folder.is_dir():
+        return f"Download it with: hf download {name} --local-dir models/{folder.name}"
+    if folder.is_dir():
+        return "Copy it anew from where it comes from."
     return (
-        f"Download it with: hf download {ZEROSCOPE_ID if is_folder else name} --local-dir {folder}"
+        f"Give a folder in diffusers' layout, or the id of one on the Hub, such as {ZEROSCOPE_ID}."
     )
+
+
+def _is_hub_id(name: str) -> bool:
+    return _HUB_ID.fullmatch(name) is not None and not name.startswith(("models/", "./", "../"))

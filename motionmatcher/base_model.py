@@ -229,6 +229,7 @@ def load_base_model(
                 layout.folder,
                 subfolder=part,
                 variant=layout.weight_variant(part),
+                use_safetensors=layout.uses_safetensors(part),
                 local_files_only=True,
                 output_loading_info=True,
                 **options,
@@ -237,6 +238,11 @@ def load_base_model(
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"the weights in {layout.folder / part} are damaged: {reason}"
+            ) from error
+        except (ValueError, RuntimeError) as error:  # diffusers' and transformers' own
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the weights in {layout.folder / part} are not those of its config.json: {reason}"
             ) from error
         if info["missing_keys"]:
             raise UserError(
@@ -256,7 +262,9 @@ def load_base_model(
     rescaled = "-rescaled" if rescale_schedule else ""
     return BaseModel(
         schedule=NoiseSchedule.from_config(layout.scheduler_config, rescale_schedule),
-        tokenizer=CLIPTokenizer.from_pretrained(layout.folder / "tokenizer"),
+        tokenizer=CLIPTokenizer.from_pretrained(
+            layout.folder / "tokenizer", model_max_length=layout.num_tokens
+        ),
         text_encoder=text_encoder,
         vae=vae,
         unet=unet,

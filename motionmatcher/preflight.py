@@ -11,6 +11,7 @@ from motionmatcher.config import idle_keys
 from motionmatcher.errors import UserError
 from motionmatcher.features import Size, block_at_scale, map_sizes
 from motionmatcher.files import check_writable, nearest_folder
+from motionmatcher.paths import find_path
 from motionmatcher.prompts import repetition_notes
 from motionmatcher.settings import TrainSettings
 from motionmatcher.video import bucket_size, check_length, probe
@@ -46,7 +47,8 @@ def check_training(
         settings: The settings as read.
         resuming: The run has its reference already, so the clip need not be there.
         dry_run: Weights may be missing; that is a note then.
-        run_folder: Of the run that is resumed; a new one is made in the output_dir.
+        run_folder: Of the run that is resumed, which knows where its paths led; a new one is made in
+            the output_dir.
 
     Raises:
         UserError: Something does not fit; names it and what to do.
@@ -55,13 +57,16 @@ def check_training(
     settings = _with_preview_defaults(settings)
     if not resuming:
         settings = _resolve_sizes(settings, notes)
-    layout = find_base(settings.pretrained_model_path, configs_only=dry_run)
+    base = find_path(settings.pretrained_model_path, run_folder)
+    layout = find_base(base, configs_only=dry_run)
     if not dry_run:
         layout.require_weights()
-    elif layout.missing_weights():
-        notes.append(
-            f"{layout.folder} has no weights yet for {', '.join(layout.missing_weights())}."
-        )
+    else:
+        layout.check_weights()
+        if layout.missing_weights():
+            notes.append(
+                f"{layout.folder} has no weights yet for {', '.join(layout.missing_weights())}."
+            )
     data, validation = settings.train_data, settings.validation_data
     latent_size = layout.latent_size(data.width, data.height)
     assert validation.width is not None
@@ -77,7 +82,7 @@ def check_training(
         )
     )
     _check_schedule(settings, layout)
-    _check_folders(settings)
+    _check_folders(settings, run_folder)
     if run_folder is not None:
         check_writable(run_folder, "--resume")
     else:
@@ -115,7 +120,7 @@ def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
 def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
     """Settle all sizes, so that the run's config no longer needs the clip."""
     data, validation = settings.train_data, settings.validation_data
-    clip = probe(data.single_video_path, data.grid_fps)
+    clip = probe(find_path(data.single_video_path), data.grid_fps)
     if clip.note is not None:
         notes.append(f"{data.single_video_path}: {clip.note}.")
     assert validation.num_frames is not None
@@ -166,11 +171,6 @@ def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
     check_num_steps(
         layout, settings.validation_data.num_inference_steps, "validation_data.num_inference_steps"
     )
-    if prediction_type not in ("epsilon", "v_prediction"):
-        raise UserError(
-            f"{layout.folder / 'scheduler'}: prediction_type {prediction_type} is not supported; "
-            "expected epsilon or v_prediction."
-        )
     if settings.rescale_schedule and prediction_type != "v_prediction":
         raise UserError(
             "rescale_schedule wants a v-prediction base: at zero SNR an epsilon-prediction base "
@@ -205,8 +205,8 @@ def _check_room(settings: TrainSettings, layout: BaseLayout, folder: Path) -> No
         )
 
 
-def _check_folders(settings: TrainSettings) -> None:
+def _check_folders(settings: TrainSettings, run_folder: Path | None) -> None:
     for key in ("lora_path", "cached_latent_dir"):
         folder = getattr(settings, key)
-        if folder is not None and not Path(folder).is_dir():
+        if folder is not None and not Path(find_path(folder, run_folder)).is_dir():
             raise UserError(f"{key}: {folder} is not a folder.")

@@ -21,6 +21,7 @@ from motionmatcher.checkpoints import START, Progress, load_training_state
 from motionmatcher.devices import compute_exactly, is_main_process, weight_dtype
 from motionmatcher.errors import UserError, reason_of
 from motionmatcher.lora import LoraInfo, add_lora, load_lora
+from motionmatcher.paths import find_path
 from motionmatcher.preflight import TrainingPlan
 from motionmatcher.previews import Previewer
 from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
@@ -162,10 +163,10 @@ def reference_of_run(settings: TrainSettings, base: BaseModel, run: Run) -> Refe
     """Look up or make the reference of a run, for training and inference alike."""
     cached = settings.cached_latent_dir
     return Reference(
-        ReferenceClip.of(settings.train_data),
+        ReferenceClip.of(settings.train_data, run.folder),
         base,
         settings.seed,
-        read_folder=Path(cached) if cached else run.reference_folder,
+        read_folder=Path(run.find_path(cached)) if cached else run.reference_folder,
         write_folder=run.reference_folder if settings.cache_latents else None,
     )
 
@@ -283,7 +284,7 @@ def attach_lora(
                 )
         note = base.note_on_record(found.base, str(checkpoint))
     elif settings.lora_path is not None:
-        folder = Path(settings.lora_path)
+        folder = Path(find_path(settings.lora_path))
         found = load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
         note = base.note_on_record(found.base, f"lora_path {folder}")
     if note and is_main_process():

@@ -7,20 +7,17 @@ from pathlib import Path
 import pytest
 from launching import PROJECT
 
+from motionmatcher import paths
 from motionmatcher.base_layout import BaseLayout, choose_weights, find_base
 from motionmatcher.errors import UserError
 
-ZEROSCOPE_DOWNLOAD = r"Download it with: hf download cerspense/zeroscope_v2_576w --local-dir {}$"
+COPY_ANEW = r"Copy it anew from where it comes from\.$"
 
 
 @pytest.fixture
 def folder(base_folder: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     return shutil.copytree(base_folder, tmp_path / "base")
-
-
-def download_hint(folder: Path) -> str:
-    return ZEROSCOPE_DOWNLOAD.format(folder)
 
 
 def test_a_complete_folder(base_folder: Path) -> None:
@@ -64,7 +61,7 @@ def test_sizes_that_do_not_fit(base_folder: Path, width: int, height: int, messa
 )
 def test_a_missing_config_is_named(folder: Path, missing: str) -> None:
     (folder / missing).unlink()
-    message = rf"^{folder / missing} is missing: {folder} is not complete\. {download_hint(folder)}"
+    message = rf"^{folder / missing} is missing: {folder} is not complete\. {COPY_ANEW}"
     with pytest.raises(UserError, match=message):
         find_base(str(folder))
 
@@ -75,7 +72,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
             file.unlink()
     layout = find_base(str(folder))
     assert layout.missing_weights() == ["unet", "text_encoder"]
-    message = rf"^{folder} has no weights for unet, text_encoder\. {download_hint(folder)}"
+    message = rf"^{folder} has no weights for unet, text_encoder\. {COPY_ANEW}"
     with pytest.raises(UserError, match=message):
         layout.require_weights()
 
@@ -88,7 +85,7 @@ def test_a_damaged_config(folder: Path) -> None:
         b'{"a": "\xff"}': "is not UTF-8",
     }.items():
         file.write_bytes(content)
-        with pytest.raises(UserError, match=rf"^{file} {message}.* {download_hint(folder)}"):
+        with pytest.raises(UserError, match=rf"^{file} {message}.* {COPY_ANEW}"):
             find_base(str(folder))
 
 
@@ -104,13 +101,27 @@ def test_a_unet_of_another_class(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["models/zeroscope_v2_576w", "./nowhere", "/nowhere/at/all", "a/b/c", "nowhere"]
+    ("name", "remedy"),
+    [
+        (
+            "models/zeroscope_v2_576w/",
+            "Download it with: hf download cerspense/zeroscope_v2_576w --local-dir models/zeroscope_v2_576w/",
+        ),
+        *(
+            (
+                name,
+                "Give a folder in diffusers' layout, or the id of one on the Hub, such as cerspense/",
+            )
+            for name in ("models/moving_shapes", "./nowhere", "/nowhere/at/all", "a/b/c", "nowhere")
+        ),
+    ],
 )
 def test_a_folder_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    message = rf"^{name}: there is no such base model folder\. {ZEROSCOPE_DOWNLOAD.format(name)}"
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
+    message = rf"^{name}: there is no such base model folder\. {remedy}"
     with pytest.raises(UserError, match=message):
         find_base(name)
 
@@ -252,7 +263,7 @@ def test_a_tokenizer_without_its_words(folder: Path, tmp_path: Path, gone: str) 
     (base / "tokenizer" / "tokenizer.json").unlink()
     for name in {"vocab.json", "merges.txt"} - {gone}:
         (base / "tokenizer" / name).write_text("{}")
-    with pytest.raises(UserError, match=rf"{gone} is missing.*hf download"):
+    with pytest.raises(UserError, match=rf"{gone} is missing.*{COPY_ANEW}"):
         find_base(str(base))
 
 

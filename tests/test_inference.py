@@ -336,7 +336,7 @@ def test_a_damaged_manifest_is_known_before_the_first_video(
         (["-s", "1000"], "--num-steps must be at most 999 for this base's schedule, not 1000"),
         (["--prompts", "gone.txt"], "--prompts gone.txt: there is no such file"),
         (["-lr", "5"], "--lora_rank 5: the checkpoint's LoRA has rank 2"),
-        (["-m", "models/gone/"], "hf download"),
+        (["-m", "models/gone/"], "models/gone/: there is no such base model folder"),
         (["-rn", "0"], "--repeat_num must be at least 1, not 0"),
         (["--guidance_scale", "3"], "unknown flag --guidance_scale. Did you mean '--guidance-scale'?"),
     ],

@@ -54,7 +54,7 @@ def test_help_imports_nothing_heavy(script: str) -> None:
         (["train_data.single_video_path=gone.mp4"], "gone.mp4: there is no such video file"),
         (["train_data.n_sample_frames=13"], "has 12 frames, but sample_start_idx 0, frame_step 1"),
         (["train_data.width=36"], "width 36 must be a multiple of 8 pixels"),
-        (["pretrained_model_path=models/gone/"], "zeroscope_v2_576w --local-dir models/gone/"),
+        (["pretrained_model_path=models/gone/"], "models/gone/: there is no such base model folder"),
         (["motion_extractor.spatial_scale_factor=8"], "there are 4x4 (scale factor 1), 2x2 (scale factor 2)"),
         (["rescale_schedule=true"], "rescale_schedule wants a v-prediction base"),
         (["resume_from_checkpoint=latest"], "latest finds no run with a checkpoint"),
@@ -223,9 +223,7 @@ def test_a_new_run_with_weights_missing_names_the_download(
     base = write_random_base(tmp_path / "base", configs_only=True)
     override = f"pretrained_model_path={base}"
     assert run_script(monkeypatch, train.main, "--config", config, override) == 2
-    assert "has no weights for unet, vae, text_encoder. Download it with: hf download" in (
-        capsys.readouterr().err
-    )
+    assert "has no weights for unet, vae, text_encoder. Copy it anew" in (capsys.readouterr().err)
 
 
 def test_train_and_resume_by_command(
