@@ -1,6 +1,7 @@
 """Fine-tune a text-to-video model's LoRA on the motion of one reference clip."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from motionmatcher.command_line import (
     INTERRUPTED,
@@ -9,14 +10,22 @@ from motionmatcher.command_line import (
     prepare_outputs,
     run,
 )
+from motionmatcher.paths import user_path
+
+if TYPE_CHECKING:
+    import torch
+
+    from motionmatcher.preflight import TrainingPlan
 
 
 def parse_arguments():
     parser = ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--config", type=Path, metavar="FILE", help="settings of a new run (YAML)")
     source.add_argument(
-        "--resume", type=Path, metavar="RUN", help="continue a run or checkpoint folder"
+        "--config", type=user_path, metavar="FILE", help="settings of a new run (YAML)"
+    )
+    source.add_argument(
+        "--resume", type=user_path, metavar="RUN", help="continue a run or checkpoint folder"
     )
     parser.add_argument(
         "overrides",
@@ -39,6 +48,7 @@ def main() -> int:
     from motionmatcher.files import write_json
     from motionmatcher.preflight import check_training
     from motionmatcher.resuming import plan_resuming
+    from motionmatcher.run_cost import check_memory
     from motionmatcher.runs import find_resumable
     from motionmatcher.training_run import start_training
 
@@ -57,30 +67,43 @@ def main() -> int:
     prepare_outputs(arguments)
 
     if arguments.dry_run:
-        from motionmatcher.run_cost import estimate_run
+        return dry_run(plan, device, arguments.json)
+    check_memory(plan.layout, plan.settings, device)
+    finished_run, finished = start_training(plan, device, resume)
+    if not finished:
+        return INTERRUPTED
+    if is_main_process():
+        print(f"finished: {finished_run.folder}")
+        if arguments.json:
+            write_json(arguments.json, {"run": str(finished_run.folder), "finished": finished})
+    return 0
 
-        sizes = {
-            "latent_size": plan.latent_size,
-            "cross_attention_map_size": plan.cross_size,
-            "temporal_attention_map_size": plan.temporal_size,
-        }
-        for name, (height, width) in sizes.items():
-            print(f"{name.replace('_', ' ')}: {height}x{width}")
-        cost = estimate_run(plan.layout, plan.settings, device)
-        print(*cost.lines(), sep="\n")
-        figures = {**sizes, **cost.figures()}
-        for note in plan.notes:
-            print(f"note: {note}")
-        print("dry run: all checks passed; nothing was read or written.")
-    else:
-        finished_run, finished = start_training(plan, device, resume)
-        figures = {"run": str(finished_run.folder), "finished": finished}
-        if not finished:
-            return INTERRUPTED
-        if is_main_process():
-            print(f"finished: {finished_run.folder}")
-    if arguments.json and is_main_process():
-        write_json(arguments.json, figures)
+
+def dry_run(plan: "TrainingPlan", device: "torch.device", json_file: Path | None) -> int:
+    """Print what a run will be and what it will cost, and refuse what does not fit."""
+    from motionmatcher.devices import is_main_process
+    from motionmatcher.errors import UserError
+    from motionmatcher.files import write_json
+    from motionmatcher.run_cost import check_least_memory, check_preview_memory, estimate_run
+
+    check_least_memory(plan.layout, plan.settings, device)
+    sizes = {
+        "latent_size": plan.latent_size,
+        "cross_attention_map_size": plan.cross_size,
+        "temporal_attention_map_size": plan.temporal_size,
+    }
+    for name, (height, width) in sizes.items():
+        print(f"{name.replace('_', ' ')}: {height}x{width}")
+    cost = estimate_run(plan.layout, plan.settings, device)
+    print(*cost.lines(), sep="\n")
+    for note in plan.notes:
+        print(f"note: {note}")
+    if json_file and is_main_process():
+        write_json(json_file, {**sizes, **cost.figures()})
+    if not cost.fits(cost.chosen):
+        raise UserError(cost.refusal())
+    check_preview_memory(plan.layout, plan.settings, device)
+    print("dry run: all checks passed; nothing was read or written.")
     return 0
 
 

@@ -5,7 +5,7 @@ without. So the figures follow the code, whatever the settings.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -58,6 +58,35 @@ def empty_unet(unet_config: dict[str, Any], settings: TrainSettings) -> MotionUN
         unet = MotionUNet.from_config(unet_config)
         add_lora(unet, settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
     return unet
+
+
+def sampling_peak_bytes(
+    unet_config: dict[str, Any],
+    latents_shape: Sequence[int],
+    num_tokens: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
+    """Count the peak memory of one pass of sampling, weights included, on fake tensors.
+
+    Args:
+        unet_config: The UNet's config.
+        latents_shape: Of all that one pass denoises (B, C, F, h, w), both halves of guidance.
+        num_tokens: Length of an encoded prompt.
+        dtype: Of the weights.
+        device: Which device to imitate.
+    """
+    with init_empty_weights():
+        unet = MotionUNet.from_config(unet_config).eval()
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), CostMeter() as meter:
+        _make_fake(unet, dtype, device)
+        latents = torch.zeros(*latents_shape, device=device)
+        states = torch.zeros(
+            len(latents), num_tokens, unet.config.cross_attention_dim, device=device
+        )
+        absent: Any = None  # the schedule, which a single pass does not need
+        bare_base(unet, absent, device).predict(latents, torch.zeros(1, device=device), states)
+    return meter.peak_bytes
 
 
 @dataclass(frozen=True)

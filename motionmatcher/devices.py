@@ -47,6 +47,20 @@ def weight_dtype(mixed_precision: str, device: torch.device) -> torch.dtype:
     return _HALF[mixed_precision]
 
 
+def available_bytes(device: torch.device) -> int:
+    """Memory that is free on a device now; the RAM's for the CPU and what shares its memory."""
+    import psutil  # type: ignore[import-untyped]
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def show_gib(size: int) -> str:
+    """Write a number of bytes for people."""
+    return f"{size / 2**30:,.2f} GiB"
+
+
 def compute_exactly(device: torch.device) -> None:
     """Make fp32 mean fp32, and equal runs give equal bits, in this process from now on.
 

@@ -22,6 +22,7 @@ from motionmatcher.files import remove_unfinished, slug, unused_path, write_json
 from motionmatcher.lora import load_lora
 from motionmatcher.manifest import MANIFEST_FORMAT, MANIFEST_NAME, read_manifest
 from motionmatcher.reference import Reference
+from motionmatcher.run_cost import check_sampling_memory
 from motionmatcher.runs import Run
 from motionmatcher.sampling import SamplingSettings, sample_latents
 from motionmatcher.settings import TrainSettings
@@ -96,6 +97,9 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     if processes.num_processes > 1:
         device = processes.device
     dtype = weight_dtype(request.mixed_precision, device)
+    check_sampling_memory(
+        request.layout, request.sampling, request.batch_size, request.mixed_precision, device
+    )
     rescaled = request.trained is not None and request.trained.rescale_schedule
     base = load_base_model(request.layout, device, dtype, rescaled)
     info = load_lora(base.unet, request.checkpoint / "lora")

@@ -3,17 +3,24 @@
 from dataclasses import dataclass
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import torch
-from transformers import CLIPTokenizer
 
 from motionmatcher.base_layout import BaseLayout
-from motionmatcher.cost import FakeStep, StepCost, empty_unet
+from motionmatcher.cost import FakeStep, StepCost, empty_unet, sampling_peak_bytes
+from motionmatcher.devices import available_bytes, show_gib, weight_dtype
 from motionmatcher.diffusion import NoiseSchedule
+from motionmatcher.errors import UserError
+from motionmatcher.sampling import SamplingSettings
 from motionmatcher.settings import TrainSettings
+from motionmatcher.training_run import sampling_settings
 
 # For what an estimate leaves out: workspaces, fragmentation, the runtime's own memory.
 HEADROOM = 1.15
+# What is started is counted before only where about this many times the memory of its first layer is not
+# there, for counting takes seconds.
+LAYERS_OF_STEP = 400
+LAYERS_OF_CHECKPOINTED_STEP = 100
+LAYERS_OF_SAMPLING = 10
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,13 @@ class RunCost:
         remedies.append("fewer train_data.n_sample_frames, or a smaller width and height")
         return f"this does not fit: try {', '.join(remedies)}"
 
+    def refusal(self) -> str:
+        """Say what the run would take, for an error."""
+        return (
+            f"the run takes {show_gib(self.chosen.peak_bytes)}, and {show_gib(self.available_bytes)} are "
+            f"free on {self.device}: {self.advice()}."
+        )
+
     def figures(self) -> dict[str, Any]:
         """All figures, for JSON."""
         return {
@@ -101,9 +115,9 @@ class RunCost:
             parts = ", ".join(f"{part} {size / 2**30:.2f}" for part, size in sizes.items())
             lines.append(
                 f"memory in {dtype} {name} gradient checkpointing: "
-                f"{step.peak_bytes / 2**30:.2f} GiB ({parts})"
+                f"{show_gib(step.peak_bytes)} ({parts})"
             )
-        available = f"{self.available_bytes / 2**30:.2f} GiB are free on {self.device}"
+        available = f"{show_gib(self.available_bytes)} are free on {self.device}"
         return [*lines, f"{available}: {self.advice()}."]
 
 
@@ -122,7 +136,7 @@ def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.devi
         NoiseSchedule.from_config(layout.scheduler_config, settings.rescale_schedule),
         settings,
         layout.latent_size(data.width, data.height),
-        CLIPTokenizer.from_pretrained(layout.folder / "tokenizer").model_max_length,
+        layout.num_tokens,
         device,
     )
     if settings.recompute_activations:
@@ -141,8 +155,100 @@ def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.devi
     )
 
 
-def available_bytes(device: torch.device) -> int:
-    """Memory that is free on a device now; the RAM's for the CPU and what shares its memory."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+def check_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> None:
+    """Refuse a run whose memory is not there, before any weight is read.
+
+    Args:
+        layout: The base model's folder and configs.
+        settings: With sizes resolved, as `preflight.check_training` leaves them.
+        device: Where it shall run.
+
+    Raises:
+        UserError: Says what it would take.
+    """
+    least = check_least_memory(layout, settings, device)
+    layers = LAYERS_OF_CHECKPOINTED_STEP if settings.gradient_checkpointing else LAYERS_OF_STEP
+    if least * layers > available_bytes(device):
+        cost = estimate_run(layout, settings, device)
+        if cost.chosen.peak_bytes > cost.available_bytes:
+            raise UserError(cost.refusal())
+    check_preview_memory(layout, settings, device)
+
+
+def check_least_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> int:
+    """Refuse a run of a size so absurd that not even one layer fits; give the bytes of that layer.
+
+    Args and errors as of `check_memory`. Costs nothing, unlike an estimate.
+    """
+    data = settings.train_data
+    dtype = weight_dtype(settings.mixed_precision, device)
+    size = data.n_sample_frames, data.width, data.height
+    least = least_bytes(layout, settings.train_batch_size, *size, dtype)
+    what = (
+        f"a step with train_batch_size {settings.train_batch_size} and {data.n_sample_frames} frames of "
+        f"{data.width}x{data.height}"
+    )
+    _require(least, what, device)
+    return least
+
+
+def check_preview_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> None:
+    """Refuse previews whose memory is not there; args and errors as of `check_memory`."""
+    check_sampling_memory(layout, sampling_settings(settings), 1, settings.mixed_precision, device)
+
+
+def check_sampling_memory(
+    layout: BaseLayout,
+    sampling: SamplingSettings,
+    batch_size: int,
+    mixed_precision: str,
+    device: torch.device,
+) -> None:
+    """Refuse to generate what does not fit into memory, before any weight is read.
+
+    Args:
+        layout: The base model's folder and configs.
+        sampling: Size and number of frames.
+        batch_size: Videos at a time.
+        mixed_precision: "no", "fp16" or "bf16".
+        device: Where it shall run.
+
+    Raises:
+        UserError: Says what it would take.
+    """
+    dtype = weight_dtype(mixed_precision, device)
+    size = sampling.num_frames, sampling.width, sampling.height
+    passes = batch_size * (1 if sampling.guidance_scale == 1 else 2)
+    what = (
+        f"generating {batch_size} video{'s' if batch_size > 1 else ''} at a time of {size[0]} frames of "
+        f"{size[1]}x{size[2]}"
+    )
+    least = least_bytes(layout, passes, *size, dtype)
+    _require(least, what, device)
+    if least * LAYERS_OF_SAMPLING > available_bytes(device):
+        shape = (passes, layout.unet_config["in_channels"], size[0], *layout.latent_size(*size[1:]))
+        peak = sampling_peak_bytes(layout.unet_config, shape, layout.num_tokens, dtype, device)
+        _require(peak, what, device)
+
+
+def least_bytes(
+    layout: BaseLayout, batch_size: int, frames: int, width: int, height: int, dtype: torch.dtype
+) -> int:
+    """Give the memory below which nothing goes: a first layer's input and output.
+
+    That is the UNet's for the whole batch, or the VAE's for one frame.
+    """
+    latent_height, latent_width = layout.latent_size(width, height)
+    places = batch_size * frames * latent_height * latent_width
+    of_unet = places * layout.unet_config["block_out_channels"][0] * dtype.itemsize
+    of_vae = width * height * layout.vae_config["block_out_channels"][0] * 4
+    return 2 * max(of_unet, of_vae)
+
+
+def _require(size: int, what: str, device: torch.device) -> None:
+    free = available_bytes(device)
+    if size > free:
+        raise UserError(
+            f"{what} takes {show_gib(size)} or more, and {show_gib(free)} are free on {device}: choose "
+            "fewer frames, a smaller width and height, or a smaller batch."
+        )

@@ -54,6 +54,11 @@ def test_help_imports_nothing_heavy(script: str) -> None:
         (["train_data.single_video_path=gone.mp4"], "gone.mp4: there is no such video file"),
         (["train_data.n_sample_frames=13"], "has 12 frames, but sample_start_idx 0, frame_step 1"),
         (["train_data.width=36"], "width 36 must be a multiple of 8 pixels"),
+        (["seed=18446744073709551616"], "seed must be at most 18446744073709551615, not 184467440737"),
+        (["train_data.width=8192", "train_data.height=8192", "train_batch_size=10000"],
+         "a step with train_batch_size 10000 and 4 frames of 8192x8192 takes 10,000.00 GiB or more, and"),
+        (["validation_data.width=8192", "validation_data.height=8192"],
+         "generating 1 video at a time of 4 frames of 8192x8192 takes"),
         (["pretrained_model_path=models/gone/"], "models/gone/: there is no such base model folder"),
         (["motion_extractor.spatial_scale_factor=8"], "there are 4x4 (scale factor 1), 2x2 (scale factor 2)"),
         (["rescale_schedule=true"], "rescale_schedule wants a v-prediction base"),
@@ -160,6 +165,30 @@ def test_a_read_only_run_is_not_resumed(
     )
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seed=18446744073709551616"],
+        ["train_data.width=8192", "train_data.height=8192", "train_batch_size=10000"],
+        ["train_data.n_sample_frames=1000000000"],
+        ["learning_rate=1e38"],
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_refuses(
+    config: Path,
+    overrides: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    lines = []
+    for dry in ([], ["--dry-run"]):
+        assert run_script(monkeypatch, train.main, "--config", config, *overrides, *dry) == 2
+        output, error = capsys.readouterr()
+        assert "passed" not in output
+        lines.append(error.partition("GiB are free")[0].rpartition(",")[0] or error)
+    assert lines[0] == lines[1]
+
+
 def test_dry_run_writes_nothing(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -193,7 +222,7 @@ def test_dry_run_of_the_full_size_from_configs_alone(
     # Counting a step of this size takes half a minute; tests/test_cost.py does it on smaller ones.
     counted = StepCost(flops=10**13, parts={"weights": 3 * 2**30}, activations=2**60)
     monkeypatch.setattr(FakeStep, "cost", lambda step: counted)
-    assert run_script(monkeypatch, train.main, *arguments, *overrides) == 0
+    assert run_script(monkeypatch, train.main, *arguments, *overrides) == 2
     found = json.loads(figures.read_text())
     assert (
         found.items()
@@ -209,7 +238,9 @@ def test_dry_run_of_the_full_size_from_configs_alone(
             "fits": False,
         }.items()
     )
-    output = capsys.readouterr().out
+    output, error = capsys.readouterr()
+    assert "all checks passed" not in output
+    assert error.startswith("error: the run takes 1,073,741,827.00 GiB, and")
     assert "lora parameters: 21,258,240" in output
     assert "compute: 10 TFLOP a step, 4 PFLOP in all" in output
     assert "(weights 3.00, activations and gradients" in output

@@ -1,0 +1,119 @@
+"""What cannot fit into memory is refused before weights are read, with what it would take."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.profiling import profiled
+from motionmatcher import run_cost
+from motionmatcher.base_layout import BaseLayout, find_base
+from motionmatcher.base_model import load_base_model
+from motionmatcher.config import parse_settings
+from motionmatcher.cost import sampling_peak_bytes, tensor_bytes
+from motionmatcher.errors import UserError
+from motionmatcher.preflight import check_training
+from motionmatcher.run_cost import (
+    check_least_memory,
+    check_memory,
+    check_sampling_memory,
+    estimate_run,
+    least_bytes,
+)
+from motionmatcher.settings import TrainSettings
+from motionmatcher.training_run import sampling_settings
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def layout(base_folder: Path) -> BaseLayout:
+    return find_base(str(base_folder))
+
+
+@pytest.fixture
+def settings(run_values: dict[str, Any]) -> TrainSettings:
+    settings = parse_settings(TrainSettings, run_values, "test")
+    return check_training(settings, resuming=False, dry_run=False).settings
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    monkeypatch.setattr(run_cost, "available_bytes", lambda device: int(size))
+
+
+def test_the_least_memory_by_hand(layout: BaseLayout) -> None:
+    # The UNet's first layer has 32 channels, at an eighth of the size; the VAE's has 32 at full size.
+    assert least_bytes(layout, 100, 6, 80, 64, torch.float16) == 2 * 100 * 6 * 10 * 8 * 32 * 2
+    assert least_bytes(layout, 1, 6, 80, 64, torch.float16) == 2 * 80 * 64 * 32 * 4
+
+
+def test_a_step_of_an_absurd_size(
+    layout: BaseLayout, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = replace(settings, train_batch_size=10_000)
+    least = 2 * 10_000 * 4 * 4 * 4 * 32 * 4
+    free(monkeypatch, least)
+    assert check_least_memory(layout, many, CPU) == least
+    free(monkeypatch, least - 1)
+    message = (
+        r"^a step with train_batch_size 10000 and 4 frames of 32x32 takes 0\.15 GiB or more, and "
+        r"0\.15 GiB are free on cpu: choose fewer frames"
+    )
+    with pytest.raises(UserError, match=message):
+        check_least_memory(layout, many, CPU)
+
+
+def test_a_run_is_counted_where_it_comes_near(
+    layout: BaseLayout, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = estimate_run(layout, settings, CPU).chosen.peak_bytes
+    monkeypatch.setattr(run_cost, "LAYERS_OF_STEP", 10**6)
+    free(monkeypatch, peak)
+    check_memory(layout, settings, CPU)
+    free(monkeypatch, peak - 1)
+    with pytest.raises(
+        UserError, match=r"^the run takes .* GiB, and .* free on cpu: this does not"
+    ):
+        check_memory(layout, settings, CPU)
+    monkeypatch.setattr(run_cost, "estimate_run", lambda *_: pytest.fail("counted"))
+    free(monkeypatch, 2**40)
+    check_memory(layout, settings, CPU)
+
+
+def test_sampling_is_refused_with_what_it_takes(
+    layout: BaseLayout, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = replace(sampling_settings(settings), num_frames=10_000, width=8192, height=8192)
+    message = (
+        r"^generating 3 videos at a time of 10000 frames of 8192x8192 takes 15,000\.00 GiB or more, "
+        "and .* GiB are free on cpu: choose fewer frames, a smaller width and height, or a smaller batch"
+    )
+    with pytest.raises(UserError, match=message):
+        check_sampling_memory(layout, sampling, 3, "no", CPU)
+    one = sampling_settings(settings)
+    peak = sampling_peak_bytes(layout.unet_config, (2, 4, 4, 4, 4), 77, torch.float32, CPU)
+    monkeypatch.setattr(run_cost, "LAYERS_OF_SAMPLING", 10**6)
+    free(monkeypatch, peak)
+    check_sampling_memory(layout, one, 1, "no", CPU)
+    free(monkeypatch, peak - 1)
+    with pytest.raises(
+        UserError, match=r"^generating 1 video at a time of 4 frames of 32x32 takes"
+    ):
+        check_sampling_memory(layout, one, 1, "no", CPU)
+
+
+def test_the_peak_of_sampling_is_what_the_allocator_gives(layout: BaseLayout) -> None:
+    base = load_base_model(layout, CPU)
+    latents, states = torch.zeros(2, 4, 4, 16, 16), torch.zeros(2, 77, 32)
+
+    @torch.no_grad()
+    def predict() -> None:
+        base.predict(latents, 500, states)
+
+    weights = tensor_bytes(base.unet.parameters())
+    given = tensor_bytes([latents, states])
+    counted = sampling_peak_bytes(layout.unet_config, latents.shape, 77, torch.float32, CPU)
+    measured = profiled(predict, CPU).peak_bytes
+    assert counted - weights - given == pytest.approx(measured, rel=0.1)
