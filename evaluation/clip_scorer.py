@@ -1,11 +1,13 @@
 """CLIP models, from open_clip or a transformers folder, and the scores computed with them."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from evaluation.clip_metrics import appearance_leakage, clip_text_score, frame_consistency
@@ -26,6 +28,9 @@ LEAKAGE = Metric(
     "lower",
     "Mean cosine between the frames of output and reference under CLIP: appearance taken over.",
 )
+
+# What reading weights raises for a file that holds none.
+_NO_CHECKPOINT = (pickle.UnpicklingError, EOFError, SafetensorError)
 
 
 class ClipEncoder(Protocol):
@@ -96,11 +101,15 @@ class OpenClipEncoder:
             self.model, _, self.preprocess = open_clip.create_model_and_transforms(
                 architecture, pretrained=weights, device=device
             )
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        except (OSError, RuntimeError, ValueError, *_NO_CHECKPOINT) as error:
+            what = f"CLIP weights '{weights}' of {architecture} cannot be loaded"
+            if isinstance(error, _NO_CHECKPOINT):  # torch's words advise to read it unsafely
+                raise UserError(f"{what}: the file is no checkpoint, or a damaged one.") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":.")
+            if Path(weights).is_file():
+                raise UserError(f"{what}: the file is of another model ({reason}).") from error
             raise UserError(
-                f"CLIP weights '{weights}' of {architecture} cannot be loaded ({reason}): they need "
-                "the network once, or a matching file given by --clip_ckpt."
+                f"{what} ({reason}): they need the network once, or a matching file given by --clip_ckpt."
             ) from error
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer(architecture)
@@ -152,9 +161,10 @@ class TransformersClipEncoder:
             self.model = CLIPModel.from_pretrained(folder, local_files_only=True).to(device).eval()
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self.processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, *_NO_CHECKPOINT) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{folder} is not a whole CLIP folder of transformers: {str(error).splitlines()[0]}"
+                f"{folder} is not a whole CLIP folder of transformers: {reason}"
             ) from error
         self.max_tokens: int = self.model.config.text_config.max_position_embeddings
         self.device, self.batch_size = device, batch_size

@@ -123,13 +123,36 @@ def test_a_model_that_cannot_be(model, weights, message):
 
 def test_weights_of_another_model(open_clip_weights, tmp_path):
     torch.save({"visual.proj": torch.zeros(2, 2)}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"other\.pt' of tiny-test-clip cannot be loaded"):
+    message = r"other\.pt' of tiny-test-clip cannot be loaded: the file is of another model"
+    with pytest.raises(UserError, match=message):
         load_clip("tiny-test-clip", str(tmp_path / "other.pt"), "cpu", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("README.md", b"# A text\n"),
+        ("empty.pt", b""),
+        ("lying.safetensors", b"\xff" * 64),
+    ],
+)
+def test_a_file_that_is_no_checkpoint(open_clip_weights, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    message = (
+        f"{name}' of tiny-test-clip cannot be loaded: the file is no checkpoint, or a damaged one"
+    )
+    with pytest.raises(UserError, match=message) as caught:
+        load_clip("tiny-test-clip", str(tmp_path / name), "cpu", 4)
+    assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
 
 
 def test_a_folder_with_a_part_missing(clip_folder, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_bytes((clip_folder / "config.json").read_bytes())
+    with pytest.raises(UserError, match="is not a whole CLIP folder"):
+        load_clip(str(broken), "", "cpu", 4)
+    (broken / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(UserError, match="is not a whole CLIP folder"):
         load_clip(str(broken), "", "cpu", 4)
