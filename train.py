@@ -64,11 +64,12 @@ def main() -> int:
         plan = plan_resuming(resume, arguments.overrides, arguments.dry_run)
     else:
         plan = check_training(settings, resuming=False, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        check_memory(plan.layout, plan.settings, device)
     prepare_outputs(arguments)
 
     if arguments.dry_run:
         return dry_run(plan, device, arguments.json)
-    check_memory(plan.layout, plan.settings, device)
     finished_run, finished = start_training(plan, device, resume)
     if not finished:
         return INTERRUPTED

@@ -238,7 +238,7 @@ def test_the_sampled_fingerprint_is_that_of_older_files(tmp_path: Path) -> None:
         file = tmp_path / part / f"{stems.get(part, 'model')}.safetensors"
         file.write_bytes(part.encode() * 400_000)
     # Recorded with the program as it was when it sampled.
-    assert BaseLayout("", tmp_path, {}, {}, {}).sampled_fingerprint() == "55300d57a23e221a"
+    assert BaseLayout("", tmp_path, {}, {}, {}, 77).sampled_fingerprint() == "55300d57a23e221a"
 
 
 def test_the_small_base_s_documents_are_of_its_weights() -> None:
