@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+from motionmatcher.errors import WriteError
 from motionmatcher.files import write_text
 
 # Smaller files are hashed in less time than it is worth to write down.
@@ -39,7 +40,7 @@ def file_hash(path: Path) -> str:
             return remembered
     digest = _hash(path)
     if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED_SECONDS:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(WriteError):
             write_text(memory, f"{digest}\n")
     return digest
 
