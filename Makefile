@@ -1,6 +1,7 @@
 # make install: set up the virtual environment.
 # make demo: set up and run the whole method on the small base; no download, no GPU.
 # make test: set up and run all checks.
+# make faults: kill a training twenty times and try the fuzzed inputs.
 # PIP_ARGS passes options to pip, e.g. an index with CPU-only builds of torch.
 
 VENV ?= .venv
@@ -11,7 +12,7 @@ TEST_WORKERS ?= 2
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt
 
-.PHONY: install demo test format clean
+.PHONY: install demo test faults format clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +24,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(TEST_WORKERS)
+
+faults: $(VENV)/.installed-dev
+	$(BIN)/pytest tests/faults -n $(TEST_WORKERS) --kills 20
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

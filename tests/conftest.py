@@ -19,6 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", type=Path, default=GOLDEN, help="folder of recorded numbers")
+    parser.addoption("--kills", type=int, default=4, help="times a training is killed")
 
 
 @pytest.fixture(scope="session")
