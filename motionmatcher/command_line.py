@@ -20,6 +20,8 @@ INTERRUPTED = 130
 TERMINATED = 143
 # What flags that name a file to be written leave in a parsed command line.
 OUTPUT_FILES = ("json", "csv", "report")
+# Of an error's line; what is longer quotes something that is.
+_MAX_LETTERS = 1000
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -44,7 +46,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line that says what is wrong."""
-        self.exit(BAD_INPUT, f"error: {message}\nSee `{self.prog} --help`.\n")
+        self.exit(BAD_INPUT, f"error: {_one_line(message)}\nSee `{self.prog} --help`.\n")
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
@@ -102,12 +104,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         with terminable():
             sys.exit(main() or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(str(error))}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except OSError as error:
         if error.filename is None:
             raise  # it is not about a file
-        print(f"error: {os.fsdecode(error.filename)}: {reason_of(error)}.", file=sys.stderr)
+        message = f"{os.fsdecode(error.filename)}: {reason_of(error)}."
+        print(f"error: {_one_line(message)}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -115,3 +118,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except Terminated:
         print("terminated", file=sys.stderr)
         sys.exit(TERMINATED)
+
+
+def _one_line(message: str) -> str:
+    """Keep a message to one line that does nothing to a terminal, whatever it quotes.
+
+    Args:
+        message: Beyond `_MAX_LETTERS` its middle is left out, for its end says what to do.
+    """
+    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+    half = _MAX_LETTERS // 2
+    return line if len(line) <= _MAX_LETTERS else f"{line[:half]} … {line[-half:]}"

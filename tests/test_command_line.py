@@ -108,6 +108,31 @@ def test_run_turns_bad_input_into_one_line(capsys: pytest.CaptureFixture[str]) -
     assert message == "error: clip.mp4: there is no such video file.\n"
 
 
+def test_an_error_is_one_short_line_whatever_it_quotes(
+    parser: ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quoted = "a\nb\u2028c\x1b[2J\ud800\0é狗"
+    escaped = r"a\nb\u2028c\x1b[2J\ud800\x00é狗"
+
+    def refuse() -> None:
+        raise UserError(f"{quoted}{'n' * 5000}: what to do.")
+
+    def lose() -> None:
+        raise FileNotFoundError(2, "No such file", quoted)
+
+    code, message = exit_code_and_message(capsys, lambda: run(refuse))
+    assert code == 2
+    assert message.startswith(f"error: {escaped}nnn")
+    assert message.endswith("nnn: what to do.\n")
+    assert len(message) < 1100
+    assert exit_code_and_message(capsys, lambda: run(lose)) == (
+        2,
+        f"error: {escaped}: No such file.\n",
+    )
+    code, message = exit_code_and_message(capsys, lambda: parser.error(quoted))
+    assert message == f"error: {escaped}\nSee `script.py --help`.\n"
+
+
 def test_run_says_that_it_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         raise KeyboardInterrupt
