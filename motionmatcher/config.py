@@ -11,7 +11,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +60,19 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSetti
 def write_settings(path: Path, settings: TrainSettings) -> None:
     """Write all settings of a run as YAML, so that they can be read again."""
     write_text(path, format_yaml(map_texts(escape, asdict(settings))))
+
+
+def with_preview_defaults(settings: TrainSettings) -> TrainSettings:
+    """Settle what `validation_data` leaves to the training by null."""
+    data, validation = settings.train_data, settings.validation_data
+    defaults: dict[str, Any] = {
+        "num_frames": data.n_sample_frames,
+        "width": data.width,
+        "height": data.height,
+        "seed": settings.seed,
+    }
+    left_open = {key: value for key, value in defaults.items() if getattr(validation, key) is None}
+    return replace(settings, validation_data=replace(validation, **left_open))
 
 
 def idle_keys(settings: TrainSettings) -> list[str]:

@@ -4,10 +4,9 @@ import shutil
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from motionmatcher.base_layout import BaseLayout, find_base
-from motionmatcher.config import idle_keys
+from motionmatcher.config import idle_keys, with_preview_defaults
 from motionmatcher.errors import UserError
 from motionmatcher.features import Size, block_at_scale, map_sizes
 from motionmatcher.files import check_writable, nearest_folder
@@ -54,7 +53,7 @@ def check_training(
         UserError: Something does not fit; names it and what to do.
     """
     notes: list[str] = []
-    settings = _with_preview_defaults(settings)
+    settings = with_preview_defaults(settings)
     if not resuming:
         settings = _resolve_sizes(settings, notes)
     base = find_path(settings.pretrained_model_path, run_folder)
@@ -145,19 +144,6 @@ def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
         train_data=replace(data, width=width, height=height, use_bucketing=False),
         validation_data=replace(validation, width=preview_width, height=preview_height),
     )
-
-
-def _with_preview_defaults(settings: TrainSettings) -> TrainSettings:
-    """Settle what `validation_data` leaves to the training by null."""
-    data, validation = settings.train_data, settings.validation_data
-    defaults: dict[str, Any] = {
-        "num_frames": data.n_sample_frames,
-        "width": data.width,
-        "height": data.height,
-        "seed": settings.seed,
-    }
-    left_open = {key: value for key, value in defaults.items() if getattr(validation, key) is None}
-    return replace(settings, validation_data=replace(validation, **left_open))
 
 
 def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from motionmatcher.config import load_settings, write_settings
+from motionmatcher.config import load_settings, with_preview_defaults, write_settings
 from motionmatcher.errors import UserError
 from motionmatcher.files import make_unused_folder, remove_unfinished
 from motionmatcher.paths import find_path, record_paths
@@ -74,7 +74,9 @@ class Run:
 
     def settings(self) -> TrainSettings | None:
         """Read the run's settings; None for a published run, which does not hold them."""
-        return load_settings(self.config_file) if self.config_file.is_file() else None
+        if not self.config_file.is_file():
+            return None
+        return with_preview_defaults(load_settings(self.config_file))
 
     def find_path(self, path: str) -> str:
         """Find what a path of the run's settings names, from wherever the run is used."""

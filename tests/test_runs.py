@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from motionmatcher.config import write_settings
+from motionmatcher.config import with_preview_defaults, write_settings
 from motionmatcher.errors import UserError
 from motionmatcher.runs import Run, find_resumable
 from motionmatcher.settings import TrainData, TrainSettings
 
-SETTINGS = TrainSettings(
-    pretrained_model_path="base",
-    train_data=TrainData(single_video_path="clip.mp4", single_video_prompt="A cat."),
-    lora_rank=7,
+SETTINGS = with_preview_defaults(
+    TrainSettings(
+        pretrained_model_path="base",
+        train_data=TrainData(single_video_path="clip.mp4", single_video_prompt="A cat."),
+        lora_rank=7,
+    )
 )
 
 
@@ -41,6 +43,14 @@ def test_a_new_run_is_named_by_its_time_and_holds_its_settings(
     assert run.checkpoint_steps() == []
     again = Run.create(str(tmp_path / "outputs"), SETTINGS)
     assert again.folder == tmp_path / "outputs" / "train_NOW-2", "nothing is overwritten"
+
+
+def test_previews_of_a_run_are_as_its_training_where_its_settings_leave_them_open(run: Run) -> None:
+    sizes = {"num_frames": None, "width": None, "height": 64, "seed": None}
+    left_open = replace(SETTINGS.validation_data, **sizes)
+    write_settings(run.config_file, replace(SETTINGS, validation_data=left_open, seed=5))
+    found = run.settings().validation_data
+    assert (found.num_frames, found.width, found.height, found.seed) == (16, 384, 64, 5)
 
 
 def test_the_published_layout(tmp_path: Path) -> None:
