@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
-from faults.fuzzing import cases, patched, require_clean_end
+from faults.fuzzing import begin, cases, patched, require_clean_end
 from faults.odd_inputs import keys, spoilt_bytes, spoilt_values, structures, texts, words
 from hypothesis import given
 from hypothesis import strategies as st
 
 import train
-from motionmatcher.cost import FakeStep, StepCost
+from motionmatcher.cost import StepCost
 
 
 @pytest.fixture(scope="module")
@@ -20,21 +20,30 @@ def values(run_values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., int]]:
-    """Dry run of a settings file with a content; counting a step, which takes seconds, is left out."""
+def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
+    """Dry run of a settings file with a content."""
     folder = tmp_path_factory.mktemp("fuzz")
-    config = folder / "config.yaml"
 
     def call(content: bytes, *overrides: str) -> int:
-        config.write_bytes(content)
-        return require_clean_end(
-            train.main, ["--config", "config.yaml", "--dry-run", *overrides], folder
-        )
+        (folder / "config.yaml").write_bytes(content)
+        arguments = ["--config", "config.yaml", "--dry-run", *overrides]
+        return require_clean_end(train.main, arguments, folder)
 
-    cost = StepCost(flops=1, parts={"weights": 1}, activations=1)
-    with patched("motionmatcher.cost.FakeStep.cost", lambda step: cost):
-        assert FakeStep.cost(None) is cost
-        yield call
+    return call
+
+
+@pytest.fixture
+def uncounted() -> Iterator[None]:
+    """Ends a dry run where it builds the networks, which takes a second."""
+    with patched("motionmatcher.run_cost.estimate_run", begin):
+        yield
+
+
+@pytest.fixture
+def built() -> Iterator[None]:
+    """Leaves out of a dry run what takes seconds: to count what a step costs."""
+    with patched("motionmatcher.cost.FakeStep.cost", lambda step: StepCost(1, {"weights": 1}, 1)):
+        yield
 
 
 def as_yaml(values: Mapping[str, Any]) -> bytes:
@@ -42,17 +51,20 @@ def as_yaml(values: Mapping[str, Any]) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.usefixtures("built")
 def test_good_settings_pass(dry_run: Callable[..., int], values: dict[str, Any]) -> None:
     """Or else the others would find nothing but refusals."""
     assert dry_run(as_yaml(values), "seed=3") == 0
 
 
+@pytest.mark.usefixtures("built")
 @cases(120)
 @given(data=st.data())
 def test_values(dry_run: Callable[..., int], values: dict[str, Any], data: st.DataObject) -> None:
     dry_run(as_yaml(data.draw(spoilt_values(values))))
 
 
+@pytest.mark.usefixtures("uncounted")
 @cases(80)
 @given(data=st.data())
 def test_bytes(dry_run: Callable[..., int], values: dict[str, Any], data: st.DataObject) -> None:
@@ -62,12 +74,14 @@ def test_bytes(dry_run: Callable[..., int], values: dict[str, Any], data: st.Dat
 anything = structures.map(yaml.safe_dump) | texts
 
 
+@pytest.mark.usefixtures("uncounted")
 @cases(50)
 @given(content=anything.map(lambda text: text.encode("utf-8", "replace")) | st.binary(max_size=30))
 def test_anything_but_settings(dry_run: Callable[..., int], content: bytes) -> None:
     dry_run(content)
 
 
+@pytest.mark.usefixtures("uncounted")
 @cases(120)
 @given(
     overrides=st.lists(
