@@ -2,6 +2,7 @@
 # make demo: set up and run the whole method on the small base; no download, no GPU.
 # make test: set up and run all checks.
 # make faults: kill a training twenty times and try the fuzzed inputs.
+# make mutants: put faults in on purpose, one after the other, and see that the tests notice each.
 # PIP_ARGS passes options to pip, e.g. an index with CPU-only builds of torch.
 
 VENV ?= .venv
@@ -12,7 +13,7 @@ TEST_WORKERS ?= 2
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt
 
-.PHONY: install demo test faults format clean
+.PHONY: install demo test faults mutants format clean
 
 install: $(VENV)/.installed
 
@@ -27,6 +28,9 @@ test: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/faults -n $(TEST_WORKERS) --kills 20
+
+mutants: $(VENV)/.installed-dev
+	PYTHONPATH=tests $(BIN)/python -m mutation --workers $(TEST_WORKERS)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -155,7 +155,7 @@ def test_gathered_by_hand() -> None:
     for b, f, y, x, token in [(0, 0, 0, 0, 0), (1, 2, 1, 0, 4), (1, 3, 1, 2, 2)]:
         expected = 2 * cross[b * frames + f, y * 3 + x, token]
         assert features.cross_attention[b, f, y, x, token] == expected
-    for b, place, i, j in [(0, 0, 0, 1), (1, 6, 3, 2)]:
+    for b, place, i, j in [(0, 3, 0, 1), (1, 5, 3, 2)]:
         assert features.temporal_attention[b, place, i, j] == 3 * temporal[b * 7 + place, i, j]
 
 

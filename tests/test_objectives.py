@@ -11,12 +11,19 @@ from torch import Tensor
 
 from motionmatcher.attention import AttentionRecorder
 from motionmatcher.base_model import BaseModel
-from motionmatcher.diffusion import NoiseSchedule
+from motionmatcher.diffusion import NoiseSchedule, add_noise, ddim_step, true_prediction
 from motionmatcher.extractor import MotionExtractor
 from motionmatcher.features import MotionFeatures
 from motionmatcher.lora import add_lora
-from motionmatcher.losses import debiased_loss, denoising_loss, frame_difference_loss, vmc_loss
+from motionmatcher.losses import (
+    debiased_loss,
+    denoising_loss,
+    frame_difference_loss,
+    vmc_loss,
+    weigh_change,
+)
 from motionmatcher.objectives import Batch, draw_batch, motion_loss, training_loss
+from motionmatcher.random_streams import generator
 from motionmatcher.settings import LossWeights, MotionExtractorSettings, TrainData, TrainSettings
 from motionmatcher.unet import MotionUNet
 from testbed.random_base import SCHEDULER_CONFIG
@@ -48,8 +55,8 @@ def unet(bare: MotionUNet) -> MotionUNet:
     return unet
 
 
-def base_model(unet: MotionUNet, prediction_type: str) -> BaseModel:
-    """A base of which the loss needs the UNet and the schedule only."""
+def base_model(unet: MotionUNet | None, prediction_type: str) -> BaseModel:
+    """A base of which the loss needs the UNet and the schedule only, and a draw the schedule."""
     config = {**SCHEDULER_CONFIG, "prediction_type": prediction_type}
     unread = {"tokenizer": None, "text_encoder": None, "vae": None}
     schedule = NoiseSchedule.from_config(config)
@@ -107,6 +114,34 @@ def test_the_loss_of_a_batch_by_hand(
     assert expected_temporal > 1e-4
     assert loss.parts["spatial"].item() == pytest.approx(expected_spatial, rel=1e-3)
     assert loss.parts["temporal"].item() == pytest.approx(expected_temporal, rel=1e-3)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_tangent_mode_weighs_the_change_along_the_same_step(
+    unet: MotionUNet, prediction_type: str
+) -> None:
+    latents, noise, timesteps, text_states = batch()
+    base = base_model(unet, prediction_type)
+    tangent = replace(SETTINGS.motion_extractor, mode="tangent")
+    settings = replace(SETTINGS, motion_extractor=tangent)
+    extractor = MotionExtractor(unet, (4, 6), tangent)
+    loss = motion_loss(base, extractor, latents, noise, timesteps, text_states, settings)
+    parameters = list(unet.lora_parameters().values())
+    gradients = torch.autograd.grad(loss.total, parameters)
+
+    noisy = add_noise(latents, noise, timesteps, base.schedule)
+    truth = true_prediction(latents, noise, timesteps, base.schedule)
+    prediction = unet(noisy, timesteps, text_states).sample
+    ends = [
+        ddim_step(noisy, guess, timesteps, timesteps - 5, base.schedule)
+        for guess in (truth, prediction)
+    ]
+    change = extractor.change(ends[0], ends[1] - ends[0], timesteps - 5, text_states)
+    expected = weigh_change(change, 3e6, 5e6)
+    assert loss.total.item() == pytest.approx(expected.total.item(), rel=1e-6)
+    again = torch.autograd.grad(expected.total, parameters)
+    for gradient, expected_gradient in zip(gradients, again, strict=True):
+        assert (gradient - expected_gradient).norm() <= 1e-6 * expected_gradient.norm()
 
 
 @torch.no_grad()
@@ -170,11 +205,25 @@ def test_pixel_objectives_compare_the_prediction_with_the_truth(
     unet.zero_grad(set_to_none=True)
 
 
-def test_the_anchor_frame_is_drawn_from_a_stream_of_its_own(unet: MotionUNet) -> None:
-    base = base_model(unet, "epsilon")
-    latents = batch()[0]
-    batches = [draw_batch(SETTINGS, base, latents, step, 0, 0) for step in range(40)]
+def test_each_kind_of_draw_has_a_stream_of_its_own() -> None:
+    settings = replace(SETTINGS, seed=3, train_batch_size=2, use_offset_noise=True)
+    settings = replace(settings, offset_noise_strength=0.1, min_timestep=400)
+    drawn = draw_batch(settings, base_model(None, "epsilon"), torch.zeros(1, 4, 3, 5, 6), 7, 1, 2)
+    noise = torch.randn(2, 4, 3, 5, 6, generator=generator(3, "noise", 7, 1, 2))
+    offsets = torch.randn(2, 4, 3, 1, 1, generator=generator(3, "offset noise", 7, 1, 2))
+    timesteps = torch.randint(400, 1000, (2,), generator=generator(3, "timesteps", 7, 1, 2))
+    anchor = torch.randint(3, (), generator=generator(3, "anchor frame", 7, 1, 2))
+    assert torch.equal(drawn.noise, noise + 0.1 * offsets)
+    assert torch.equal(drawn.timesteps, timesteps)
+    assert drawn.anchor_frame == anchor
+
+
+def test_draws_cover_their_range_and_differ_among_steps() -> None:
+    settings = replace(SETTINGS, train_batch_size=2, min_timestep=998)
+    latents, base = torch.zeros(1, 4, 3, 2, 2), base_model(None, "epsilon")
+    batches = [draw_batch(settings, base, latents, step, 0, 0) for step in range(40)]
     assert {drawn.anchor_frame for drawn in batches} == {0, 1, 2}
-    again = draw_batch(SETTINGS, base, latents, 7, 0, 0)
-    assert again.anchor_frame == batches[7].anchor_frame
-    assert torch.equal(again.noise, batches[7].noise)
+    timesteps = torch.stack([drawn.timesteps for drawn in batches])
+    assert timesteps.unique().tolist() == [998, 999]
+    assert (timesteps[:, 0] != timesteps[:, 1]).any(), "each video has its own"
+    assert len({drawn.noise.sum().item() for drawn in batches}) == 40

@@ -1,7 +1,10 @@
 """Solvers walk the model's trajectory: exact for data whose trajectory is known."""
 
+from typing import Any
+
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
 from motionmatcher.diffusion import NoiseSchedule
@@ -49,6 +52,26 @@ def test_many_steps_reach_the_end(name: str, prediction_type: str) -> None:
 @pytest.mark.parametrize("name", ["dpm++", "unipc"])
 def test_the_fast_ones_are_nearer_in_few_steps(name: str) -> None:
     assert error(name, 12) < 0.2 * error("ddim", 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler"),
+    [("dpm++", DPMSolverMultistepScheduler), ("unipc", UniPCMultistepScheduler)],
+)
+def test_the_fast_ones_are_diffusers(name: str, scheduler: Any) -> None:
+    theirs = scheduler.from_config(SCHEDULER_CONFIG)
+    theirs.set_timesteps(8)
+    solver = make_solver(name, schedule("epsilon"), 8)
+    assert solver.timesteps == theirs.timesteps.tolist()
+    start = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+
+    def model(latents: Tensor, timestep: int) -> Tensor:
+        return 0.3 * latents + timestep / 1000
+
+    expected = start
+    for timestep in theirs.timesteps.tolist():
+        expected = theirs.step(model(expected, timestep), timestep, expected).prev_sample
+    assert torch.equal(solve(start, model, solver.timesteps, solver), expected)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

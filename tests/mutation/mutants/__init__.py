@@ -1,0 +1,7 @@
+"""The list of mutants."""
+
+from mutation.mutants.network import NETWORK
+from mutation.mutants.sampling import SAMPLED
+from mutation.mutants.training_loss import TRAINING_LOSS
+
+MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK]

@@ -1,0 +1,206 @@
+"""Mutants of losses, objectives and features."""
+
+from mutation.mutant import Mutant, mutants
+
+LOSSES = mutants(
+    "motionmatcher/losses.py",
+    "tests/test_losses.py",
+    {
+        "cross-attention of the target is added": (
+            "predicted.cross_attention - target.cross_attention",
+            "predicted.cross_attention + target.cross_attention",
+        ),
+        "spatial part is a sum, not a mean": (
+            "change.cross_attention.square().mean()",
+            "change.cross_attention.square().sum()",
+        ),
+        "temporal part is absolute, not squared": (
+            "change.temporal_attention.square().mean()",
+            "change.temporal_attention.abs().mean()",
+        ),
+        "temporal part has the spatial weight": (
+            '"temporal": temporal_weight',
+            '"temporal": spatial_weight',
+        ),
+        "total leaves the first part out": ("start=first)", "start=0 * first)"),
+        "frame differences along height": (
+            "video[:, :, 1:] - video[:, :, :-1]",
+            "video[:, :, :, 1:] - video[:, :, :, :-1]",
+        ),
+        "frame differences over two frames": (
+            "video[:, :, 1:] - video[:, :, :-1]",
+            "video[:, :, 2:] - video[:, :, :-2]",
+        ),
+        "VMC's cosine along channels": ("dim=2", "dim=1"),
+        "VMC's differences are signed": (
+            "frame_differences(prediction).abs(), frame_differences(truth).abs()",
+            "frame_differences(prediction), frame_differences(truth)",
+        ),
+        "VMC leads away from the truth": ("1 - similarity.mean()", "1 + similarity.mean()"),
+        "debiasing by 2, not its root": ("2**0.5 * video", "2 * video"),
+        "the anchor is always the first frame": (
+            "video[:, :, anchor_frame : anchor_frame + 1]",
+            "video[:, :, :1]",
+        ),
+        "the truth is not debiased": ("debias(truth, anchor_frame))", "truth)"),
+    },
+)
+
+OBJECTIVES = mutants(
+    "motionmatcher/objectives.py",
+    "tests/test_objectives.py::test_tangent_mode_weighs_the_change_along_the_same_step",
+    {
+        "the step leads to a later timestep": (
+            "earlier = timesteps - settings",
+            "earlier = timesteps + settings",
+        ),
+        "the step is one too short": (
+            "settings.motion_extractor.num_denoise_steps\n",
+            "settings.motion_extractor.num_denoise_steps + 1\n",
+        ),
+        "the student sees clean latents": (
+            "error = base.predict(noisy,",
+            "error = base.predict(latents,",
+        ),
+        "the student sees the earlier timestep": (
+            "error = base.predict(noisy, timesteps,",
+            "error = base.predict(noisy, earlier,",
+        ),
+        "the student's error is not scaled to the step": ("scale * error", "error"),
+        "the features' Jacobian is taken before the step": (
+            "extractor.change(true_latents,",
+            "extractor.change(noisy,",
+        ),
+        "the features are read at the timestep before the step": (
+            "scale * error, earlier, text_states",
+            "scale * error, timesteps, text_states",
+        ),
+        "the prediction is detached in tangent mode": (
+            "error = base.predict(noisy, timesteps, text_states) - truth",
+            "error = base.predict(noisy, timesteps, text_states).detach() - truth",
+        ),
+    },
+)
+
+DIFFERENCE = mutants(
+    "motionmatcher/objectives.py",
+    [
+        "tests/test_objectives.py::test_the_target_side_needs_no_gradient",
+        "tests/test_objectives.py::test_the_loss_of_a_batch_by_hand",
+    ],
+    {
+        "the target has a gradient": ("with torch.no_grad():", "with torch.enable_grad():"),
+        "the prediction is detached, not the target": (
+            "predicted = extractor(predicted_latents,",
+            "predicted = extractor(predicted_latents.detach(),",
+        ),
+        "the target's features are read before the step": (
+            "target = extractor(true_latents,",
+            "target = extractor(noisy,",
+        ),
+        "the student's features are read at the timestep before the step": (
+            "predicted = extractor(predicted_latents, earlier,",
+            "predicted = extractor(predicted_latents, timesteps,",
+        ),
+    },
+)
+
+PIXELS = mutants(
+    "motionmatcher/objectives.py",
+    "tests/test_objectives.py::test_pixel_objectives_compare_the_prediction_with_the_truth",
+    {
+        "another anchor frame than the one drawn": (
+            "debiased_loss(prediction, truth, anchor_frame)",
+            "debiased_loss(prediction, truth, 0)",
+        ),
+        "pixel objectives compare with the noise of any base": (
+            "    truth = true_prediction(latents, noise, timesteps, base.schedule)\n"
+            "    prediction = base",
+            "    truth = noise\n    prediction = base",
+        ),
+    },
+)
+
+DRAWS = mutants(
+    "motionmatcher/objectives.py",
+    [
+        "tests/test_objectives.py::test_each_kind_of_draw_has_a_stream_of_its_own",
+        "tests/test_objectives.py::test_draws_cover_their_range_and_differ_among_steps",
+    ],
+    {
+        "all steps draw the same noise": ('"noise", *place)', '"noise")'),
+        "all steps draw the same timesteps": ('"timesteps", *place)', '"timesteps")'),
+        "timesteps share the noise's stream": ('"timesteps", *place)', '"noise", *place)'),
+        "offset noise shares the noise's stream": ('"offset noise", *place', '"noise", *place'),
+        "offset noise differs among rows": ("*shape[:3], 1, 1,", "*shape[:4], 1,"),
+        "offset noise at full strength": ("settings.offset_noise_strength * offsets", "offsets"),
+        "the lowest timestep is not kept": (
+            "        settings.min_timestep,\n",
+            "        0,\n",
+        ),
+        "the last timestep is never drawn": (
+            "base.schedule.num_train_timesteps,",
+            "base.schedule.num_train_timesteps - 1,",
+        ),
+        "the last frame is never the anchor": ("latents.shape[2], ()", "latents.shape[2] - 1, ()"),
+        "videos of a batch share their timestep": (
+            '        (batch_size,),\n        generator=generator(settings.seed, "timesteps", *place),\n'
+            "    )",
+            '        (1,),\n        generator=generator(settings.seed, "timesteps", *place),\n'
+            "    ).expand(batch_size)",
+        ),
+    },
+)
+
+FEATURES = mutants(
+    "motionmatcher/features.py",
+    "tests/test_features.py",
+    {
+        "spatial self-attention for cross-attention": (
+            r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn2",
+            r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn1",
+        ),
+        "the second temporal attention is left out": ("attn[12]", "attn1"),
+        "the decoder's maps count too": (
+            r"down_blocks\.(\d+)\.temp_attentions",
+            r"(?:down|up)_blocks\.(\d+)\.temp_attentions",
+        ),
+        "odd sizes are rounded down": (
+            "-(-height // 2), -(-width // 2)",
+            "height // 2, width // 2",
+        ),
+        "cross-attention of the temporal block": (
+            "in_block(_CROSS_ATTENTION, spatial)",
+            "in_block(_CROSS_ATTENTION, temporal)",
+        ),
+        "map size of the temporal block": (
+            "cross_size=sizes[spatial]",
+            "cross_size=sizes[temporal]",
+        ),
+        "the encoder stops too early": ("max(spatial, temporal)", "min(spatial, temporal)"),
+        "cross-attention is summed over layers": (
+            "for name in layers.cross_attention]).mean(0)",
+            "for name in layers.cross_attention]).sum(0)",
+        ),
+        "only the first temporal layer counts": (
+            "for name in layers.temporal_attention]).mean(0)",
+            "for name in layers.temporal_attention])[0]",
+        ),
+        "frames and videos are mixed up": ('"(b f) (h w) t ->', '"(f b) (h w) t ->'),
+        "rows and columns are mixed up": ('"(b f) (h w) t ->', '"(b f) (w h) t ->'),
+        "places and videos are mixed up": ('"(b place) i j ->', '"(place b) i j ->'),
+        "frames that look and frames looked at are swapped": (
+            "-> b place i j",
+            "-> b place j i",
+        ),
+    },
+)
+
+TRAINING_LOSS: list[Mutant] = [
+    *LOSSES,
+    *OBJECTIVES,
+    *DIFFERENCE,
+    *PIXELS,
+    *DRAWS,
+    *FEATURES,
+]
