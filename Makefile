@@ -2,6 +2,7 @@
 # make demo: set up and run the whole method on the small base; no download, no GPU.
 # make test: set up and run all checks.
 # make faults: kill a training twenty times and try the fuzzed inputs.
+# make coverage: run the tests and show the lines and branches that they never take.
 # make mutants: put faults in on purpose, one after the other, and see that the tests notice each.
 # PIP_ARGS passes options to pip, e.g. an index with CPU-only builds of torch.
 
@@ -13,7 +14,7 @@ TEST_WORKERS ?= 2
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt
 
-.PHONY: install demo test faults mutants format clean
+.PHONY: install demo test faults coverage mutants format clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +30,9 @@ test: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/faults -n $(TEST_WORKERS) --kills 20
 
+coverage: $(VENV)/.installed-dev
+	$(BIN)/pytest -n $(TEST_WORKERS) --cov
+
 mutants: $(VENV)/.installed-dev
 	PYTHONPATH=tests $(BIN)/python -m mutation --workers $(TEST_WORKERS)
 
@@ -37,7 +41,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), \
