@@ -233,6 +233,16 @@ def test_a_published_list_of_parameters(
     assert_same_values(lora_values(unet), lora_values(trained))
 
 
+def test_the_published_file_of_the_most_steps_is_read(
+    tmp_path: Path, trained: MotionUNet, unet: MotionUNet
+) -> None:
+    weights = published_weights(unet, trained)
+    torch.save(weights, tmp_path / "1000_unet.pt")
+    torch.save([torch.zeros_like(weight) for weight in weights], tmp_path / "400_unet.pt")
+    load_lora(unet, tmp_path)
+    assert_same_values(lora_values(unet), lora_values(trained))
+
+
 @pytest.mark.parametrize("change", ["shorter", "dictionary"])
 def test_a_file_that_is_no_published_lora(
     tmp_path: Path, trained: MotionUNet, bare: MotionUNet, change: str

@@ -253,6 +253,15 @@ def test_halving_a_clip_averages_it() -> None:
     assert inner.std().item() < 12, "stripes must not turn into moiré"
 
 
+def test_shrinking_counts_all_pixels_and_rounds() -> None:
+    frames = np.zeros((1, 16, 64, 3), np.uint8)
+    frames[:, :, ::4] = 200  # one column in four
+    inner = fit_frames(frames, width=16, height=4)[..., 2:-2].float()
+    assert inner.sub(50).abs().max() <= 4
+    noise = np.random.default_rng(0).integers(64, 192, (1, 128, 128, 3), np.uint8)
+    assert fit_frames(noise, 64, 64).float().mean() == pytest.approx(noise.mean(), abs=0.2)
+
+
 @pytest.mark.parametrize(
     ("asked", "clip", "bucket"),
     [

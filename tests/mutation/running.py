@@ -27,7 +27,7 @@ SERVER = multiprocessing.get_context("forkserver")
 SLOW_IMPORTS = [
     "pytest",
     "torch",
-    "decord",
+    "av",
     "peft",
     "diffusers.loaders.peft",
     "diffusers.models.unets",
@@ -123,4 +123,4 @@ def run_pytest(root: Path, tests: Sequence[str], output: Path) -> None:
     # What has been imported makes a collection of garbage take long.
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
     options += ["--basetemp", str(root / "temporary")]
-    os._exit(EXIT_CODE + pytest.main([*options, *tests]))
+    sys.exit(EXIT_CODE + pytest.main([*options, *tests]))

@@ -1,7 +1,8 @@
 """The list of mutants."""
 
 from mutation.mutants.network import NETWORK
+from mutation.mutants.reader import READER
 from mutation.mutants.sampling import SAMPLED
 from mutation.mutants.training_loss import TRAINING_LOSS
 
-MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK]
+MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK, *READER]

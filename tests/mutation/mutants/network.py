@@ -208,11 +208,6 @@ LORA = mutants(
             "weight.data.float() if weight.dtype.itemsize < 4 else weight.data",
             "weight.data",
         ),
-        "A and B of the published format are swapped": (
-            "weights[::2], weights[1::2]",
-            "weights[1::2], weights[::2]",
-        ),
-        "the published file of the fewest steps": ("_read_published(max(", "_read_published(min("),
         "what is loaded does not reach the UNet": (
             '    set_peft_model_state_dict(unet, tensors, adapter_name="default")\n',
             "",
@@ -220,6 +215,21 @@ LORA = mutants(
         "dropout is left out": ("lora_dropout=dropout,", "lora_dropout=0.0,"),
     },
     survives={"the base is trained too": "peft itself freezes the base when it adds adapters"},
+)
+
+PUBLISHED_LORA = mutants(
+    "motionmatcher/lora.py",
+    [
+        "tests/test_lora.py::test_a_published_list_is_read_in_order",
+        "tests/test_lora.py::test_the_published_file_of_the_most_steps_is_read",
+    ],
+    {
+        "A and B of the published format are swapped": (
+            "weights[::2], weights[1::2]",
+            "weights[1::2], weights[::2]",
+        ),
+        "the published file of the fewest steps": ("_read_published(max(", "_read_published(min("),
+    },
 )
 
 ADAPTER_AT_REST = mutants(
@@ -270,4 +280,12 @@ LORA_LINEAR = mutants(
     },
 )
 
-NETWORK: list[Mutant] = [*ATTENTION, *EXTRACTOR, *UNET, *LORA, *ADAPTER_AT_REST, *LORA_LINEAR]
+NETWORK: list[Mutant] = [
+    *ATTENTION,
+    *EXTRACTOR,
+    *UNET,
+    *LORA,
+    *PUBLISHED_LORA,
+    *ADAPTER_AT_REST,
+    *LORA_LINEAR,
+]
