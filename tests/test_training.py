@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from motionmatcher.lora import add_lora
 from motionmatcher.losses import TrainingLoss
 from motionmatcher.objectives import draw_batch, training_loss
 from motionmatcher.previews import Previewer
+from motionmatcher.random_streams import stream_seed
 from motionmatcher.runs import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.video import write_mp4
@@ -548,6 +550,41 @@ def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> No
     for index, parameter in enumerate(base.unet.lora_parameters().values()):
         first_moment = state[f"optimizer.{index}.exp_avg"]  # (1 - beta1) * gradient
         torch.testing.assert_close(first_moment, 0.1 * parameter.grad, rtol=1e-4, atol=1e-16)
+
+
+def test_the_learning_rate_goes_on_where_it_was(config: Path) -> None:
+    settings = replace(
+        load_settings(config), lr_scheduler="linear", lr_warmup_steps=2, max_train_steps=8
+    )
+
+    def rates(first_step: int) -> list[float]:
+        optimizer = training.make_optimizer(settings, [torch.nn.Parameter(torch.zeros(1))])
+        schedule = training.make_learning_rate(settings, optimizer, first_step)
+        found = []
+        for _ in range(first_step, 8):
+            found.append(schedule.get_last_lr()[0] / settings.learning_rate)
+            optimizer.step()
+            schedule.step()
+        return found
+
+    assert rates(0) == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert rates(3) == rates(0)[3:]
+
+
+def test_dropout_has_a_seed_of_its_own_in_each_pass(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, seeds = training.training_loss, []
+
+    def watched_loss(*arguments: Any) -> TrainingLoss:
+        seeds.append(torch.initial_seed())
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "training_loss", watched_loss)
+    few = ["max_train_steps=2", "validation_data.sample_preview=false"]
+    train_in_process(config, *few, "seed=3", "gradient_accumulation_steps=2")
+    places = [(step, micro_step, 0) for step in range(2) for micro_step in range(2)]
+    assert seeds == [stream_seed(3, "dropout", *place) for place in places]
 
 
 def test_two_processes(config: Path, tmp_path: Path, run_values: dict[str, Any]) -> None:

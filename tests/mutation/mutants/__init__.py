@@ -2,7 +2,8 @@
 
 from mutation.mutants.network import NETWORK
 from mutation.mutants.reader import READER
+from mutation.mutants.resume import RESUME
 from mutation.mutants.sampling import SAMPLED
 from mutation.mutants.training_loss import TRAINING_LOSS
 
-MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK, *READER]
+MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK, *READER, *RESUME]

@@ -228,7 +228,10 @@ PUBLISHED_LORA = mutants(
             "weights[::2], weights[1::2]",
             "weights[1::2], weights[::2]",
         ),
-        "the published file of the fewest steps": ("_read_published(max(", "_read_published(min("),
+        "the published file of the fewest steps": (
+            "published[max(published)]",
+            "published[min(published)]",
+        ),
     },
 )
 

@@ -110,8 +110,8 @@ SAMPLING = mutants(
             "timestep < settings.min_timestep",
         ),
         "the adapter is left on below min_timestep": (
-            "    with base.unet.in_mode(PassMode(lora=False)):\n        return solve(",
-            "    with base.unet.in_mode(PassMode(lora=True)):\n        return solve(",
+            "    with base.unet.in_mode(PassMode(lora=False)):\n        latents = solve(",
+            "    with base.unet.in_mode(PassMode(lora=True)):\n        latents = solve(",
         ),
         "the adapter is left on in inversion": (
             "    with base.unet.in_mode(PassMode(lora=False)):\n        return invert_ddim",
