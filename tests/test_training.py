@@ -43,6 +43,7 @@ from motionmatcher.previews import Previewer
 from motionmatcher.random_streams import stream_seed
 from motionmatcher.runs import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
+from motionmatcher.unet import MotionUNet
 from motionmatcher.video import write_mp4
 from testbed.random_base import write_random_base
 
@@ -585,6 +586,32 @@ def test_dropout_has_a_seed_of_its_own_in_each_pass(
     train_in_process(config, *few, "seed=3", "gradient_accumulation_steps=2")
     places = [(step, micro_step, 0) for step in range(2) for micro_step in range(2)]
     assert seeds == [stream_seed(3, "dropout", *place) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("settings_of_the_unet", "chosen"),
+    [
+        ([], []),
+        (["compile=true"], ["compiled"]),
+        (["gradient_checkpointing=true"], ["layers"]),
+        (["recompute_activations=true"], ["activations"]),
+    ],
+)
+def test_the_unet_computes_as_the_settings_say(
+    config: Path,
+    base_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings_of_the_unet: list[str],
+    chosen: list[str],
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(MotionUNet, "compile_layers", lambda unet: calls.append("compiled"))
+    monkeypatch.setattr(MotionUNet, "recompute_in_backward", lambda unet, what: calls.append(what))
+    settings = load_settings(config, settings_of_the_unet)
+    base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+    training_run.attach_lora(settings, base, torch.zeros(1, 4, 4, 4, 4))
+    assert calls == chosen
+    assert len(base.unet.lora_layers()) > 0
 
 
 def test_two_processes(config: Path, tmp_path: Path, run_values: dict[str, Any]) -> None:

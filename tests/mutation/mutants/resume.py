@@ -224,6 +224,22 @@ RESUMING = [
     ),
 ]
 
+UNET_SETTINGS = mutants(
+    "motionmatcher/training_run.py",
+    "tests/test_training.py::test_the_unet_computes_as_the_settings_say",
+    {
+        "gradient_checkpointing has no effect": (
+            "    if settings.gradient_checkpointing:",
+            "    if False:",
+        ),
+        "recompute_activations has no effect": (
+            "    elif settings.recompute_activations:",
+            "    elif False:",
+        ),
+        "compile has no effect": ("    if settings.compile:", "    if False:"),
+    },
+)
+
 GRADIENT_WATCH = mutants(
     "motionmatcher/gradient_watch.py",
     "tests/test_gradient_watch.py",
@@ -237,4 +253,4 @@ GRADIENT_WATCH = mutants(
     },
 )
 
-RESUME: list[Mutant] = [*TRAINING, *CHECKPOINTS, *RUNS, *RESUMING, *GRADIENT_WATCH]
+RESUME: list[Mutant] = [*TRAINING, *CHECKPOINTS, *RUNS, *RESUMING, *UNET_SETTINGS, *GRADIENT_WATCH]
