@@ -1,6 +1,7 @@
 """What all tests share: the golden folder, a small random base, a synthetic clip."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from motionmatcher.video import Frames, write_mp4
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_configure() -> None:
+    # A shell's background jobs ignore Ctrl-C, and so would every program that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
