@@ -152,8 +152,9 @@ class Run:
         """Clear away what a killed process left half done; a checkpoint it was replacing comes back."""
         for folder in (self.folder, self.samples_folder, self.reference_folder):
             remove_unfinished(folder)
-        for unfinished in self.folder.glob(".checkpoint-*-unfinished"):
-            shutil.rmtree(unfinished)
+        for useless in ("unfinished", "dropped"):
+            for folder in self.folder.glob(f".checkpoint-*-{useless}"):
+                shutil.rmtree(folder)
         for replaced in self.folder.glob(".checkpoint-*-replaced"):
             checkpoint = replaced.with_name(replaced.name[1:].removesuffix("-replaced"))
             if checkpoint.exists():
@@ -170,7 +171,9 @@ class Run:
         """
         others = [step for step in self.checkpoint_steps() if step != saved_step]
         for step in others[: max(len(others) - (keep - 1), 0) if keep else 0]:
-            shutil.rmtree(self.checkpoint_folder(step))
+            folder = self.checkpoint_folder(step)
+            # Renamed first, so that none is found half deleted.
+            shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}-dropped")))
 
 
 def find_resumable(target: str, output_dir: str | None = None) -> tuple[Run, int]:

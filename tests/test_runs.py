@@ -198,9 +198,20 @@ def test_setting_aside_cut_short_leaves_the_earlier_checkpoints(
     assert run.settings() == SETTINGS
 
 
+def test_a_checkpoint_deleted_half_way_is_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.drop_old_checkpoints(1, 400)
+    assert run.checkpoint_steps() == [100, 400]
+
+
 def test_what_a_killed_process_left_is_removed(run: Run) -> None:
     before = sorted(run.folder.iterdir())
     (run.folder / ".checkpoint-500-unfinished" / "lora").mkdir(parents=True)
+    (run.folder / ".checkpoint-10-dropped").mkdir()
     (run.folder / ".checkpoint-50-replaced").mkdir()
     run.samples_folder.mkdir()
     (run.samples_folder / ".step-abcdefgh.unfinished.mp4").write_text("half")

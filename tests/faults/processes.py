@@ -142,8 +142,12 @@ def on_file_operations(act: Callable[[str, str], None], below: Path) -> None:
             return
         if event == "open" and not _writes(*arguments[1:]):
             return
-        path = os.path.abspath(os.fspath(arguments[0]))  # noqa: PTH100 - resolving opens files
-        if isinstance(path, str) and path.startswith(prefix):
+        # Not by pathlib, which opens files to resolve a path.
+        name = os.fsdecode(arguments[0])
+        if event in ("os.remove", "os.rmdir") and arguments[1] != -1:  # as shutil.rmtree calls them
+            name = str(Path(f"/proc/self/fd/{arguments[1]}").readlink() / name)
+        path = os.path.abspath(name)  # noqa: PTH100
+        if path.startswith(prefix):
             act(event, path)
 
     sys.addaudithook(hook)

@@ -19,6 +19,7 @@ from launching import write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from motionmatcher.runs import Run
+from motionmatcher.tensor_files import read_tensors
 from motionmatcher.video import read_video
 
 CHECKPOINT = "checkpoint-"
@@ -101,6 +102,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any
     return Unbroken(tmp_path_factory.mktemp("unbroken"), run_values)
 
 
+def require_whole_checkpoints(folder: Path) -> None:
+    """Require that what is called a checkpoint is one, whenever the kill came."""
+    for checkpoint in folder.glob("runs/*/checkpoint-*"):
+        for name in ("training_state.safetensors", "lora/pytorch_lora_weights.safetensors"):
+            read_tensors(checkpoint / name)
+
+
 def require_the_same(folder: Path, unbroken: Unbroken) -> None:
     """Require that the newest run is the unbroken one to the bit, with nothing else left behind."""
     run = Run(max(folder.glob("runs/train_*")))
@@ -134,6 +142,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
         killed += code == -9
         if code == 0:
             require_the_same(tmp_path, unbroken)
+        require_whole_checkpoints(tmp_path)
     resumed += newest(tmp_path) is not None
     program = train(tmp_path, config)
     assert program.wait() == 0, program.output
