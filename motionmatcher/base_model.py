@@ -21,10 +21,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from motionmatcher.base_layout import BaseLayout
+from motionmatcher.base_weights import choose_weight_files
 from motionmatcher.diffusion import NoiseSchedule
 from motionmatcher.errors import UserError
 from motionmatcher.finiteness import is_finite, require_finite
 from motionmatcher.prompts import cut_off_note
+from motionmatcher.tensor_files import require_named_tensors
 from motionmatcher.unet import MotionUNet
 from motionmatcher.video import Frames
 
@@ -224,6 +226,9 @@ def load_base_model(
     layout.require_weights()
 
     def load(part_class: Any, part: str, **options: Any) -> Any:
+        for file in choose_weight_files(layout.weight_files(part)):
+            if file.suffix == ".bin":
+                require_named_tensors(file)
         try:
             model, info = part_class.from_pretrained(
                 layout.folder,

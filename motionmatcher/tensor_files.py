@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,15 +110,31 @@ def require_sound(place: str, value: object, shape: Sequence[int] | None = None)
     return value
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, mapped: bool = False) -> Any:
     """Read a file that `torch.save` wrote, tensors and plain values only; no code in it is run.
+
+    Args:
+        path: The file.
+        mapped: Leave the tensors in the file until they are used; older forms of it cannot.
 
     Raises:
         UserError: The file is damaged, or holds more than tensors and plain values.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except _UNPICKLING_ERRORS as error:
         raise UserError(
             f"{path} is damaged or holds more than tensors, and is not read: such files can run code."
         ) from error
+
+
+def require_named_tensors(path: Path) -> None:
+    """Refuse a file of `torch.save` that holds anything but tensors by their names.
+
+    Raises:
+        UserError: As `read_pickle`, and for other content.
+    """
+    content = read_pickle(path, mapped=zipfile.is_zipfile(path))
+    named = isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+    if not named or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path} holds no weights of a model: expected tensors by their names.")

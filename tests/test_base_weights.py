@@ -64,6 +64,15 @@ def test_a_base_in_several_files_is_read(
     assert "error" not in capfd.readouterr().err.lower()
 
 
+@pytest.mark.parametrize("content", [[torch.zeros(2)], {"conv_in.weight": 3}, {0: torch.zeros(2)}])
+def test_pickled_weights_are_tensors_by_their_names(folder: Path, content: object) -> None:
+    split(folder, ".bin")
+    file = folder / "unet" / "diffusion_pytorch_model-00001-of-00002.bin"
+    torch.save(content, file)
+    with pytest.raises(UserError, match=r"00001-of-00002\.bin holds no weights of a model: exp"):
+        load_base_model(find_base(str(folder)), torch.device("cpu"))
+
+
 def refusal(layout: BaseLayout) -> str:
     with pytest.raises(UserError) as caught:
         layout.check_weights()
