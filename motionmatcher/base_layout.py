@@ -90,6 +90,10 @@ class BaseLayout:
             and file.name.split(".")[0].split("-")[0] in stems
         ]
 
+    def read_files(self, part: str) -> list[Path]:
+        """List those of a part's weight files that are read: one form of all there are."""
+        return choose_weight_files(self.weight_files(part))
+
     def weight_variant(self, part: str) -> str | None:
         """The variant to load: "fp16" when a part's only weights are named so."""
         names = [file.name for file in self.weight_files(part)]
@@ -119,14 +123,11 @@ class BaseLayout:
             UserError: Names the file that is missing, empty, or a pointer to the real one.
         """
         for part in _WEIGHED:
-            check_weight_files(
-                self.folder / part, choose_weight_files(self.weight_files(part)), _remedy(self.name)
-            )
+            check_weight_files(self.folder / part, self.read_files(part), _remedy(self.name))
 
     def uses_safetensors(self, part: str) -> bool:
         """Tell whether a part's weights are read from safetensors; else they are pickles."""
-        files = choose_weight_files(self.weight_files(part))
-        return any(file.suffix == ".safetensors" for file in files)
+        return any(file.suffix == ".safetensors" for file in self.read_files(part))
 
     def fingerprint(self) -> str:
         """Identify configs, vocabulary and weights by a hash of all their bytes, wherever they lie."""

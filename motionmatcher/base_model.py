@@ -21,7 +21,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from motionmatcher.base_layout import BaseLayout
-from motionmatcher.base_weights import choose_weight_files
 from motionmatcher.diffusion import NoiseSchedule
 from motionmatcher.errors import UserError
 from motionmatcher.finiteness import is_finite, require_finite
@@ -226,7 +225,7 @@ def load_base_model(
     layout.require_weights()
 
     def load(part_class: Any, part: str, **options: Any) -> Any:
-        for file in choose_weight_files(layout.weight_files(part)):
+        for file in layout.read_files(part):
             if file.suffix == ".bin":
                 require_named_tensors(file)
         try:
