@@ -17,7 +17,7 @@ from testbed.config import DenoiserConfig, PretrainConfig
 from testbed.latents import encode_clips, load_clips, training_scene
 from testbed.networks import TextToVideo
 from testbed.pretraining_losses import LOSSES
-from testbed.scenes import choose_frames, play_backwards
+from testbed.scenes import choose_frames, play_backwards, spread_evenly
 from testbed.stage import StageState, cosine_schedule, read_averaged_weights, run_stage
 from testbed.text import load_clip, tokenize
 from testbed.tokenizer import build_tokenizer
@@ -76,7 +76,7 @@ class ClipBatches:
         rendered, wanted = self.settings.num_rendered_frames, self.stage_settings.num_frames
         if wanted == 1:
             return rng.integers(0, rendered, 1)
-        return np.arange(wanted) * (rendered // wanted)
+        return spread_evenly(rendered, wanted)
 
     def _clip_indices(self, step: int) -> list[int]:
         """Go through the clips epoch by epoch, each in its own order."""

@@ -21,7 +21,7 @@ from testbed.denoiser import load_denoiser
 from testbed.networks import LATENT_SIZE, PATCH_SIZE, TextToVideo, make_scheduler
 from testbed.pretraining_losses import velocity_error
 from testbed.renderer import FRAME_SIZE, Scene, render
-from testbed.scenes import choose_frames, sample_scene, scene_stream
+from testbed.scenes import choose_frames, sample_scene, scene_stream, spread_evenly
 from testbed.text import load_clip, measure_retrieval, tokenize
 from testbed.tokenizer import build_tokenizer
 from testbed.tracker import measure_clip
@@ -141,11 +141,8 @@ class HeldOutClips:
 @torch.no_grad()
 def _held_out_clips(config: PretrainConfig, stage: int) -> HeldOutClips:
     vae = load_autoencoder(config)
-    rendered, num_frames = (
-        config.denoiser.num_rendered_frames,
-        config.denoiser.stages[stage].num_frames,
-    )
-    chosen = np.arange(num_frames) * (rendered // num_frames)
+    rendered = config.denoiser.num_rendered_frames
+    chosen = spread_evenly(rendered, config.denoiser.stages[stage].num_frames)
     latents, scenes = [], []
     for index in range(PROBE_CLIPS):
         scene = sample_scene(scene_stream(GATE_SEED, "test", index), "test", rendered)
@@ -177,9 +174,11 @@ def _probe_features(model: TextToVideo, config: PretrainConfig, latents: Tensor)
                 output[0].unflatten(0, (-1, side, side)).permute(0, 3, 1, 2)  # (F, D, h, w)
             )
         )
-    tokens = tokenize(build_tokenizer(), [""])
+    text_states = model.text_encoder(tokenize(build_tokenizer(), [""]))[0]  # (1, T, D)
     for clip in noisy:
-        model(clip[None], torch.tensor([timestep]), tokens)
+        model.denoiser(
+            clip[None], timestep=torch.tensor([timestep]), encoder_hidden_states=text_states
+        )
     handle.remove()
     return torch.stack(kept)
 

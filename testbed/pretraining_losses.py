@@ -1,5 +1,7 @@
 """The two ways a denoiser of Moving Shapes learns: to predict noise, or a flow's velocity."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,12 @@ def draw_sigmas(batch_size: int, stream: torch.Generator) -> Tensor:
     return torch.where(torch.rand(batch_size, generator=stream) < EVEN_SIGMAS, even, logit_normal)
 
 
+@cache
+def _alphas_cumprod() -> Tensor:
+    alphas: Tensor = make_scheduler("epsilon").alphas_cumprod
+    return alphas
+
+
 def min_snr_weights(alphas_cumprod: Tensor) -> Tensor:
     """Weights of the epsilon loss: min(SNR, gamma) / SNR (arXiv:2303.09556, equation 6)."""
     snr = alphas_cumprod / (1 - alphas_cumprod)
@@ -53,7 +61,7 @@ def epsilon_loss(
     Returns:
         The loss, and figures to log.
     """
-    alphas_cumprod = make_scheduler("epsilon").alphas_cumprod
+    alphas_cumprod = _alphas_cumprod()
     noise = draw_noise(latents.shape, offset, stream)
     timesteps = (draw_evenly(len(latents), stream) * len(alphas_cumprod)).long()
     abar = alphas_cumprod[timesteps]  # (B,)

@@ -119,6 +119,11 @@ def sample_scene(rng: Generator, split: str, num_frames: int = NUM_FRAMES) -> Sc
     )
 
 
+def spread_evenly(num_rendered: int, num_frames: int) -> NDArray[np.int64]:
+    """Which of the rendered frames a clip of fewer frames has."""
+    return np.arange(num_frames) * (num_rendered // num_frames)
+
+
 def choose_frames(scene: Scene, frames: NDArray[np.int64]) -> Scene:
     """Cut frames out of a scene; a single one shows a shape that stays where it is."""
     if len(frames) == 1:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed import gates, latents
 from testbed.config import (
     AutoencoderConfig,
     DenoiserConfig,
@@ -26,7 +27,16 @@ def tiny_stage(num_frames: int) -> DenoiserStageConfig:
 
 
 @pytest.fixture
-def tiny_config(tmp_path: Path) -> PretrainConfig:
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the data that the recipe's stages and gates take."""
+    monkeypatch.setattr(latents, "PART_SIZE", 2)
+    monkeypatch.setattr(gates, "RECONSTRUCTED_FRAMES", 20)
+    monkeypatch.setattr(gates, "PROBE_CLIPS", 4)
+    monkeypatch.setattr(gates, "PROBE_TRAINING_CLIPS", 3)
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, small_parts: None) -> PretrainConfig:
     return PretrainConfig(
         seed=3,
         num_threads=1,

@@ -11,7 +11,7 @@ from PIL import Image
 from motionmatcher.base_layout import find_base
 from motionmatcher.base_model import load_base_model
 from motionmatcher.errors import UserError
-from testbed import gates, latents, score, sheets
+from testbed import latents, score, sheets
 from testbed.autoencoder import autoencoder_state_path, train_autoencoder
 from testbed.config import PretrainConfig, UNetConfig, load_config
 from testbed.denoiser import denoiser_state_path, train_denoiser
@@ -20,14 +20,6 @@ from testbed.restore import restore_states
 from testbed.sampling import base_sampling, sample_videos
 from testbed.stage import read_state, steps_done
 from testbed.text import train_text
-
-
-@pytest.fixture(autouse=True)
-def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latents, "PART_SIZE", 2)
-    monkeypatch.setattr(gates, "RECONSTRUCTED_FRAMES", 20)
-    monkeypatch.setattr(gates, "PROBE_CLIPS", 4)
-    monkeypatch.setattr(gates, "PROBE_TRAINING_CLIPS", 3)
 
 
 def assert_same_state(first: Path, second: Path) -> None:

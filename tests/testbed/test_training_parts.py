@@ -149,13 +149,9 @@ def test_single_frame_is_a_resting_shape() -> None:
     assert frame.num_frames == 1
 
 
-def test_every_clip_is_seen_once_an_epoch(
-    tiny_config: PretrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from testbed import latents
+def test_every_clip_is_seen_once_an_epoch(tiny_config: PretrainConfig) -> None:
     from testbed.autoencoder import train_autoencoder
 
-    monkeypatch.setattr(latents, "PART_SIZE", 2)
     train_autoencoder(tiny_config)
     encode_clips(tiny_config)
     assert load_clips(tiny_config).shape == (4, 8, 4, 8, 8)

@@ -12,7 +12,6 @@ from diffusers import FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
 from torch import Tensor, nn
 
 from motionmatcher.errors import UserError
-from testbed import gates, latents
 from testbed.config import PretrainConfig, TransformerConfig, load_config
 from testbed.denoiser import build_model, denoiser_state_path, position_weight, train_denoiser
 from testbed.networks import PositionHead, make_scheduler
@@ -23,14 +22,6 @@ from testbed.stage import read_state
 from tests.testbed.scene_factory import make_scene
 
 SHIPPED = Path(__file__).parents[2] / "testbed" / "moving_shapes_wan.yaml"
-
-
-@pytest.fixture(autouse=True)
-def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latents, "PART_SIZE", 2)
-    monkeypatch.setattr(gates, "RECONSTRUCTED_FRAMES", 20)
-    monkeypatch.setattr(gates, "PROBE_CLIPS", 4)
-    monkeypatch.setattr(gates, "PROBE_TRAINING_CLIPS", 3)
 
 
 @pytest.fixture
