@@ -14,6 +14,7 @@ from evaluation.clip_metrics import appearance_leakage, clip_text_score, frame_c
 from evaluation.scoring import Metric, Setting, VideoScores
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.prompts import cut_off_note
+from motionmatcher.tensor_files import require_named_tensors
 from motionmatcher.video import Frames
 
 CLIP_T = Metric(
@@ -31,6 +32,8 @@ LEAKAGE = Metric(
 
 # What reading weights raises for a file that holds none.
 _NO_CHECKPOINT = (pickle.UnpicklingError, EOFError, SafetensorError)
+# Weight files of open_clip that are no pickles.
+_NOT_PICKLED = (".safetensors", ".npz", ".npy")
 
 
 class ClipEncoder(Protocol):
@@ -97,12 +100,17 @@ class OpenClipEncoder:
         """
         import open_clip
 
+        what = f"CLIP weights '{weights}' of {architecture} cannot be loaded"
+        if Path(weights).is_file() and Path(weights).suffix not in _NOT_PICKLED:
+            try:
+                require_named_tensors(Path(weights), "state_dict")
+            except UserError as error:
+                raise UserError(f"{what}: the file is no checkpoint, or a damaged one.") from error
         try:
             self.model, _, self.preprocess = open_clip.create_model_and_transforms(
                 architecture, pretrained=weights, device=device
             )
         except (OSError, RuntimeError, ValueError, *_NO_CHECKPOINT) as error:
-            what = f"CLIP weights '{weights}' of {architecture} cannot be loaded"
             if isinstance(error, _NO_CHECKPOINT):  # torch's words advise to read it unsafely
                 raise UserError(f"{what}: the file is no checkpoint, or a damaged one.") from error
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":.")

@@ -8,6 +8,7 @@ import torch
 
 from evaluation.tracks import Tracks
 from motionmatcher.errors import UserError
+from motionmatcher.paths import require_file
 from motionmatcher.video import Frames
 
 CHECKPOINT_NAMES = ("cotracker2.pth", "scaled_offline.pth", "baseline_offline.pth")
@@ -34,8 +35,9 @@ def find_checkpoint(chosen: Path | None, folder: Path) -> Path:
     if find_spec("cotracker") is None:
         raise UserError(f"CoTracker is not installed: {REMEDY}.")
     if chosen is not None:
-        if not chosen.is_file():
+        if not chosen.exists() and not chosen.is_symlink():
             raise UserError(f"--cotracker_ckpt {chosen}: there is no such file: {REMEDY}.")
+        require_file(chosen, "checkpoint of CoTracker")
         return chosen
     found = [folder / name for name in CHECKPOINT_NAMES if (folder / name).is_file()]
     if not found:

@@ -1,7 +1,6 @@
 """Folders of videos to be scored, and what their `manifest.json` says of them."""
 
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from motionmatcher.errors import UserError
 from motionmatcher.manifest import MANIFEST_NAME, read_manifest
+from motionmatcher.paths import require_folder
 from motionmatcher.video import VIDEO_SUFFIXES, ClipInfo, Frames, probe, read_video
 
 MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
@@ -67,7 +67,7 @@ def open_folder(path: Path, prompt: str | None = None, needs_prompt: bool = Fals
     Raises:
         UserError: No folder, no videos, none that can be scored, a bad manifest or prompt.
     """
-    _require_folder(path)
+    require_folder(path, "folder of videos")
     if prompt is not None and not prompt.strip():
         raise UserError("--prompt is empty: say what the videos should show.")
     files = list_videos(path)
@@ -165,17 +165,6 @@ def natural_sort(paths: Iterable[Path]) -> list[Path]:
         return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
     return sorted(paths, key=lambda path: (key(path), path.name))
-
-
-def _require_folder(path: Path) -> None:
-    try:
-        if not stat.S_ISDIR(path.stat().st_mode):
-            raise UserError(f"{path} is not a folder: give the folder that holds the videos.")
-        next(path.iterdir(), None)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path}: there is no such folder of videos.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be listed: {error.strerror}.") from error
 
 
 def _output_video(folder: Path, index: int, entry: Mapping[str, Any]) -> OutputVideo:

@@ -20,7 +20,7 @@ from motionmatcher.base_configs import (
 from motionmatcher.base_weights import check_weight_files, choose_weight_files
 from motionmatcher.errors import UserError
 from motionmatcher.file_hashes import file_hash
-from motionmatcher.paths import find_path
+from motionmatcher.paths import find_path, require_folder
 
 ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
 
@@ -169,6 +169,8 @@ def find_base(name: str, configs_only: bool = False) -> BaseLayout:
     """
     folder = Path(find_path(name))
     if not folder.is_dir():
+        if folder.is_symlink():  # to nothing, or in a loop
+            require_folder(folder, "base model folder")
         folder = _download(name, configs_only)
     configs = {part: _read_config(name, folder / part / file) for part, file in _CONFIGS.items()}
     unet, vae, text_encoder = configs["unet"], configs["vae"], configs["text_encoder"]

@@ -1,6 +1,5 @@
 """A clip's file as a player shows it: which frames, when, how large and which way up."""
 
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from motionmatcher.clip_times import FrameTimes, plan_timeline
 from motionmatcher.errors import UserError
+from motionmatcher.paths import require_file
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -140,7 +140,7 @@ class ClipFile:
 def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     import av
 
-    _require_readable_file(path)
+    require_file(path, "video file")
     no_video = UserError(f"{path} cannot be read as a video: is it one, and whole?")
     try:
         # `file:` keeps a name from being taken for another protocol.
@@ -171,23 +171,6 @@ def _decode(
 
 def _breaks_off(path: Path) -> UserError:
     return UserError(f"{path} breaks off: its frames cannot all be decoded.")
-
-
-def _require_readable_file(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            path.open("rb").close()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path}: there is no such video file.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be opened: {error.strerror}.") from error
-    except ValueError as error:  # a NUL in its name
-        raise UserError(f"{str(path)!r} cannot be the name of a file.") from error
-    if stat.S_ISDIR(mode):
-        raise UserError(f"{path} is a folder: give a video file.")
-    if not stat.S_ISREG(mode):
-        raise UserError(f"{path} is a pipe or device: give a video file.")
 
 
 def _pixel_aspect(path: Path, stream: "VideoStream") -> Fraction:

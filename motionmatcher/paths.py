@@ -1,5 +1,6 @@
 """Where the paths of settings lead: from where the command runs, in the project, or as a run recorded."""
 
+import stat
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,56 @@ def find_path(path: str, run_folder: Path | None = None) -> str:
         return here
     # The relative one is shorter to read.
     return here if Path(here).exists() and Path(here).samefile(recorded) else recorded
+
+
+def require_file(path: Path, kind: str) -> None:
+    """Refuse a path that leads to no regular file that can be read.
+
+    Args:
+        path: Given by the user.
+        kind: What the file should be, such as "video file".
+
+    Raises:
+        UserError: Says why not.
+    """
+    mode = _mode_of(path, kind)
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path} is a folder: give a {kind}.")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} is a pipe or device: give a {kind}.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened: {error.strerror}.") from error
+
+
+def require_folder(path: Path, kind: str) -> None:
+    """Refuse a path that leads to no folder whose content can be listed.
+
+    Args:
+        path: Given by the user.
+        kind: What the folder should be, such as "run folder".
+
+    Raises:
+        UserError: Says why not.
+    """
+    if not stat.S_ISDIR(_mode_of(path, kind)):
+        raise UserError(f"{path} is not a folder: give a {kind}.")
+    try:
+        next(path.iterdir(), None)
+    except OSError as error:
+        raise UserError(f"{path} cannot be listed: {error.strerror}.") from error
+
+
+def _mode_of(path: Path, kind: str) -> int:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: there is no such {kind}.") from error
+    except OSError as error:  # a loop of links, or a folder on the way that is closed to the user
+        raise UserError(f"{path} cannot be opened: {error.strerror}.") from error
+    except ValueError as error:  # a NUL in its name
+        raise UserError(f"{str(path)!r} cannot be the name of a {kind}.") from error
 
 
 def record_paths(run_folder: Path, settings: Any) -> None:

@@ -1,5 +1,6 @@
 """What a run folder holds: settings, cached reference, previews, checkpoints, logs."""
 
+import os
 import re
 import shutil
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from motionmatcher.config import load_settings, with_preview_defaults, write_settings
 from motionmatcher.errors import UserError
 from motionmatcher.files import make_unused_folder, remove_unfinished
-from motionmatcher.paths import find_path, record_paths
+from motionmatcher.paths import find_path, record_paths, require_folder
 from motionmatcher.settings import TrainSettings
 
 STATE_FILE = "training_state.safetensors"
@@ -44,8 +45,7 @@ class Run:
             UserError: It is not there or holds no checkpoint.
         """
         run = cls(Path(folder))
-        if not run.folder.is_dir():
-            raise UserError(f"{folder}: there is no such run folder.")
+        require_folder(run.folder, "run folder")
         if not run.checkpoint_steps():
             raise UserError(
                 f"{folder} has no checkpoints: expected folders checkpoint-N, as train.py writes them."
@@ -216,7 +216,7 @@ def open_checkpoint(path: Path | str) -> tuple[Run, int]:
     Raises:
         UserError: There is no such run or checkpoint.
     """
-    resolved = Path(path).resolve()
+    resolved = Path(os.path.realpath(path))  # which takes a loop of links as it is
     match = _CHECKPOINT.fullmatch(resolved.name)
     if match:
         run, step = Run.open(resolved.parent), int(match[1])

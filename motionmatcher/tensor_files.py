@@ -128,13 +128,19 @@ def read_pickle(path: Path, mapped: bool = False) -> Any:
         ) from error
 
 
-def require_named_tensors(path: Path) -> None:
+def require_named_tensors(path: Path, entry: str | None = None) -> None:
     """Refuse a file of `torch.save` that holds anything but tensors by their names.
+
+    Args:
+        path: The file.
+        entry: Where in its content the tensors are, if the content has such an entry.
 
     Raises:
         UserError: As `read_pickle`, and for other content.
     """
     content = read_pickle(path, mapped=zipfile.is_zipfile(path))
+    if entry is not None and isinstance(content, Mapping):
+        content = content.get(entry, content)
     named = isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
     if not named or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path} holds no weights of a model: expected tensors by their names.")

@@ -227,7 +227,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
         "folder.mp4": "is a folder: give a video file",
         "none.mp4": "there is no such video file",
         f"{'long' * 80}.mp4": "cannot be opened: File name too long",
-        "nul\0.mp4": "cannot be the name of a file",
+        "nul\0.mp4": "cannot be the name of a video file",
     }.items():
         with pytest.raises(UserError, match=message):
             probe(tmp_path / path)

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from evaluation.folders import open_folder
 from motionmatcher import paths
+from motionmatcher.base_layout import find_base
 from motionmatcher.config import parse_settings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import expand_home, find_path, user_path
 from motionmatcher.preflight import check_training
-from motionmatcher.runs import Run
+from motionmatcher.runs import Run, open_checkpoint
 from motionmatcher.settings import TrainSettings
 from motionmatcher.training_run import reference_of_run
+from motionmatcher.video import probe
 
 
 @pytest.fixture
@@ -97,3 +100,17 @@ def test_a_damaged_record(tmp_path: Path, content: str) -> None:
     (tmp_path / paths.RECORD_NAME).write_text(content)
     with pytest.raises(UserError, match=r"paths\.json is (damaged|not valid JSON): .*Delete it"):
         find_path("base", tmp_path)
+
+
+def test_a_link_that_leads_to_itself_is_not_called_missing(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for find in (probe, open_checkpoint, open_folder, find_base):
+        with pytest.raises(UserError, match="loop cannot be opened: Too many levels of symbolic"):
+            find(str(loop) if find is find_base else loop)
+
+
+def test_a_link_that_leads_nowhere_is_no_base_and_no_hub_id(tmp_path: Path) -> None:
+    (tmp_path / "base").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match="base: there is no such base model folder"):
+        find_base(str(tmp_path / "base"))

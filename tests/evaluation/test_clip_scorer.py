@@ -134,10 +134,16 @@ def test_weights_of_another_model(open_clip_weights, tmp_path):
         ("README.md", b"# A text\n"),
         ("empty.pt", b""),
         ("lying.safetensors", b"\xff" * 64),
+        ("list.pt", [torch.zeros(2)]),
+        ("numbers.pt", {"state_dict": {"visual.proj": 3}}),
+        ("none.pt", {"state_dict": None}),
     ],
 )
 def test_a_file_that_is_no_checkpoint(open_clip_weights, tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        torch.save(content, tmp_path / name)
     message = (
         f"{name}' of tiny-test-clip cannot be loaded: the file is no checkpoint, or a damaged one"
     )

@@ -70,7 +70,7 @@ def test_files_that_do_not_open_are_listed_apart(video_folder):
 
 def test_what_is_no_folder_is_called_what_it_is(tmp_path, noise_clip, monkeypatch):
     write_mp4(tmp_path / "a.mp4", noise_clip(), fps=8)
-    with pytest.raises(UserError, match=r"a\.mp4 is not a folder: give the folder that holds"):
+    with pytest.raises(UserError, match=r"a\.mp4 is not a folder: give a folder of videos"):
         open_folder(tmp_path / "a.mp4")
     (tmp_path / "b.mp4").mkdir()
     (unreadable,) = open_folder(tmp_path).unreadable
