@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
+from motionmatcher.config.settings import PUBLISHED_REPEATS, SCHEDULERS
 from motionmatcher.paths import expand_home, user_path
-from motionmatcher.settings import PUBLISHED_REPEATS, SCHEDULERS
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -73,12 +73,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    from motionmatcher.generation_request import make_request
+    from motionmatcher.generation.request import make_request
 
     request = make_request(arguments)
     from motionmatcher.devices import choose_device, is_main_process
     from motionmatcher.files import write_json
-    from motionmatcher.generation import generate
+    from motionmatcher.generation.generate import generate
 
     if arguments.xformers or arguments.sdp:
         print("note: --xformers and --sdp do nothing: PyTorch's fused attention is always used.")

@@ -15,7 +15,7 @@ from motionmatcher.paths import user_path
 if TYPE_CHECKING:
     import torch
 
-    from motionmatcher.preflight import TrainingPlan
+    from motionmatcher.training.checks import TrainingPlan
 
 
 def parse_arguments():
@@ -43,14 +43,14 @@ def parse_arguments():
 
 def main() -> int:
     arguments = parse_arguments()
-    from motionmatcher.config import load_settings
+    from motionmatcher.config.loading import load_settings
+    from motionmatcher.cost.estimate import check_memory
     from motionmatcher.devices import choose_device, is_main_process
     from motionmatcher.files import write_json
-    from motionmatcher.preflight import check_training
-    from motionmatcher.resuming import plan_resuming
-    from motionmatcher.run_cost import check_memory
-    from motionmatcher.runs import find_resumable
-    from motionmatcher.training_run import start_training
+    from motionmatcher.runs.run_folder import find_resumable
+    from motionmatcher.training.assembly import start_training
+    from motionmatcher.training.checks import check_training
+    from motionmatcher.training.resuming import plan_resuming
 
     resume = None
     if arguments.config:
@@ -82,10 +82,10 @@ def main() -> int:
 
 def dry_run(plan: "TrainingPlan", device: "torch.device", json_file: Path | None) -> int:
     """Print what a run will be and what it will cost, and refuse what does not fit."""
+    from motionmatcher.cost.estimate import check_least_memory, check_preview_memory, estimate_run
     from motionmatcher.devices import is_main_process
     from motionmatcher.errors import UserError
     from motionmatcher.files import write_json
-    from motionmatcher.run_cost import check_least_memory, check_preview_memory, estimate_run
 
     check_least_memory(plan.layout, plan.settings, device)
     sizes = {

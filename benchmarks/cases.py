@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from motionmatcher.cost import FakeStep, TrainingStep, bare_base, empty_unet
-from motionmatcher.diffusion import NoiseSchedule
-from motionmatcher.extractor import MotionExtractor
-from motionmatcher.objectives import draw_batch
-from motionmatcher.settings import MotionExtractorSettings, TrainData, TrainSettings
-from motionmatcher.unet import MotionUNet
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.config.settings import MotionExtractorSettings, TrainData, TrainSettings
+from motionmatcher.cost.step import FakeStep, TrainingStep, bare_base, empty_unet
+from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.features.extractor import MotionExtractor
+from motionmatcher.objectives.registry import draw_batch
 from testbed.random_base import FULL_SIZE, SCHEDULER_CONFIG
 
 NUM_TOKENS = 77

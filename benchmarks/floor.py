@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.cases import NUM_TOKENS, Case
-from motionmatcher.cost_meter import CostMeter
-from motionmatcher.lora import target_modules
+from motionmatcher.bases.lora import target_modules
+from motionmatcher.cost.meter import CostMeter
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
-from motionmatcher.settings import MAX_FRAMES, MAX_PIXELS
+from motionmatcher.config.bounds import whole_number
+from motionmatcher.config.settings import MAX_FRAMES, MAX_PIXELS
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case
@@ -46,10 +46,10 @@ def main() -> None:
 
     from benchmarks.cases import Case
     from benchmarks.profiling import peak_resident
-    from motionmatcher.checkpoints import save_checkpoint
+    from motionmatcher.bases.lora import LoraInfo
     from motionmatcher.devices import choose_device, compute_exactly, weight_dtype
-    from motionmatcher.lora import LoraInfo
-    from motionmatcher.training import make_optimizer
+    from motionmatcher.training.checkpoints import save_checkpoint
+    from motionmatcher.training.loop import make_optimizer
 
     start_up = time.perf_counter() - started
     device = choose_device(arguments.device)

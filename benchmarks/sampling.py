@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
-from motionmatcher.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS, MAX_TIMESTEPS
+from motionmatcher.config.bounds import whole_number
+from motionmatcher.config.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS, MAX_TIMESTEPS
 
 if TYPE_CHECKING:
     from diffusers import UNet3DConditionModel
     from torch import Tensor
 
-    from motionmatcher.unet import MotionUNet
+    from motionmatcher.bases.unet3d import MotionUNet
 
 GUIDANCE = 12.0
 
@@ -108,9 +108,9 @@ def main() -> None:
     import torch
 
     from benchmarks.cases import Case
+    from motionmatcher.config.settings import SCHEDULERS
     from motionmatcher.devices import choose_device, compute_exactly, weight_dtype
-    from motionmatcher.sampling import SamplingSettings, denoise_with_gate
-    from motionmatcher.settings import SCHEDULERS
+    from motionmatcher.diffusion.sampling import SamplingSettings, denoise_with_gate
 
     device = choose_device(arguments.device)
     compute_exactly(device)

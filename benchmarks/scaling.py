@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.results import benchmark_parser, report, table
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
-from motionmatcher.settings import MAX_REPEATS
+from motionmatcher.config.bounds import whole_number
+from motionmatcher.config.settings import MAX_REPEATS
 
 
 def fit_exponent(values: list[int], costs: list[float]) -> float:

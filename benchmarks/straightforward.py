@@ -20,13 +20,13 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from motionmatcher.attention import AttentionRecorder
-from motionmatcher.cost import TrainingStep
-from motionmatcher.diffusion import add_noise, ddim_step, true_prediction
-from motionmatcher.features import MotionFeatures, gather_features
-from motionmatcher.lora_linear import separate_lora
-from motionmatcher.losses import TrainingLoss, match_features
-from motionmatcher.unet import MotionUNet
+from motionmatcher.bases.lora_linear import separate_lora
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.cost.step import TrainingStep
+from motionmatcher.diffusion.schedules import add_noise, ddim_step, true_prediction
+from motionmatcher.features.maps import MotionFeatures, gather_features
+from motionmatcher.features.recording import AttentionRecorder
+from motionmatcher.objectives.losses import TrainingLoss, match_features
 
 Mark = Callable[[str], None]
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import run
-from motionmatcher.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS
+from motionmatcher.config.bounds import whole_number
+from motionmatcher.config.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case
-    from motionmatcher.cost import TrainingStep
+    from motionmatcher.cost.step import TrainingStep
 
 PHASES = ("target features", "student", "prediction features", "backward")
 RECOMPUTING = "ours, recompute_activations"
@@ -123,7 +123,7 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
     import torch
 
     from benchmarks.profiling import profiled
-    from motionmatcher.cost_meter import tensor_bytes
+    from motionmatcher.cost.meter import tensor_bytes
 
     step = case.real(device)
     weights = tensor_bytes(step.base.unet.parameters())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from evaluation.command import EVALUATION_DIR
 from evaluation.folders import OutputFolder
 from evaluation.scoring import Scorer
+from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
-from motionmatcher.video import Frames
 
 if TYPE_CHECKING:
     from evaluation.tracks import Tracker

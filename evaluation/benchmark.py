@@ -17,10 +17,10 @@ from evaluation.command import (
     add_motion_arguments,
     add_optional_tracker_argument,
 )
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
+from motionmatcher.config.bounds import whole_number
+from motionmatcher.config.settings import MAX_REPEATS, PUBLISHED_REPEATS
 from motionmatcher.paths import user_path
-from motionmatcher.settings import MAX_REPEATS, PUBLISHED_REPEATS
 
 if TYPE_CHECKING:
     import torch
@@ -173,7 +173,7 @@ def make_motion(motion: "Motion", environment: dict[str, str], device: str, show
     """
     from evaluation.benchmark_motions import as_series, videos_folder
     from evaluation.benchmark_processes import PROJECT, run_program
-    from motionmatcher.config import write_settings
+    from motionmatcher.config.loading import write_settings
 
     def run_script(name: str, *arguments: object) -> None:
         given = [*map(str, arguments), "--device", device]

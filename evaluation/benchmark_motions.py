@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.folders import OutputFolder, open_folder, read_outputs
-from motionmatcher.config import load_settings
+from motionmatcher.clips.video import Frames, read_clip
+from motionmatcher.config.loading import load_settings
+from motionmatcher.config.settings import TrainData, TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import find_path
-from motionmatcher.preflight import check_training
 from motionmatcher.random_streams import check_seeds
-from motionmatcher.runs import Run
-from motionmatcher.settings import TrainData, TrainSettings
-from motionmatcher.video import Frames, read_clip
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.checks import check_training
 
 CLIP_KEY = "train_data.single_video_path"
 # What else a config must say; files to build on may leave it to the configs.

@@ -11,8 +11,8 @@ from evaluation.intervals import Interval, bootstrap_interval
 from evaluation.report import PAGE_DIR
 from evaluation.report_data import clip_data_uri
 from evaluation.scoring import Metric, ScoredFolder, Setting
+from motionmatcher.clips.video import read_video
 from motionmatcher.files import atomic_path, write_text
-from motionmatcher.video import read_video
 
 COLUMNS = ("clip_t", "frame_consistency", "image_reward", "motion_discrepancy")
 ALL_MOTIONS = "all motions"

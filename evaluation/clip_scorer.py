@@ -12,10 +12,10 @@ from torch import Tensor
 
 from evaluation.clip_metrics import appearance_leakage, clip_text_score, frame_consistency
 from evaluation.scoring import Metric, Setting, VideoScores
+from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.prompts import cut_off_note
 from motionmatcher.tensor_files import require_named_tensors
-from motionmatcher.video import Frames
 
 CLIP_T = Metric(
     "clip_t", "CLIP-T", "higher", "Mean cosine between the prompt and each frame under CLIP."

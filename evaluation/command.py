@@ -13,10 +13,10 @@ from evaluation.results import (
     write_results_json,
 )
 from evaluation.scoring import Scorer, score_folder
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import ArgumentParser, add_json_argument, add_output_argument
+from motionmatcher.config.bounds import whole_number
+from motionmatcher.config.settings import MAX_PIXELS
 from motionmatcher.paths import expand_home, user_path
-from motionmatcher.settings import MAX_PIXELS
 
 MAX_BATCH_SIZE = 10_000
 MAX_GRID_SIZE = 1000

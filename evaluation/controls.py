@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.motion_scorer import MotionScorer
-from motionmatcher.video import Frames
+from motionmatcher.clips.video import Frames
 
 SHUFFLE_SEED = 0
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from evaluation.tracks import Tracks
+from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
 from motionmatcher.paths import require_file
-from motionmatcher.video import Frames
 
 CHECKPOINT_NAMES = ("cotracker2.pth", "scaled_offline.pth", "baseline_offline.pth")
 INSTALL = "pip install git+https://github.com/facebookresearch/co-tracker"

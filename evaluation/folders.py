@@ -8,10 +8,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from motionmatcher.clips.video import VIDEO_SUFFIXES, ClipInfo, Frames, probe, read_video
 from motionmatcher.errors import UserError
-from motionmatcher.manifest import MANIFEST_NAME, read_manifest
 from motionmatcher.paths import require_folder
-from motionmatcher.video import VIDEO_SUFFIXES, ClipInfo, Frames, probe, read_video
+from motionmatcher.runs.manifest import MANIFEST_NAME, read_manifest
 
 MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
 MIN_FRAMES = 2

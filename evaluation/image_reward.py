@@ -24,9 +24,9 @@ from transformers import (
 )
 
 from evaluation.scoring import Metric, Setting, VideoScores
+from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
 from motionmatcher.prompts import cut_off_note
-from motionmatcher.video import Frames
 
 IMAGE_REWARD = Metric(
     "image_reward",

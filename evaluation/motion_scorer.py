@@ -21,7 +21,7 @@ from evaluation.motion_metrics import (
 )
 from evaluation.scoring import Metric, Setting, VideoScores
 from evaluation.tracks import Tracker, Tracks, resample_time
-from motionmatcher.video import Frames
+from motionmatcher.clips.video import Frames
 
 DISCREPANCY = Metric(
     "motion_discrepancy",

@@ -22,8 +22,8 @@ from evaluation.report_html import (
     video_table,
 )
 from evaluation.results import Results, row_name
+from motionmatcher.clips.video import Frames, read_video
 from motionmatcher.files import write_text
-from motionmatcher.video import Frames, read_video
 
 PAGE_DIR = Path(__file__).parent / "report_page"
 SCRIPTS = ("player.js", "tracks.js", "charts.js", "tables.js")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from evaluation.camera import CameraPath
 from evaluation.motion_scorer import MotionAnalysis
-from motionmatcher.video import Frames, write_mp4
+from motionmatcher.clips.video import Frames, write_mp4
 
 MAX_SIDE, MIN_SIDE = 448, 192
 DRAWN_TRACKS_PER_SIDE = 14

@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from evaluation.folders import OutputFolder, OutputVideo, UnreadableVideo
 from evaluation.intervals import Interval, bootstrap_interval
+from motionmatcher.clips.video import Frames, read_video
 from motionmatcher.errors import UserError
-from motionmatcher.video import Frames, read_video
 
 if TYPE_CHECKING:
     from evaluation.motion_scorer import MotionAnalysis

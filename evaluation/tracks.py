@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from motionmatcher.video import Frames
+from motionmatcher.clips.video import Frames
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from motionmatcher.config.settings import MAX_SEED
 from motionmatcher.errors import UserError
-from motionmatcher.settings import MAX_SEED
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import INTERRUPTED, ArgumentParser, add_json_argument, run
+from motionmatcher.config.bounds import whole_number
 from motionmatcher.paths import user_path
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def open_bench(config: "ComparisonConfig", base_folder: str | None) -> "Bench":
     Raises:
         UserError: There is no base, or its weights are missing.
     """
-    from motionmatcher.base_layout import find_base
+    from motionmatcher.bases.layout import find_base
     from testbed.comparison.cells import cell_settings, tuning_cells
     from testbed.comparison.workers import Bench
 

@@ -18,8 +18,8 @@ from motionmatcher.errors import UserError
 from motionmatcher.text_files import read_json
 
 if TYPE_CHECKING:
-    from motionmatcher.settings import TrainSettings
-    from motionmatcher.video import Frames
+    from motionmatcher.clips.video import Frames
+    from motionmatcher.config.settings import TrainSettings
 
 CONFIG = Path("configs/demo.yaml")
 SMALL_CLIP = Path("models/moving_shapes_clip")
@@ -63,7 +63,7 @@ def main() -> None:
     add_json_argument(parser)
     arguments = parser.parse_args()
     started = time.monotonic()
-    from motionmatcher.config import load_settings
+    from motionmatcher.config.loading import load_settings
     from motionmatcher.files import write_json
 
     settings = load_settings(CONFIG, arguments.overrides)
@@ -165,8 +165,8 @@ def measure_videos(folder: Path, truth: Sequence[Sequence[float]]) -> list[DemoV
     """
     import numpy as np
 
-    from motionmatcher.manifest import read_manifest
-    from motionmatcher.video import read_video
+    from motionmatcher.clips.video import read_video
+    from motionmatcher.runs.manifest import read_manifest
     from testbed.path_error import path_error
     from testbed.tracker import measure_clip
 
@@ -182,8 +182,8 @@ def write_comparison_sheet(
     path: Path, reference: Path, videos: Mapping[str, Sequence[DemoVideo]]
 ) -> None:
     """Show the reference, and below it each prompt's first video by each model."""
-    from motionmatcher.contact_sheet import write_contact_sheet
-    from motionmatcher.video import read_video
+    from motionmatcher.clips.contact_sheet import write_contact_sheet
+    from motionmatcher.clips.video import read_video
 
     clips, labels = [read_video(reference)[0]], ["reference"]
     for prompt in PROMPTS:

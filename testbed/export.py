@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import CLIPImageProcessor
 
-from motionmatcher.base_layout import find_base
+from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import UserError
 from motionmatcher.files import write_json, write_text
 from motionmatcher.text_files import read_json

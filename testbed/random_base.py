@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from motionmatcher.bounds import whole_number
 from motionmatcher.command_line import ArgumentParser, run
+from motionmatcher.config.bounds import whole_number
+from motionmatcher.config.settings import MAX_SEED
 from motionmatcher.paths import user_path
-from motionmatcher.settings import MAX_SEED
 
 SCHEDULER_CONFIG = {
     "_class_name": "DDIMScheduler",

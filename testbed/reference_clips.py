@@ -205,9 +205,9 @@ def main() -> int:
         "--output_dir", type=user_path, default=DEFAULT_FOLDER, help="where to write"
     )
     arguments = parser.parse_args()
-    from motionmatcher.contact_sheet import write_contact_sheet
+    from motionmatcher.clips.contact_sheet import write_contact_sheet
+    from motionmatcher.clips.video import write_mp4
     from motionmatcher.files import write_json
-    from motionmatcher.video import write_mp4
     from testbed.renderer import render
     from testbed.scenes import NUM_FRAMES
 

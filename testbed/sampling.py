@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
-from motionmatcher.base_model import BaseModel
-from motionmatcher.sampling import SamplingSettings, sample_latents
-from motionmatcher.video import Frames
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.clips.video import Frames
+from motionmatcher.diffusion.sampling import SamplingSettings, sample_latents
 from testbed.renderer import FRAME_SIZE
 
 BATCH_SIZE = 10

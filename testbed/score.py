@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionmatcher.bounds import check_bounds, whole_number
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
-from motionmatcher.errors import UserError
-from motionmatcher.paths import user_path
-from motionmatcher.random_streams import check_seeds
-from motionmatcher.settings import (
+from motionmatcher.config.bounds import check_bounds, whole_number
+from motionmatcher.config.settings import (
     MAX_FRAMES,
     MAX_REPEATS,
     MAX_SEED,
@@ -20,6 +17,9 @@ from motionmatcher.settings import (
     ValidationData,
     limits,
 )
+from motionmatcher.errors import UserError
+from motionmatcher.paths import user_path
+from motionmatcher.random_streams import check_seeds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,11 +74,11 @@ def main() -> int:
             f"{arguments.base}: there is no such base; "
             "python -m testbed.pretrain --config testbed/moving_shapes.yaml makes one"
         )
-    from motionmatcher.base_layout import find_base
+    from motionmatcher.bases.layout import find_base
 
     layout = find_base(str(arguments.base))
 
-    from motionmatcher.base_model import load_base_model
+    from motionmatcher.bases.base_model import load_base_model
     from motionmatcher.devices import choose_device
     from motionmatcher.files import write_json
     from testbed.prompts import held_out_prompts
@@ -289,7 +289,7 @@ def _write_sheet(
     videos: "Sequence[NDArray[np.uint8]]",
     measurements: "Sequence[ClipMeasurement]",
 ) -> None:
-    from motionmatcher.contact_sheet import write_contact_sheet
+    from motionmatcher.clips.contact_sheet import write_contact_sheet
 
     labels = []
     for prompt, measured in list(zip(prompts, measurements, strict=True))[:SHEET_ROWS]:

@@ -31,7 +31,7 @@ def main() -> int:
 
 def write_data_sheet(path: Path) -> None:
     """Show clips of the data with their captions."""
-    from motionmatcher.contact_sheet import write_contact_sheet
+    from motionmatcher.clips.contact_sheet import write_contact_sheet
     from testbed.captions import write_caption
     from testbed.renderer import render
     from testbed.scenes import sample_scene, scene_stream
@@ -50,7 +50,7 @@ def write_reconstruction_sheet(base: Path, path: Path) -> None:
     import torch
     from diffusers import AutoencoderKL
 
-    from motionmatcher.contact_sheet import write_contact_sheet
+    from motionmatcher.clips.contact_sheet import write_contact_sheet
     from testbed.autoencoder import images_to_tensor, tensor_to_images
     from testbed.renderer import render
     from testbed.scenes import sample_scene, scene_stream

@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the scripts do, for results equal to the bit
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from motionmatcher.video import Frames, write_mp4
+from motionmatcher.clips.video import Frames, write_mp4
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -11,11 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from motionmatcher.base_model import BaseModel
-from motionmatcher.diffusion import NoiseSchedule
-from motionmatcher.lora import load_lora
-from motionmatcher.settings import LossWeights, MotionExtractorSettings, TrainData, TrainSettings
-from motionmatcher.unet import MotionUNet
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.lora import load_lora
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.config.settings import (
+    LossWeights,
+    MotionExtractorSettings,
+    TrainData,
+    TrainSettings,
+)
+from motionmatcher.diffusion.schedules import NoiseSchedule
 
 
 @cache

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from motionmatcher.command_line import run
-from motionmatcher.config import load_settings
+from motionmatcher.config.loading import load_settings
 from motionmatcher.devices import choose_device
-from motionmatcher.preflight import check_training
-from motionmatcher.resuming import plan_resuming
-from motionmatcher.runs import Run, find_resumable
-from motionmatcher.training_run import start_training
+from motionmatcher.runs.run_folder import Run, find_resumable
+from motionmatcher.training.assembly import start_training
+from motionmatcher.training.checks import check_training
+from motionmatcher.training.resuming import plan_resuming
 
 PROJECT = Path(__file__).parents[1]
 

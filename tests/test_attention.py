@@ -9,7 +9,7 @@ from diffusers import UNet3DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-from motionmatcher.attention import AttentionRecorder
+from motionmatcher.features.recording import AttentionRecorder
 
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
 TEMPORAL = "down_blocks.1.temp_attentions.0.transformer_blocks.0.attn1"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from motionmatcher.base_layout import find_base
+from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import UserError
 
 UNET, VAE, TEXT = "unet/config.json", "vae/config.json", "text_encoder/config.json"

@@ -8,7 +8,7 @@ import pytest
 from launching import PROJECT
 
 from motionmatcher import paths
-from motionmatcher.base_layout import BaseLayout, choose_weights, find_base
+from motionmatcher.bases.layout import BaseLayout, choose_weights, find_base
 from motionmatcher.errors import UserError
 
 COPY_ANEW = r"Copy it anew from where it comes from\.$"

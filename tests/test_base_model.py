@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from motionmatcher import base_model
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.bases import base_model
+from motionmatcher.bases.base_model import BaseModel, load_base_model
+from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import NotFiniteError, UserError
 from motionmatcher.random_streams import generator
 

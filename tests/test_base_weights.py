@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from motionmatcher.base_layout import BaseLayout, find_base
-from motionmatcher.base_model import load_base_model
+from motionmatcher.bases.base_model import load_base_model
+from motionmatcher.bases.layout import BaseLayout, find_base
 from motionmatcher.errors import UserError
 
 STEMS = {

@@ -8,9 +8,9 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from motionmatcher.bounds import check_bounds, show_number, whole_number
+from motionmatcher.config.bounds import check_bounds, show_number, whole_number
+from motionmatcher.config.settings import MAX_SEED, TrainSettings
 from motionmatcher.errors import UserError
-from motionmatcher.settings import MAX_SEED, TrainSettings
 
 
 def numbers(settings_class: Any) -> Iterator[tuple[str, Any]]:

@@ -10,13 +10,13 @@ import torch
 from launching import full_disk
 from torch import Tensor, nn
 
-from motionmatcher import checkpoints
-from motionmatcher.checkpoints import Progress, load_training_state, save_checkpoint
+from motionmatcher.bases.lora import ADAPTER_FILE, LoraInfo, add_lora, load_lora
+from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.errors import UserError
-from motionmatcher.lora import ADAPTER_FILE, LoraInfo, add_lora, load_lora
-from motionmatcher.runs import STATE_FILE, Run, find_resumable, open_checkpoint
+from motionmatcher.runs.run_folder import STATE_FILE, Run, find_resumable, open_checkpoint
 from motionmatcher.tensor_files import read_tensors, write_tensors
-from motionmatcher.unet import MotionUNet
+from motionmatcher.training import checkpoints
+from motionmatcher.training.checkpoints import Progress, load_training_state, save_checkpoint
 
 INFO = LoraInfo(rank=2, targets=("spatial_conv",))
 

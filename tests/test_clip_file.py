@@ -9,8 +9,8 @@ import pytest
 from encoding import ffmpeg, frames_as_played
 from PIL import Image
 
+from motionmatcher.clips.video import Frames, probe, read_clip, read_video, write_gif, write_mp4
 from motionmatcher.errors import UserError
-from motionmatcher.video import Frames, probe, read_clip, read_video, write_gif, write_mp4
 
 
 def write_counting_clip(path: Path, num_frames: int, fps: float) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from motionmatcher.clip_times import FrameTimes, Timeline, plan_timeline
+from motionmatcher.clips.clip_times import FrameTimes, Timeline, plan_timeline
 from motionmatcher.errors import UserError
 
 

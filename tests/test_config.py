@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from motionmatcher.config import (
+from motionmatcher.config.loading import (
     document_settings,
     idle_keys,
     load_settings,
     parse_settings,
     write_settings,
 )
+from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import expand_home
-from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

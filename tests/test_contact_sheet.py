@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motionmatcher.contact_sheet import (
+from motionmatcher.clips.contact_sheet import (
     LABEL_HEIGHT,
     MARGIN,
     MAX_LABEL_LINES,
     contact_sheet,
     write_contact_sheet,
 )
-from motionmatcher.labels import LINE_HEIGHT
-from motionmatcher.video import Frames
+from motionmatcher.clips.labels import LINE_HEIGHT
+from motionmatcher.clips.video import Frames
 
 
 def levels(num_frames: int, height: int, width: int) -> Frames:

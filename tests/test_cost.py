@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from benchmarks.cases import Case
 from benchmarks.floor import count_floor
 from benchmarks.profiling import profiled
-from motionmatcher.cost import StepCost
-from motionmatcher.cost_meter import CostMeter
-from motionmatcher.lora_linear import separate_lora
-from motionmatcher.run_cost import RunCost
+from motionmatcher.bases.lora_linear import separate_lora
+from motionmatcher.cost.estimate import RunCost
+from motionmatcher.cost.meter import CostMeter
+from motionmatcher.cost.step import StepCost
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from motionmatcher.diffusion import (
+from motionmatcher.diffusion.schedules import (
     NoiseSchedule,
     add_noise,
     ddim_step,
@@ -16,7 +16,7 @@ from motionmatcher.diffusion import (
     prediction_scale,
     true_prediction,
 )
-from motionmatcher.solvers import make_solver, solve
+from motionmatcher.diffusion.solvers import make_solver, solve
 from testbed.random_base import SCHEDULER_CONFIG
 
 SHAPE = (2, 4, 3, 5, 7)

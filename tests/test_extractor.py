@@ -8,12 +8,12 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from motionmatcher import attention
-from motionmatcher.extractor import MotionExtractor
-from motionmatcher.features import MotionFeatures
-from motionmatcher.lora import add_lora
-from motionmatcher.settings import MotionExtractorSettings
-from motionmatcher.unet import MotionUNet
+from motionmatcher.bases.lora import add_lora
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.config.settings import MotionExtractorSettings
+from motionmatcher.features import recording
+from motionmatcher.features.extractor import MotionExtractor
+from motionmatcher.features.maps import MotionFeatures
 
 SHAPE = (1, 4, 3, 4, 6)
 
@@ -120,7 +120,7 @@ def test_dual_attention_in_slices_is_the_same(
     extractor: MotionExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = extractor.change(*inputs())
-    monkeypatch.setattr(attention, "MAX_DUAL_PROBABILITIES", 700)
+    monkeypatch.setattr(recording, "MAX_DUAL_PROBABILITIES", 700)
     sliced = extractor.change(*inputs())
     torch.testing.assert_close(sliced.cross_attention, whole.cross_attention, rtol=1e-10, atol=0)
     torch.testing.assert_close(
@@ -131,6 +131,6 @@ def test_dual_attention_in_slices_is_the_same(
 def test_dual_attention_restores_the_processors(unet: MotionUNet) -> None:
     modules = [module for module in unet.modules() if isinstance(module, Attention)]
     found = [module.processor for module in modules]
-    with attention.dual_attention(unet):
+    with recording.dual_attention(unet):
         assert all(module.processor not in found for module in modules)
     assert [module.processor for module in modules] == found

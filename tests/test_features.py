@@ -7,18 +7,18 @@ import pytest
 import torch
 from diffusers import UNet3DConditionModel
 
-from motionmatcher.attention import AttentionRecorder
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.errors import UserError
-from motionmatcher.extractor import MotionExtractor
-from motionmatcher.features import (
+from motionmatcher.features.extractor import MotionExtractor
+from motionmatcher.features.maps import (
     FeatureLayers,
     block_at_scale,
     choose_feature_layers,
     gather_features,
     map_sizes,
 )
-from motionmatcher.settings import MotionExtractorSettings
-from motionmatcher.unet import MotionUNet
+from motionmatcher.features.recording import AttentionRecorder
 
 ZEROSCOPE = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",)
 

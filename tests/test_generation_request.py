@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from inference import parse_arguments
-from motionmatcher.config import load_settings, parse_settings, write_settings
+from motionmatcher.config.loading import load_settings, parse_settings, write_settings
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
-from motionmatcher.generation import GenerationRequest
-from motionmatcher.generation_request import make_request
-from motionmatcher.runs import Run
-from motionmatcher.sampling import SamplingSettings
-from motionmatcher.settings import TrainSettings
+from motionmatcher.generation.generate import GenerationRequest
+from motionmatcher.generation.request import make_request
+from motionmatcher.runs.run_folder import Run
 
 TRAINED = SamplingSettings(
     num_frames=4,

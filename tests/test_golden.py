@@ -25,15 +25,21 @@ from torch import Tensor
 
 from evaluation.clip_metrics import clip_text_score, frame_consistency
 from evaluation.motion_metrics import motion_discrepancy, track_distances
-from motionmatcher.base_model import BaseModel
-from motionmatcher.diffusion import NoiseSchedule, add_noise, ddim_step, invert_ddim, mix_noise
-from motionmatcher.extractor import MotionExtractor
-from motionmatcher.lora import add_lora, load_lora, target_modules
-from motionmatcher.losses import match_features, weigh_change
-from motionmatcher.objectives import motion_loss
-from motionmatcher.sampling import SamplingSettings, denoise_with_gate
-from motionmatcher.settings import MotionExtractorSettings
-from motionmatcher.unet import MotionUNet, PassMode
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.lora import add_lora, load_lora, target_modules
+from motionmatcher.bases.unet3d import MotionUNet, PassMode
+from motionmatcher.config.settings import MotionExtractorSettings
+from motionmatcher.diffusion.sampling import SamplingSettings, denoise_with_gate
+from motionmatcher.diffusion.schedules import (
+    NoiseSchedule,
+    add_noise,
+    ddim_step,
+    invert_ddim,
+    mix_noise,
+)
+from motionmatcher.features.extractor import MotionExtractor
+from motionmatcher.objectives.losses import match_features, weigh_change
+from motionmatcher.objectives.registry import motion_loss
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32}
 

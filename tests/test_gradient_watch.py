@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from motionmatcher.gradient_watch import GradientWatch
+from motionmatcher.training.gradient_watch import GradientWatch
 
 NAMES = ["block.a", "block.b", "block.c"]
 

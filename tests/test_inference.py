@@ -18,16 +18,16 @@ from launching import PROJECT, launch, run_script, train_in_process, write_confi
 from safetensors.torch import load_file
 
 import inference
-import motionmatcher.generation as generation
-from motionmatcher.base_model import BaseModel
+import motionmatcher.generation.generate as generation
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.lora import target_modules
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.clips.video import probe, read_video
 from motionmatcher.files import unused_path
-from motionmatcher.generation_request import make_request
-from motionmatcher.lora import target_modules
-from motionmatcher.manifest import read_manifest
-from motionmatcher.runs import Run
+from motionmatcher.generation.request import make_request
+from motionmatcher.runs.manifest import read_manifest
+from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
-from motionmatcher.unet import MotionUNet
-from motionmatcher.video import probe, read_video
 from testbed.random_base import write_random_base
 
 PROMPT = "A circle moves."
@@ -71,7 +71,7 @@ def test_gives_the_preview_again_to_the_bit(trained: Run, infer: Callable) -> No
 
 def test_inversion_is_not_made_again(infer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "motionmatcher.reference.invert_reference", lambda *_: pytest.fail("inverted")
+        "motionmatcher.clips.reference.invert_reference", lambda *_: pytest.fail("inverted")
     )
     infer("-rn", 1)
 
@@ -179,7 +179,7 @@ def test_another_number_of_steps_inverts_anew_without_the_clip(
     run = tmp_path / "run"
     shutil.copytree(trained.folder, run)
     monkeypatch.setattr(
-        "motionmatcher.reference.read_clip", lambda *_: pytest.fail("read the clip")
+        "motionmatcher.clips.reference.read_clip", lambda *_: pytest.fail("read the clip")
     )
     before = set((run / "cached_latents").iterdir())
     infer("-rn", 1, "-s", 3, run=run)

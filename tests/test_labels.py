@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from motionmatcher import labels
-from motionmatcher.labels import draw_line, wrap
+from motionmatcher.clips import labels
+from motionmatcher.clips.labels import draw_line, wrap
 
 
 @pytest.fixture(autouse=True)

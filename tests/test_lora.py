@@ -14,8 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from motionmatcher.errors import UserError
-from motionmatcher.lora import (
+from motionmatcher.bases.lora import (
     ADAPTER_FILE,
     LORA_TARGETS,
     LoraInfo,
@@ -25,9 +24,10 @@ from motionmatcher.lora import (
     save_lora,
     target_modules,
 )
-from motionmatcher.lora_linear import draw_mask
+from motionmatcher.bases.lora_linear import draw_mask
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.errors import UserError
 from motionmatcher.tensor_files import read_tensors, write_tensors
-from motionmatcher.unet import MotionUNet
 
 RANK = 3
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from motionmatcher.lora_linear import _LoraLinear, draw_mask, join_lora, kept_share, separate_lora
+from motionmatcher.bases.lora_linear import (
+    _LoraLinear,
+    draw_mask,
+    join_lora,
+    kept_share,
+    separate_lora,
+)
 
 
 def lora_model(dropout: float = 0.0, alpha: int = 6) -> nn.Module:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from motionmatcher.features import MotionFeatures
-from motionmatcher.losses import (
+from motionmatcher.features.maps import MotionFeatures
+from motionmatcher.objectives.losses import (
     TrainingLoss,
     debiased_loss,
     denoising_loss,

@@ -8,22 +8,22 @@ import pytest
 import torch
 
 from benchmarks.profiling import profiled
-from motionmatcher import run_cost
-from motionmatcher.base_layout import BaseLayout, find_base
-from motionmatcher.base_model import load_base_model
-from motionmatcher.config import parse_settings
-from motionmatcher.cost import sampling_peak_bytes, tensor_bytes
-from motionmatcher.errors import UserError
-from motionmatcher.preflight import check_training
-from motionmatcher.run_cost import (
+from motionmatcher.bases.base_model import load_base_model
+from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.config.loading import parse_settings
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.cost import estimate
+from motionmatcher.cost.estimate import (
     check_least_memory,
     check_memory,
     check_sampling_memory,
     estimate_run,
     least_bytes,
 )
-from motionmatcher.settings import TrainSettings
-from motionmatcher.training_run import sampling_settings
+from motionmatcher.cost.step import sampling_peak_bytes, tensor_bytes
+from motionmatcher.errors import UserError
+from motionmatcher.training.assembly import sampling_settings
+from motionmatcher.training.checks import check_training
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def settings(run_values: dict[str, Any]) -> TrainSettings:
 
 
 def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
-    monkeypatch.setattr(run_cost, "available_bytes", lambda device: int(size))
+    monkeypatch.setattr(estimate, "available_bytes", lambda device: int(size))
 
 
 def test_the_least_memory_by_hand(layout: BaseLayout) -> None:
@@ -69,7 +69,7 @@ def test_a_run_is_counted_where_it_comes_near(
     layout: BaseLayout, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peak = estimate_run(layout, settings, CPU).chosen.peak_bytes
-    monkeypatch.setattr(run_cost, "LAYERS_OF_STEP", 10**6)
+    monkeypatch.setattr(estimate, "LAYERS_OF_STEP", 10**6)
     free(monkeypatch, peak)
     check_memory(layout, settings, CPU)
     free(monkeypatch, peak - 1)
@@ -77,7 +77,7 @@ def test_a_run_is_counted_where_it_comes_near(
         UserError, match=r"^the run takes .* GiB, and .* free on cpu: this does not"
     ):
         check_memory(layout, settings, CPU)
-    monkeypatch.setattr(run_cost, "estimate_run", lambda *_: pytest.fail("counted"))
+    monkeypatch.setattr(estimate, "estimate_run", lambda *_: pytest.fail("counted"))
     free(monkeypatch, 2**40)
     check_memory(layout, settings, CPU)
 
@@ -94,7 +94,7 @@ def test_sampling_is_refused_with_what_it_takes(
         check_sampling_memory(layout, sampling, 3, "no", CPU)
     one = sampling_settings(settings)
     peak = sampling_peak_bytes(layout.unet_config, (2, 4, 4, 4, 4), 77, torch.float32, CPU)
-    monkeypatch.setattr(run_cost, "LAYERS_OF_SAMPLING", 10**6)
+    monkeypatch.setattr(estimate, "LAYERS_OF_SAMPLING", 10**6)
     free(monkeypatch, peak)
     check_sampling_memory(layout, one, 1, "no", CPU)
     free(monkeypatch, peak - 1)

@@ -9,23 +9,28 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from motionmatcher.attention import AttentionRecorder
-from motionmatcher.base_model import BaseModel
-from motionmatcher.diffusion import NoiseSchedule, add_noise, ddim_step, true_prediction
-from motionmatcher.extractor import MotionExtractor
-from motionmatcher.features import MotionFeatures
-from motionmatcher.lora import add_lora
-from motionmatcher.losses import (
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.lora import add_lora
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.config.settings import (
+    LossWeights,
+    MotionExtractorSettings,
+    TrainData,
+    TrainSettings,
+)
+from motionmatcher.diffusion.schedules import NoiseSchedule, add_noise, ddim_step, true_prediction
+from motionmatcher.features.extractor import MotionExtractor
+from motionmatcher.features.maps import MotionFeatures
+from motionmatcher.features.recording import AttentionRecorder
+from motionmatcher.objectives.losses import (
     debiased_loss,
     denoising_loss,
     frame_difference_loss,
     vmc_loss,
     weigh_change,
 )
-from motionmatcher.objectives import Batch, draw_batch, motion_loss, training_loss
+from motionmatcher.objectives.registry import Batch, draw_batch, motion_loss, training_loss
 from motionmatcher.random_streams import generator
-from motionmatcher.settings import LossWeights, MotionExtractorSettings, TrainData, TrainSettings
-from motionmatcher.unet import MotionUNet
 from testbed.random_base import SCHEDULER_CONFIG
 
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"

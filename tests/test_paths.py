@@ -8,15 +8,15 @@ import pytest
 
 from evaluation.folders import open_folder
 from motionmatcher import paths
-from motionmatcher.base_layout import find_base
-from motionmatcher.config import parse_settings
+from motionmatcher.bases.layout import find_base
+from motionmatcher.clips.video import probe
+from motionmatcher.config.loading import parse_settings
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import expand_home, find_path, user_path
-from motionmatcher.preflight import check_training
-from motionmatcher.runs import Run, open_checkpoint
-from motionmatcher.settings import TrainSettings
-from motionmatcher.training_run import reference_of_run
-from motionmatcher.video import probe
+from motionmatcher.runs.run_folder import Run, open_checkpoint
+from motionmatcher.training.assembly import reference_of_run
+from motionmatcher.training.checks import check_training
 
 
 @pytest.fixture

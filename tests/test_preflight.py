@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from motionmatcher.base_model import BaseModel
-from motionmatcher.config import parse_settings
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.config.loading import parse_settings
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
-from motionmatcher.preflight import TrainingPlan, check_training
-from motionmatcher.settings import TrainSettings
+from motionmatcher.training.checks import TrainingPlan, check_training
 from testbed.random_base import write_random_base
 
 

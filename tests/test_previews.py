@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import BaseModel, load_base_model
-from motionmatcher.contact_sheet import contact_sheet
-from motionmatcher.previews import Previewer
-from motionmatcher.sampling import SamplingSettings, sample_latents
-from motionmatcher.video import write_mp4
+from motionmatcher.bases.base_model import BaseModel, load_base_model
+from motionmatcher.bases.layout import find_base
+from motionmatcher.clips.contact_sheet import contact_sheet
+from motionmatcher.clips.video import write_mp4
+from motionmatcher.diffusion.sampling import SamplingSettings, sample_latents
+from motionmatcher.training.previews import Previewer
 
 SETTINGS = SamplingSettings(
     num_frames=2,

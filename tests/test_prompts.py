@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.bases.base_model import BaseModel, load_base_model
+from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import UserError
 from motionmatcher.prompts import cut_off_note, read_prompts, repetition_notes
 

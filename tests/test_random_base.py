@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet3DConditionModel
 from safetensors.torch import load_file
 
-from motionmatcher.base_layout import find_base
+from motionmatcher.bases.layout import find_base
 from testbed.random_base import FULL_SIZE, main, write_random_base
 
 

@@ -11,17 +11,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from motionmatcher import reference as reference_module
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import BaseModel, load_base_model
-from motionmatcher.diffusion import ddim_step
+from motionmatcher.bases.base_model import BaseModel, load_base_model
+from motionmatcher.bases.layout import find_base
+from motionmatcher.bases.lora import add_lora
+from motionmatcher.clips import reference as reference_module
+from motionmatcher.clips.reference import Reference, ReferenceClip, tensor_fingerprint
+from motionmatcher.clips.video import fit_frames, read_clip
+from motionmatcher.config.settings import TrainData
+from motionmatcher.diffusion.schedules import ddim_step
 from motionmatcher.errors import NotFiniteError, UserError
-from motionmatcher.lora import add_lora
 from motionmatcher.random_streams import generator
-from motionmatcher.reference import Reference, ReferenceClip, tensor_fingerprint
-from motionmatcher.settings import TrainData
 from motionmatcher.tensor_files import read_tensors, write_tensors
-from motionmatcher.video import fit_frames, read_clip
 
 SIZE = (3, 32, 24)  # frames, width, height
 

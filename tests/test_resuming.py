@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from motionmatcher.config import parse_settings, write_settings
+from motionmatcher.config.loading import parse_settings, write_settings
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
-from motionmatcher.preflight import check_training
-from motionmatcher.resuming import plan_resuming
-from motionmatcher.runs import Run
-from motionmatcher.settings import TrainSettings
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.checks import check_training
+from motionmatcher.training.resuming import plan_resuming
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from motionmatcher.config import with_preview_defaults, write_settings
+from motionmatcher.config.loading import with_preview_defaults, write_settings
+from motionmatcher.config.settings import TrainData, TrainSettings
 from motionmatcher.errors import UserError
-from motionmatcher.runs import Run, find_resumable
-from motionmatcher.settings import TrainData, TrainSettings
+from motionmatcher.runs.run_folder import Run, find_resumable
 
 SETTINGS = with_preview_defaults(
     TrainSettings(

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from motionmatcher.diffusion import NoiseSchedule
-from motionmatcher.random_streams import video_noise
-from motionmatcher.sampling import (
+from motionmatcher.bases.unet3d import PassMode
+from motionmatcher.diffusion.sampling import (
     SamplingSettings,
     guided_denoiser,
     invert_reference,
     sample_latents,
 )
-from motionmatcher.unet import PassMode
+from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.random_streams import video_noise
 from testbed.random_base import SCHEDULER_CONFIG
 
 TIMESTEPS = [801, 601, 401, 201, 1]

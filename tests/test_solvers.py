@@ -7,9 +7,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from motionmatcher.diffusion import NoiseSchedule
-from motionmatcher.settings import SCHEDULERS
-from motionmatcher.solvers import make_solver, solve
+from motionmatcher.config.settings import SCHEDULERS
+from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.diffusion.solvers import make_solver, solve
 from testbed.random_base import SCHEDULER_CONFIG
 
 SPREAD = 2.0  # standard deviation of the data, N(0, SPREAD^2)

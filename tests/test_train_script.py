@@ -15,10 +15,10 @@ import pytest
 from launching import PROJECT, run_script, train_in_process, write_config
 
 import train
-from motionmatcher.config import load_settings
-from motionmatcher.cost import FakeStep, StepCost
-from motionmatcher.preflight import check_training
-from motionmatcher.runs import Run
+from motionmatcher.config.loading import load_settings
+from motionmatcher.cost.step import FakeStep, StepCost
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.checks import check_training
 from testbed.random_base import FULL_SIZE, write_random_base
 
 SCRIPTS = sorted(path.name for path in PROJECT.glob("*.py"))
@@ -86,7 +86,7 @@ def test_bad_input_is_one_line_before_any_weight_is_read(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    reads_weights = "motionmatcher.training_run.load_base_model"
+    reads_weights = "motionmatcher.training.assembly.load_base_model"
     monkeypatch.setattr(reads_weights, lambda *_: pytest.fail("read weights"))
     assert run_script(monkeypatch, train.main, "--config", config, *overrides) == 2
     output = capsys.readouterr()

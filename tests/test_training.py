@@ -27,24 +27,24 @@ from launching import (
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import motionmatcher.previews as previews
-import motionmatcher.training as training
-import motionmatcher.training_run as training_run
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import load_base_model
-from motionmatcher.config import load_settings
+import motionmatcher.training.assembly as training_run
+import motionmatcher.training.loop as training
+import motionmatcher.training.previews as previews
+from motionmatcher.bases.base_model import load_base_model
+from motionmatcher.bases.layout import find_base
+from motionmatcher.bases.lora import add_lora
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.clips.video import write_mp4
+from motionmatcher.config.loading import load_settings
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError, WriteError
-from motionmatcher.extractor import MotionExtractor
+from motionmatcher.features.extractor import MotionExtractor
 from motionmatcher.interruption import Terminated, terminable
-from motionmatcher.lora import add_lora
-from motionmatcher.losses import TrainingLoss
-from motionmatcher.objectives import draw_batch, training_loss
-from motionmatcher.previews import Previewer
+from motionmatcher.objectives.losses import TrainingLoss
+from motionmatcher.objectives.registry import draw_batch, training_loss
 from motionmatcher.random_streams import stream_seed
-from motionmatcher.runs import Run
+from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
-from motionmatcher.unet import MotionUNet
-from motionmatcher.video import write_mp4
+from motionmatcher.training.previews import Previewer
 from testbed.random_base import write_random_base
 
 LORA = "lora/pytorch_lora_weights.safetensors"
@@ -441,7 +441,7 @@ def test_weights_that_are_not_finite_are_not_saved(
     config: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing within the settings' ranges is known to do it.
-    monkeypatch.setattr("motionmatcher.config.check_bounds", lambda *_: None)
+    monkeypatch.setattr("motionmatcher.config.loading.check_bounds", lambda *_: None)
     with pytest.raises(
         DivergedError, match=r"the LoRA's weights \(.*\) are not finite at step \d"
     ) as e:

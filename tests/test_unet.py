@@ -14,9 +14,9 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from motionmatcher.attention import AttentionRecorder
-from motionmatcher.lora import add_lora
-from motionmatcher.unet import MotionUNet, PassMode
+from motionmatcher.bases.lora import add_lora
+from motionmatcher.bases.unet3d import MotionUNet, PassMode
+from motionmatcher.features.recording import AttentionRecorder
 
 RANK = 2
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"

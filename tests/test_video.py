@@ -7,8 +7,7 @@ import pytest
 import torch
 from launching import full_disk
 
-from motionmatcher.errors import UserError
-from motionmatcher.video import (
+from motionmatcher.clips.video import (
     Frames,
     bucket_size,
     check_length,
@@ -19,6 +18,7 @@ from motionmatcher.video import (
     write_gif,
     write_mp4,
 )
+from motionmatcher.errors import UserError
 
 
 def gray_frames(num_frames: int = 10, width: int = 32, height: int = 24) -> Frames:

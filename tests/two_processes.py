@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from launching import train_in_process
 
-import motionmatcher.training as training
+import motionmatcher.training.loop as training
 
 seen: list[dict[str, Any]] = []
 local_losses: list[float] = []

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from motionmatcher.config import load_settings
+from motionmatcher.config.loading import load_settings
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
-from motionmatcher.settings import TrainSettings
 from testbed.comparison.config import ComparisonConfig
 from testbed.comparison.measurement import read_truth
 from testbed.comparison.methods import BASE, FEATURE_MATCHING, TRAINED

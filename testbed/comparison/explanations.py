@@ -1,7 +1,7 @@
 """The parts of RESULTS.md that explain: what was compared, under which conditions, how measured."""
 
 from evaluation.intervals import NUM_RESAMPLES
-from motionmatcher.settings import TrainSettings
+from motionmatcher.config.settings import TrainSettings
 from testbed.comparison.config import ComparisonConfig
 from testbed.comparison.measurement import MAX_OBJECT_RADIUS, MIN_TRAVEL
 from testbed.comparison.methods import LOSSES, short_title

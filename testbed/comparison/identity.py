@@ -13,7 +13,7 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from motionmatcher.settings import WITHOUT_EFFECT, TrainSettings
+from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 from testbed.comparison.cells import Cell
 from testbed.comparison.config import ComparisonConfig
 from testbed.comparison.methods import BASE

@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import BaseModel, load_base_model
+from motionmatcher.bases.base_model import BaseModel, load_base_model
+from motionmatcher.bases.layout import find_base
+from motionmatcher.bases.lora import load_lora
+from motionmatcher.clips.reference import Reference, ReferenceClip
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.devices import compute_exactly
+from motionmatcher.diffusion.sampling import sample_latents
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from motionmatcher.files import atomic_path, write_json
-from motionmatcher.lora import load_lora
 from motionmatcher.random_streams import stream_seed
-from motionmatcher.reference import Reference, ReferenceClip
-from motionmatcher.runs import Run
-from motionmatcher.sampling import sample_latents
-from motionmatcher.settings import TrainSettings
-from motionmatcher.training import prepare_optimizer, train
-from motionmatcher.training_run import attach_lora, make_accelerator, sampling_settings
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.assembly import attach_lora, make_accelerator, sampling_settings
+from motionmatcher.training.loop import prepare_optimizer, train
 from testbed.comparison.cells import SCRATCH_PREFIX, Cell, CellJob
 from testbed.comparison.methods import BASE
 from testbed.renderer import FRAME_SIZE

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from motionmatcher.settings import TrainSettings
+from motionmatcher.config.settings import TrainSettings
 from testbed.comparison.config import ComparisonConfig
 from testbed.comparison.explanations import conditions_text, measures_text
 from testbed.comparison.methods import BASE, FEATURE_MATCHING, short_title, title

@@ -4,7 +4,8 @@ BASE = "base"  # not trained at all
 RESTING = "resting_object"  # no video either: an object that stays in the middle of the frame
 FEATURE_MATCHING = "feature_matching"
 
-# Trained methods: what each changes in the shared settings. See `motionmatcher.losses` for sources.
+# Trained methods: what each changes in the shared settings. `motionmatcher.objectives.losses` names
+# the sources.
 TRAINED: dict[str, tuple[str, ...]] = {
     "denoising": ("objective=denoising",),
     "frame_difference": ("objective=frame_difference",),

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Interval
-from motionmatcher.contact_sheet import write_contact_sheet
+from motionmatcher.clips.contact_sheet import write_contact_sheet
+from motionmatcher.clips.video import read_video
 from motionmatcher.files import atomic_path
-from motionmatcher.video import read_video
 from testbed.comparison.cells import Cell
 from testbed.comparison.config import ComparisonConfig
 from testbed.comparison.methods import BASE, short_title, title

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionmatcher.base_layout import BaseLayout
+from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.files import write_text
 from motionmatcher.text_files import read_json
 from testbed.comparison.cells import Cell

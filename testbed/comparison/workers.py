@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from motionmatcher.base_layout import BaseLayout
+from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.errors import UserError
 from motionmatcher.files import write_text
 from motionmatcher.text_files import read_json

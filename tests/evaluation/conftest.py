@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from motionmatcher.video import Frames, write_mp4
+from motionmatcher.clips.video import Frames, write_mp4
 
 # An affine map of pixel coordinates, first frame to this frame: 3 x 3.
 Motion = np.ndarray

@@ -29,9 +29,9 @@ from evaluation.benchmark_motions import (
     read_trained_frames,
 )
 from evaluation.benchmark_processes import Processes, child_environment, last_words, run_program
+from motionmatcher.clips.video import write_mp4
+from motionmatcher.config.settings import TrainData
 from motionmatcher.errors import UserError
-from motionmatcher.settings import TrainData
-from motionmatcher.video import write_mp4
 
 SCRIPT = PROJECT / "evaluation" / "benchmark.py"
 OVERRIDES = ["max_train_steps=2", "checkpointing_steps=1", "validation_data.sample_preview=false"]
@@ -417,7 +417,7 @@ def test_why_a_program_failed(printed: bytes, reason: str) -> None:
 
 def test_nothing_in_evaluation_imports_training() -> None:
     """The benchmark runs train.py; all else works on videos."""
-    training = {"train", "motionmatcher.training", "motionmatcher.training_run"}
+    training = {"train", "motionmatcher.training.loop", "motionmatcher.training.assembly"}
     for path in sorted((PROJECT / "evaluation").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "asname")]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from evaluation.folders import natural_sort, open_folder, read_reference
+from motionmatcher.clips.video import write_gif, write_mp4
 from motionmatcher.errors import UserError
-from motionmatcher.video import write_gif, write_mp4
 
 
 def edit_manifest(folder: Path, edit) -> None:

@@ -22,7 +22,7 @@ from evaluation.report_data import (
     thinned_grid,
 )
 from evaluation.tracks import Tracks
-from motionmatcher.video import read_video, write_mp4
+from motionmatcher.clips.video import read_video, write_mp4
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & \"quoted\" 'so' <b>bold</b>"
 

@@ -12,7 +12,7 @@ from evaluation.motion_scorer import METRICS, MotionScorer
 from evaluation.report import write_report
 from evaluation.results import Results
 from evaluation.scoring import Metric, ScoredFolder, ScoredVideo
-from motionmatcher.video import write_mp4
+from motionmatcher.clips.video import write_mp4
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from evaluation import clip_scorer, command
+from motionmatcher.clips.video import write_mp4
 from motionmatcher.errors import UserError
-from motionmatcher.video import write_mp4
 
 ROOT = Path(__file__).parents[2]
 

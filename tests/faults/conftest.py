@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from launching import train_in_process, write_config
 
-from motionmatcher.runs import Run
+from motionmatcher.runs.run_folder import Run
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from hypothesis import strategies as st
 
-from motionmatcher.settings import TrainSettings
+from motionmatcher.config.settings import TrainSettings
 
 ODD_TEXTS = (
     *(

@@ -20,7 +20,9 @@ from typing import Any
 Disturbance = Callable[[], None]
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["motionmatcher.training_run", "motionmatcher.generation"])
+_FORKS.set_forkserver_preload(
+    ["motionmatcher.training.assembly", "motionmatcher.generation.generate"]
+)
 _FILE_OPERATIONS = ("open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir")
 
 
@@ -263,9 +265,9 @@ class StandStill:
     time: str = "2026-01-01T00-00-00"
 
     def __call__(self) -> None:
-        from motionmatcher import runs
+        from motionmatcher.runs import run_folder
 
-        runs.time = SimpleNamespace(
+        run_folder.time = SimpleNamespace(
             strftime=lambda pattern: pattern[: pattern.index("%")] + self.time
         )
 

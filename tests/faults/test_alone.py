@@ -14,7 +14,7 @@ from faults.processes import start
 from launching import PROJECT, write_config
 
 from motionmatcher.errors import UserError
-from motionmatcher.runs import Run
+from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_pickle
 
 # Every socket is noticed, and every look for a host but this one. On import urllib3 would open one to see

@@ -20,16 +20,16 @@ from launching import write_config
 import clip_scores
 import inference
 import train
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import load_base_model
-from motionmatcher.checkpoints import load_training_state
-from motionmatcher.config import load_settings
-from motionmatcher.cost import StepCost
+from motionmatcher.bases.base_model import load_base_model
+from motionmatcher.bases.layout import find_base
+from motionmatcher.bases.lora import load_lora
+from motionmatcher.clips.video import read_video, write_mp4
+from motionmatcher.config.loading import load_settings
+from motionmatcher.cost.step import StepCost
 from motionmatcher.errors import UserError
-from motionmatcher.lora import load_lora
-from motionmatcher.runs import Run
-from motionmatcher.training import make_optimizer
-from motionmatcher.video import read_video, write_mp4
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.checkpoints import load_training_state
+from motionmatcher.training.loop import make_optimizer
 
 MANIFEST = {
     "format": 1,
@@ -65,10 +65,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, trained: Run) -> Path:
 def end_of() -> Iterator[Callable[..., int]]:
     """Run a script up to where it would read weights or count a step's cost."""
     with (
-        patched("motionmatcher.generation.generate", begin),
+        patched("motionmatcher.generation.generate.generate", begin),
         patched("evaluation.clip_scorer.load_clip", begin),
-        patched("motionmatcher.training_run.start_training", begin),
-        patched("motionmatcher.cost.FakeStep.cost", lambda step: StepCost(1, {"weights": 1}, 1)),
+        patched("motionmatcher.training.assembly.start_training", begin),
+        patched(
+            "motionmatcher.cost.step.FakeStep.cost", lambda step: StepCost(1, {"weights": 1}, 1)
+        ),
     ):
         yield require_clean_end
 

@@ -20,8 +20,8 @@ import imagereward
 import inference
 import motion_discrepancy
 import train
-from motionmatcher.runs import Run
-from motionmatcher.video import write_mp4
+from motionmatcher.clips.video import write_mp4
+from motionmatcher.runs.run_folder import Run
 
 # No others: an accepted one is written. `there` is a folder, `file` a file.
 OUTPUTS = (
@@ -100,7 +100,7 @@ def folder(
 def infer(folder: Path) -> Iterator[Callable[..., int]]:
     """Run inference.py up to where it reads weights."""
     good = ["-cf", "run", "-p", "A dog.", "-d", "cpu", "-o", "out"]
-    with patched("motionmatcher.generation.generate", begin):
+    with patched("motionmatcher.generation.generate.generate", begin):
         yield lambda *given: require_clean_end(inference.main, [*good, *given], folder)
 
 
@@ -108,8 +108,8 @@ def infer(folder: Path) -> Iterator[Callable[..., int]]:
 def start_training(folder: Path) -> Iterator[Callable[..., int]]:
     """Run train.py up to where it reads weights or counts a step's cost."""
     with (
-        patched("motionmatcher.training_run.start_training", begin),
-        patched("motionmatcher.run_cost.estimate_run", begin),
+        patched("motionmatcher.training.assembly.start_training", begin),
+        patched("motionmatcher.cost.estimate.estimate_run", begin),
     ):
         yield lambda *given: require_clean_end(train.main, list(given), folder)
 

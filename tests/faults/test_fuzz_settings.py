@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import train
-from motionmatcher.cost import StepCost
+from motionmatcher.cost.step import StepCost
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,16 @@ def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
 @pytest.fixture
 def uncounted() -> Iterator[None]:
     """Ends a dry run where it builds the networks, which takes a second."""
-    with patched("motionmatcher.run_cost.estimate_run", begin):
+    with patched("motionmatcher.cost.estimate.estimate_run", begin):
         yield
 
 
 @pytest.fixture
 def built() -> Iterator[None]:
     """Leaves out of a dry run what takes seconds: to count what a step costs."""
-    with patched("motionmatcher.cost.FakeStep.cost", lambda step: StepCost(1, {"weights": 1}, 1)):
+    with patched(
+        "motionmatcher.cost.step.FakeStep.cost", lambda step: StepCost(1, {"weights": 1}, 1)
+    ):
         yield
 
 

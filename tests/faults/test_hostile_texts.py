@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evaluation.report import json_for_html
 from evaluation.report_html import reference_card
 from motionmatcher.files import slug, unique_slugs
-from motionmatcher.runs import Run
+from motionmatcher.runs.run_folder import Run
 
 HOSTILE = (
     *(

@@ -18,9 +18,9 @@ from faults.processes import (
 from launching import write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from motionmatcher.runs import Run
+from motionmatcher.clips.video import read_video
+from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors
-from motionmatcher.video import read_video
 
 CHECKPOINT = "checkpoint-"
 STEPS = 4

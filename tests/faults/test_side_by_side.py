@@ -8,9 +8,9 @@ from typing import Any
 from faults.processes import SlowFiles, StandStill, WaitForAll, barrier, start
 from launching import write_config
 
-from motionmatcher.config import load_settings
-from motionmatcher.runs import Run
-from motionmatcher.video import read_video
+from motionmatcher.clips.video import read_video
+from motionmatcher.config.loading import load_settings
+from motionmatcher.runs.run_folder import Run
 
 SIDE_BY_SIDE = 3
 

@@ -11,8 +11,8 @@ import pytest
 from faults.processes import Hold, Program, start
 from launching import write_config
 
-from motionmatcher.runs import Run
-from motionmatcher.video import read_video
+from motionmatcher.clips.video import read_video
+from motionmatcher.runs.run_folder import Run
 
 # What a shell expects of a program that a signal stopped: 128 and the signal's number.
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -29,7 +29,7 @@ def train_and_hold(tmp_path: Path, run_values: dict[str, Any]) -> Callable[[floa
             "validation_data": {"sample_preview": False, "noise_prior": 0},
         }
         config = write_config(tmp_path / "config.yaml", values)
-        hold = Hold("motionmatcher.training", "training_loss", 3, seconds, tmp_path / "begun")
+        hold = Hold("motionmatcher.training.loop", "training_loss", 3, seconds, tmp_path / "begun")
         arguments = ("--config", config, "--device", "cpu")
         program = start(tmp_path / "log.txt", "train", *arguments, disturbances=[hold])
         program.wait_for(tmp_path / "begun")
@@ -71,7 +71,7 @@ def test_a_signal_before_the_first_step_ends_without_a_traceback(
 ) -> None:
     values = {**run_values, "output_dir": str(tmp_path / "runs")}
     config = write_config(tmp_path / "config.yaml", values)
-    hold = Hold("motionmatcher.training_run", "load_base_model", 1, 600, tmp_path / "begun")
+    hold = Hold("motionmatcher.training.assembly", "load_base_model", 1, 600, tmp_path / "begun")
     arguments = ("--config", config, "--device", "cpu")
     program = start(tmp_path / "log.txt", "train", *arguments, disturbances=[hold])
     program.wait_for(tmp_path / "begun")
@@ -85,7 +85,7 @@ def test_a_signal_ends_inference_and_leaves_whole_files(
     trained: Run, tmp_path: Path, number: signal.Signals
 ) -> None:
     folder = tmp_path / "videos"
-    hold = Hold("motionmatcher.generation", "sample_latents", 2, 600, tmp_path / "begun")
+    hold = Hold("motionmatcher.generation.generate", "sample_latents", 2, 600, tmp_path / "begun")
     arguments = ("-cf", trained.folder, "-p", "A circle.", "-d", "cpu", "-rn", 3, "-o", folder)
     program = start(tmp_path / "log.txt", "inference", *arguments, disturbances=[hold])
     program.wait_for(tmp_path / "begun")

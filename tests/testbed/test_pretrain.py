@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import load_base_model
+from motionmatcher.bases.base_model import load_base_model
+from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import UserError
 from testbed import latents, score, sheets
 from testbed.autoencoder import autoencoder_state_path, train_autoencoder

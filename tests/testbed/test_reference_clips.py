@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionmatcher.video import read_video
+from motionmatcher.clips.video import read_video
 from testbed.reference_clips import REFERENCE_MOTIONS, ground_truth
 from testbed.scenes import NUM_FRAMES
 from testbed.tracker import measure_clip

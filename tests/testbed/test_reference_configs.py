@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from motionmatcher.config import load_settings
-from motionmatcher.preflight import check_training
+from motionmatcher.config.loading import load_settings
+from motionmatcher.training.checks import check_training
 from testbed.random_base import write_random_base
 from testbed.reference_clips import REFERENCE_MOTIONS
 from testbed.renderer import BACKGROUND_COLORS, BACKGROUND_STYLES, OBJECT_COLORS, SHAPES

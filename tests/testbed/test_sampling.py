@@ -8,10 +8,10 @@ import torch
 from launching import run_script, train_in_process, write_config
 
 import inference
-from motionmatcher.base_layout import find_base
-from motionmatcher.base_model import load_base_model
-from motionmatcher.manifest import read_manifest
-from motionmatcher.video import read_video, write_mp4
+from motionmatcher.bases.base_model import load_base_model
+from motionmatcher.bases.layout import find_base
+from motionmatcher.clips.video import read_video, write_mp4
+from motionmatcher.runs.manifest import read_manifest
 from testbed import sampling
 from testbed.sampling import base_sampling, sample_videos
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motionmatcher.base_layout import find_base
-from motionmatcher.config import load_settings
-from motionmatcher.contact_sheet import MAX_LABEL_LINES
-from motionmatcher.labels import LINE_HEIGHT
+from motionmatcher.bases.layout import find_base
+from motionmatcher.clips.contact_sheet import MAX_LABEL_LINES
+from motionmatcher.clips.labels import LINE_HEIGHT
+from motionmatcher.config.loading import load_settings
 from testbed import score
 from testbed.obedience import classify_motion, kept_promises, path_statistics
 from testbed.prompts import held_out_prompts

@@ -3,7 +3,7 @@
 from mutation.mutant import Mutant, mutants
 
 ATTENTION = mutants(
-    "motionmatcher/attention.py",
+    "motionmatcher/features/recording.py",
     "tests/test_attention.py",
     {
         "the largest head instead of their mean": ('q k", "mean"', 'q k", "max"'),
@@ -25,7 +25,7 @@ ATTENTION = mutants(
         "values are the keys": ("attn.to_v(context)", "attn.to_k(context)"),
     },
 ) + mutants(
-    "motionmatcher/attention.py",
+    "motionmatcher/features/recording.py",
     "tests/test_extractor.py",
     {
         "the processor of dual numbers stays": (
@@ -40,7 +40,7 @@ ATTENTION = mutants(
 )
 
 EXTRACTOR = mutants(
-    "motionmatcher/extractor.py",
+    "motionmatcher/features/extractor.py",
     ["tests/test_extractor.py", "tests/test_objectives.py"],
     {
         "the adapter is left on while features are read": (
@@ -74,7 +74,7 @@ EXTRACTOR = mutants(
 
 UNET = [
     *mutants(
-        "motionmatcher/unet.py",
+        "motionmatcher/bases/unet3d.py",
         [
             "tests/test_unet.py::test_the_base_s_own_dropout_is_never_live",
             "tests/test_unet.py::test_train_wakes_the_lora_s_dropout_alone",
@@ -88,7 +88,7 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/unet.py",
+        "motionmatcher/bases/unet3d.py",
         [
             "tests/test_unet.py::test_what_a_block_changed_comes_back",
             "tests/test_unet.py::test_with_the_lora_off_it_is_the_plain_unet",
@@ -112,7 +112,7 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/unet.py",
+        "motionmatcher/bases/unet3d.py",
         [
             "tests/test_unet.py::test_lora_scale_by_hand",
             "tests/test_unet.py::test_merged_is_unmerged_within_rounding",
@@ -126,7 +126,7 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/unet.py",
+        "motionmatcher/bases/unet3d.py",
         [
             "tests/test_unet.py::test_what_is_computed_again_for_the_base_has_the_lora_off",
             "tests/test_unet.py::test_checkpointing_really_computes_again",
@@ -149,7 +149,7 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/unet.py",
+        "motionmatcher/bases/unet3d.py",
         [
             "tests/test_unet.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
             "tests/test_unet.py::test_no_block_after_the_last_one_runs",
@@ -174,7 +174,7 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/unet.py",
+        "motionmatcher/bases/unet3d.py",
         [
             "tests/test_unet.py::test_full_precision_upcasts_half_precision_weights",
         ],
@@ -186,7 +186,7 @@ UNET = [
 ]
 
 LORA = mutants(
-    "motionmatcher/lora.py",
+    "motionmatcher/bases/lora.py",
     "tests/test_lora.py",
     {
         "spatial cross-attention gets an adapter": (
@@ -218,7 +218,7 @@ LORA = mutants(
 )
 
 PUBLISHED_LORA = mutants(
-    "motionmatcher/lora.py",
+    "motionmatcher/bases/lora.py",
     [
         "tests/test_lora.py::test_a_published_list_is_read_in_order",
         "tests/test_lora.py::test_the_published_file_of_the_most_steps_is_read",
@@ -236,7 +236,7 @@ PUBLISHED_LORA = mutants(
 )
 
 ADAPTER_AT_REST = mutants(
-    "motionmatcher/lora.py",
+    "motionmatcher/bases/lora.py",
     "tests/test_unet.py::test_a_fresh_lora_takes_the_unet_s_mode",
     {
         "a new adapter wakes in a UNet at rest": ("unet.train(unet.training)", "unet.train()"),
@@ -244,7 +244,7 @@ ADAPTER_AT_REST = mutants(
 )
 
 LORA_LINEAR = mutants(
-    "motionmatcher/lora_linear.py",
+    "motionmatcher/bases/lora_linear.py",
     "tests/test_lora_linear.py",
     {
         "what dropout keeps is not scaled up": ("scale = scaling / share", "scale = scaling"),

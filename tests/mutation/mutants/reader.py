@@ -3,7 +3,7 @@
 from mutation.mutant import Mutant, mutants
 
 TIMES = mutants(
-    "motionmatcher/clip_times.py",
+    "motionmatcher/clips/clip_times.py",
     "tests/test_clip_times.py",
     {
         "a rate may vary by ten percent": ("Fraction(1, 100)", "Fraction(1, 10)"),
@@ -45,7 +45,7 @@ TIMES = mutants(
 
 FILES = [
     *mutants(
-        "motionmatcher/clip_file.py",
+        "motionmatcher/clips/clip_file.py",
         "tests/test_clip_file.py::test_clips_are_turned_and_mirrored_as_players_do",
         {
             "a turned clip is not turned": ("pixels = pixels.swapaxes(0, 1)", "pass"),
@@ -65,7 +65,7 @@ FILES = [
         },
     ),
     *mutants(
-        "motionmatcher/clip_file.py",
+        "motionmatcher/clips/clip_file.py",
         "tests/test_clip_file.py::test_a_disc_of_wide_pixels_stays_a_disc",
         {
             "pixels count as square": ("frame.width * pixel_aspect", "frame.width"),
@@ -76,7 +76,7 @@ FILES = [
         },
     ),
     *mutants(
-        "motionmatcher/clip_file.py",
+        "motionmatcher/clips/clip_file.py",
         [
             "tests/test_clip_file.py::test_gif_delays_count",
             "tests/test_clip_file.py::test_a_file_that_was_cut_off_is_refused",
@@ -104,7 +104,7 @@ FILES = [
 
 VIDEO = [
     *mutants(
-        "motionmatcher/video.py",
+        "motionmatcher/clips/video.py",
         [
             "tests/test_video.py::test_frames_are_read_in_order_from_start_in_steps",
             "tests/test_video.py::test_check_length_at_the_edge",
@@ -137,7 +137,7 @@ VIDEO = [
         },
     ),
     *mutants(
-        "motionmatcher/video.py",
+        "motionmatcher/clips/video.py",
         [
             "tests/test_video.py::test_a_circle_stays_a_circle",
             "tests/test_video.py::test_the_centre_is_cropped_and_pixels_kept_when_no_resize_is_needed",
@@ -171,7 +171,7 @@ VIDEO = [
 ]
 
 REFERENCE = mutants(
-    "motionmatcher/reference.py",
+    "motionmatcher/clips/reference.py",
     "tests/test_reference.py",
     {
         "start and step are exchanged": (

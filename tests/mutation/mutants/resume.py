@@ -4,7 +4,7 @@ from mutation.mutant import Mutant, mutants
 
 TRAINING = [
     *mutants(
-        "motionmatcher/training.py",
+        "motionmatcher/training/loop.py",
         [
             "tests/test_training.py::test_accumulated_gradient_is_the_mean",
         ],
@@ -28,7 +28,7 @@ TRAINING = [
         },
     ),
     *mutants(
-        "motionmatcher/training.py",
+        "motionmatcher/training/loop.py",
         [
             "tests/test_training.py::test_the_learning_rate_goes_on_where_it_was",
             "tests/test_training.py::test_dropout_has_a_seed_of_its_own_in_each_pass",
@@ -54,7 +54,7 @@ TRAINING = [
         },
     ),
     *mutants(
-        "motionmatcher/training.py",
+        "motionmatcher/training/loop.py",
         "tests/test_training.py::test_resume_equals_an_unbroken_run",
         {
             "dropout draws on from whatever was drawn before": (
@@ -73,7 +73,7 @@ TRAINING = [
         },
     ),
     *mutants(
-        "motionmatcher/training.py",
+        "motionmatcher/training/loop.py",
         "tests/test_training.py::test_two_processes",
         {
             "processes draw the same": (
@@ -87,7 +87,7 @@ TRAINING = [
         },
     ),
     *mutants(
-        "motionmatcher/training.py",
+        "motionmatcher/training/loop.py",
         [
             "tests/test_training.py::test_what_is_not_finite_stops_the_run",
             "tests/test_training.py::test_weights_that_are_not_finite_are_not_saved",
@@ -110,7 +110,7 @@ TRAINING = [
 ]
 
 CHECKPOINTS = mutants(
-    "motionmatcher/checkpoints.py",
+    "motionmatcher/training/checkpoints.py",
     "tests/test_checkpoints.py",
     {
         "the second moments are not kept": (
@@ -144,7 +144,7 @@ CHECKPOINTS = mutants(
 )
 
 RUNS = mutants(
-    "motionmatcher/runs.py",
+    "motionmatcher/runs/run_folder.py",
     "tests/test_runs.py",
     {
         "checkpoints are sorted by their letters": (
@@ -182,7 +182,7 @@ RUNS = mutants(
 
 RESUMING = [
     *mutants(
-        "motionmatcher/resuming.py",
+        "motionmatcher/training/resuming.py",
         "tests/test_resuming.py",
         {
             "another seed goes on": ('    "seed",\n', ""),
@@ -198,7 +198,7 @@ RESUMING = [
         },
     ),
     *mutants(
-        "motionmatcher/training_run.py",
+        "motionmatcher/training/assembly.py",
         [
             "tests/test_training.py::test_an_earlier_checkpoint_starts_a_branch",
             "tests/test_training.py::test_resume_equals_an_unbroken_run",
@@ -225,7 +225,7 @@ RESUMING = [
 ]
 
 UNET_SETTINGS = mutants(
-    "motionmatcher/training_run.py",
+    "motionmatcher/training/assembly.py",
     "tests/test_training.py::test_the_unet_computes_as_the_settings_say",
     {
         "gradient_checkpointing has no effect": (
@@ -241,7 +241,7 @@ UNET_SETTINGS = mutants(
 )
 
 GRADIENT_WATCH = mutants(
-    "motionmatcher/gradient_watch.py",
+    "motionmatcher/training/gradient_watch.py",
     "tests/test_gradient_watch.py",
     {
         "a module counts by its last gradient": (

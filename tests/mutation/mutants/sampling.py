@@ -3,7 +3,7 @@
 from mutation.mutant import Mutant, mutants
 
 SCHEDULES = mutants(
-    "motionmatcher/diffusion.py",
+    "motionmatcher/diffusion/schedules.py",
     "tests/test_diffusion.py",
     {
         "noising without roots": (
@@ -82,7 +82,7 @@ SCHEDULES = mutants(
 )
 
 SOLVERS = mutants(
-    "motionmatcher/solvers.py",
+    "motionmatcher/diffusion/solvers.py",
     ["tests/test_solvers.py", "tests/test_diffusion.py"],
     {
         "DDIM goes one timestep at a time": ("self.later[timestep]", "timestep - 1"),
@@ -98,7 +98,7 @@ SOLVERS = mutants(
 )
 
 SAMPLING = mutants(
-    "motionmatcher/sampling.py",
+    "motionmatcher/diffusion/sampling.py",
     "tests/test_sampling.py",
     {
         "the LoRA is off at min_timestep itself": (

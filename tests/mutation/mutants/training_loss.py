@@ -3,7 +3,7 @@
 from mutation.mutant import Mutant, mutants
 
 LOSSES = mutants(
-    "motionmatcher/losses.py",
+    "motionmatcher/objectives/losses.py",
     "tests/test_losses.py",
     {
         "cross-attention of the target is added": (
@@ -47,7 +47,7 @@ LOSSES = mutants(
 )
 
 OBJECTIVES = mutants(
-    "motionmatcher/objectives.py",
+    "motionmatcher/objectives/registry.py",
     "tests/test_objectives.py::test_tangent_mode_weighs_the_change_along_the_same_step",
     {
         "the step leads to a later timestep": (
@@ -83,7 +83,7 @@ OBJECTIVES = mutants(
 )
 
 DIFFERENCE = mutants(
-    "motionmatcher/objectives.py",
+    "motionmatcher/objectives/registry.py",
     [
         "tests/test_objectives.py::test_the_target_side_needs_no_gradient",
         "tests/test_objectives.py::test_the_loss_of_a_batch_by_hand",
@@ -106,7 +106,7 @@ DIFFERENCE = mutants(
 )
 
 PIXELS = mutants(
-    "motionmatcher/objectives.py",
+    "motionmatcher/objectives/registry.py",
     "tests/test_objectives.py::test_pixel_objectives_compare_the_prediction_with_the_truth",
     {
         "another anchor frame than the one drawn": (
@@ -122,7 +122,7 @@ PIXELS = mutants(
 )
 
 DRAWS = mutants(
-    "motionmatcher/objectives.py",
+    "motionmatcher/objectives/registry.py",
     [
         "tests/test_objectives.py::test_each_kind_of_draw_has_a_stream_of_its_own",
         "tests/test_objectives.py::test_draws_cover_their_range_and_differ_among_steps",
@@ -153,7 +153,7 @@ DRAWS = mutants(
 )
 
 FEATURES = mutants(
-    "motionmatcher/features.py",
+    "motionmatcher/features/maps.py",
     "tests/test_features.py",
     {
         "spatial self-attention for cross-attention": (

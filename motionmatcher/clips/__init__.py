@@ -1,0 +1,1 @@
+"""Clips: files to frames and back, contact sheets, and the reference as the model needs it."""

@@ -1,0 +1,282 @@
+"""The reference clip as the model needs it: latents and inversion noise, made once and kept."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.clips.video import fit_frames, probe, read_clip
+from motionmatcher.config.settings import TrainData
+from motionmatcher.devices import is_main_process
+from motionmatcher.diffusion.sampling import Progress, invert_reference
+from motionmatcher.errors import UserError, WriteError
+from motionmatcher.finiteness import require_finite
+from motionmatcher.paths import find_path
+from motionmatcher.random_streams import generator
+from motionmatcher.tensor_files import read_pickle, read_tensors, require_sound, write_tensors
+
+_NOT_FINITE_ADVICE = "use mixed_precision bf16 or no, or another base model."
+
+
+@dataclass(frozen=True)
+class ReferenceClip:
+    """Which frames of which file the reference is.
+
+    Attributes:
+        path: The clip.
+        start: Index of the first frame.
+        step: Distance between frames.
+        grid_fps: Frames per second that are taken of a clip whose own rate varies.
+        run_folder: The run that the path is from, which knows where it led; None for none.
+    """
+
+    path: str
+    start: int
+    step: int
+    grid_fps: float | None = None
+    run_folder: Path | None = None
+
+    @classmethod
+    def of(cls, data: TrainData, run_folder: Path | None = None) -> "ReferenceClip":
+        """Take the clip of a run's settings."""
+        return cls(
+            data.single_video_path,
+            data.sample_start_idx,
+            data.frame_step,
+            data.grid_fps,
+            run_folder,
+        )
+
+    @property
+    def file(self) -> str:
+        """The file that the path names from here."""
+        return find_path(self.path, self.run_folder)
+
+    def place(self) -> dict[str, Any]:
+        """Say where the frames are, without looking at the file."""
+        return {"path": self.path, "start": self.start, "step": self.step}
+
+    def made_from(self) -> dict[str, Any]:
+        """Say what latents of this clip are made from, beyond where its frames are."""
+        content = {"clip_content": _content_fingerprint(self.file)}
+        resampled = probe(self.file, self.grid_fps).note is not None
+        return content | ({"clip_fps": self.grid_fps} if resampled else {})
+
+
+class Reference:
+    """Latents and inversion noise of a reference clip, from the cache or made anew.
+
+    Each is kept in a file named by a hash of the settings that it depends on, which its metadata
+    spell out. Only when no file fits is the clip read.
+    """
+
+    def __init__(
+        self,
+        clip: ReferenceClip | None,
+        base: BaseModel,
+        seed: int,
+        read_folder: Path | None,
+        write_folder: Path | None,
+    ) -> None:
+        """Prepare to look up or make a reference.
+
+        Args:
+            clip: The reference; None when nobody knows it (a published run).
+            base: The base model that encodes and inverts.
+            seed: The run's seed; the VAE's posterior is drawn from its stream "latents".
+            read_folder: Holds cached files, ours or published; None for none.
+            write_folder: Gets what is made anew; None keeps it in memory only.
+        """
+        self.clip = clip
+        self.base = base
+        self.seed = seed
+        self.folders = [folder for folder in (read_folder, write_folder) if folder is not None]
+        self.write_folder = write_folder
+        self._made: dict[str, Tensor] = {}
+
+    def latents(self, num_frames: int, width: int, height: int) -> Tensor:
+        """Give the reference's latents at a size.
+
+        Args:
+            num_frames: F.
+            width: Pixels.
+            height: Pixels.
+
+        Returns:
+            (1, C, F, h, w), fp32, on the device.
+
+        Raises:
+            UserError: No cached file fits and the clip cannot be read.
+        """
+        depends_on = self._latents_depend_on(num_frames, width, height)
+        shape = 1, *self.base.latent_shape(num_frames, width, height)
+        latents = self._find("latents", depends_on, shape)
+        if latents is None:
+            latents = self._published_latents(num_frames, width, height)
+            made_from: dict[str, Any] = {}
+            if latents is None:
+                latents = self._encode_clip(num_frames, width, height)
+                assert self.clip is not None
+                made_from = self.clip.made_from()
+            self._keep("latents", depends_on, latents, made_from)
+        return latents.to(self.base.device)
+
+    def has_latents(self, num_frames: int, width: int, height: int) -> bool:
+        """Tell whether the cache holds latents of a size, ours or published."""
+        found = self._find_file("latents", self._latents_depend_on(num_frames, width, height))
+        return found is not None or self._published_latents(num_frames, width, height) is not None
+
+    def check_clip_is_unchanged(self, num_frames: int, width: int, height: int) -> None:
+        """Make sure that cached latents are those of the clip as the file has it now.
+
+        Raises:
+            UserError: The file's content is another one than the cached latents were made from, or they
+                were made from it at another frame rate.
+        """
+        file = self._find_file("latents", self._latents_depend_on(num_frames, width, height))
+        if file and self.clip and Path(self.clip.file).is_file():
+            then, now = read_tensors(file)[1], self.clip.made_from()
+            advice = "delete that file, or leave cached_latent_dir out."
+            if then.get("clip_content") not in (None, now["clip_content"]):
+                raise UserError(
+                    f"{self.clip.file} has changed since its latents in {file} were made: {advice}"
+                )
+            if then.get("clip_fps") != now.get("clip_fps"):
+                raise UserError(
+                    f"{file} holds latents of {self.clip.file} at another train_data.fps: {advice}"
+                )
+
+    def inversion_noise(
+        self, num_frames: int, width: int, height: int, num_steps: int, progress: Progress = iter
+    ) -> Tensor:
+        """Give the noise that DDIM inversion finds for the reference.
+
+        Args:
+            num_frames: F.
+            width: Pixels.
+            height: Pixels.
+            num_steps: DDIM steps of the inversion.
+            progress: Wraps the steps when it is made anew.
+
+        Returns:
+            (1, C, F, h, w), fp32, on the device.
+
+        Raises:
+            UserError: As `latents`.
+        """
+        latents = self.latents(num_frames, width, height)
+        depends_on = {
+            "latents": tensor_fingerprint(latents),
+            "base": self.base.fingerprint,
+            "num_inference_steps": num_steps,
+        }
+        noise = self._find("inversion", depends_on, latents.shape)
+        if noise is None:
+            empty = self.base.encode_prompts([""])
+            noise = invert_reference(self.base, latents, empty, num_steps, progress)
+            self._keep("inversion", depends_on, noise)
+        return noise.to(self.base.device)
+
+    def _latents_depend_on(self, num_frames: int, width: int, height: int) -> dict[str, Any]:
+        return {
+            "clip": self.clip.place() if self.clip else None,
+            "num_frames": num_frames,
+            "width": width,
+            "height": height,
+            "base": self.base.fingerprint,
+            "seed": self.seed,
+        }
+
+    def _encode_clip(self, num_frames: int, width: int, height: int) -> Tensor:
+        if self.clip is None:
+            raise UserError(
+                f"the run has no reference latents of {num_frames} frames at {width}x{height}, and "
+                "does not say which clip they come from: keep its size, or use --noise_prior 0."
+            )
+        clip = self.clip
+        frames = read_clip(clip.file, clip.start, clip.step, num_frames, clip.grid_fps)
+        pixels = fit_frames(frames, width, height)
+        return self.base.encode_video(pixels, generator(self.seed, "latents"))
+
+    def _find(
+        self, kind: str, depends_on: Mapping[str, Any], shape: Sequence[int]
+    ) -> Tensor | None:
+        name = _file_name(kind, depends_on)
+        if name in self._made:
+            return self._made[name]
+        file = self._find_file(kind, depends_on)
+        if file is None:
+            return None
+        content, description = read_tensors(file)
+        if (
+            content.keys() != {kind}
+            or _file_name(kind, _part(description, depends_on)) != file.name
+        ):
+            raise UserError(f"{file} does not hold what its name says: delete it.")
+        return require_sound(f"{file}: {kind}", content[kind], shape)
+
+    def _find_file(self, kind: str, depends_on: Mapping[str, Any]) -> Path | None:
+        """Look in the cache; files of older versions count, which record a sampled fingerprint."""
+        names = [
+            _file_name(kind, {**depends_on, "base": fingerprint})
+            for fingerprint in (self.base.fingerprint, self.base.sampled_fingerprint)
+            if fingerprint is not None
+        ]
+        files = (folder / name for name in names for folder in self.folders)
+        return next((file for file in files if file.is_file()), None)
+
+    def _keep(
+        self,
+        kind: str,
+        depends_on: Mapping[str, Any],
+        tensor: Tensor,
+        made_from: Mapping[str, Any] | None = None,
+    ) -> None:
+        require_finite(tensor, f"the reference's {kind}", _NOT_FINITE_ADVICE)
+        name = _file_name(kind, depends_on)
+        self._made[name] = tensor
+        if self.write_folder is not None:
+            description = {**depends_on, **(made_from or {})}
+            try:
+                write_tensors(self.write_folder / name, {kind: tensor}, description)
+            except WriteError as error:
+                if is_main_process():
+                    print(f"note: the reference's {kind} will have to be made again: {error}")
+
+    def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
+        """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""
+        shape = self.base.latent_shape(num_frames, width, height)
+        for folder in self.folders:
+            for file in sorted(folder.glob("*.pt")):
+                content = read_pickle(file)
+                if not isinstance(content, dict) or "latents" not in content:
+                    raise UserError(f"{file} is no published cache: it has no 'latents'.")
+                latents = require_sound(f"{file}: latents", content["latents"])
+                if latents.shape == shape:
+                    return latents[None].float()
+        return None
+
+
+def tensor_fingerprint(tensor: Tensor) -> str:
+    """Identify a tensor by a hash of its values in fp32."""
+    values = tensor.detach().float().cpu().contiguous().numpy()
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+
+def _content_fingerprint(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _part(description: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: description.get(key) for key in keys}
+
+
+def _file_name(kind: str, depends_on: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+    return f"{kind}-{digest[:12]}.safetensors"

@@ -1,0 +1,1 @@
+"""Settings: each key once with its range, unit and meaning; how YAML becomes them."""

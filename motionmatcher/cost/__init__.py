@@ -1,0 +1,1 @@
+"""What a training costs in FLOPs and memory, known before weights are read."""

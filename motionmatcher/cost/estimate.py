@@ -1,0 +1,254 @@
+"""What a training run will cost and whether it fits, known before any weight is read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.cost.step import FakeStep, StepCost, empty_unet, sampling_peak_bytes
+from motionmatcher.devices import available_bytes, show_gib, weight_dtype
+from motionmatcher.diffusion.sampling import SamplingSettings
+from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.errors import UserError
+from motionmatcher.training.assembly import sampling_settings
+
+# For what an estimate leaves out: workspaces, fragmentation, the runtime's own memory.
+HEADROOM = 1.15
+# What is started is counted before only where about this many times the memory of its first layer is not
+# there, for counting takes seconds.
+LAYERS_OF_STEP = 400
+LAYERS_OF_CHECKPOINTED_STEP = 100
+LAYERS_OF_SAMPLING = 10
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a training run will cost.
+
+    Attributes:
+        lora_modules: Modules that get an adapter.
+        lora_parameters: Trainable parameters.
+        plain: An update's cost without gradient checkpointing; with `recompute_activations` if set.
+        checkpointed: The same with it.
+        dtype: Of the frozen weights.
+        device: Where it shall run.
+        available_bytes: Memory that is free there now.
+        settings: The run's.
+    """
+
+    lora_modules: int
+    lora_parameters: int
+    plain: StepCost
+    checkpointed: StepCost
+    dtype: torch.dtype
+    device: torch.device
+    available_bytes: int
+    settings: TrainSettings
+
+    @property
+    def chosen(self) -> StepCost:
+        """The cost of an update as the settings have it."""
+        return self.checkpointed if self.settings.gradient_checkpointing else self.plain
+
+    @property
+    def flops_of_run(self) -> int:
+        """FLOPs of all updates together."""
+        return self.chosen.flops * self.settings.max_train_steps
+
+    def fits(self, step: StepCost) -> bool:
+        """Tell whether a step's memory is there, with some headroom."""
+        return step.peak_bytes * HEADROOM <= self.available_bytes
+
+    def advice(self) -> str:
+        """Say whether the run fits into memory, and what to do when it does not."""
+        if self.fits(self.chosen):
+            return "this fits"
+        if self.fits(self.checkpointed):
+            milder = (
+                "" if self.settings.recompute_activations else " (try recompute_activations first)"
+            )
+            return f"this does not fit: set gradient_checkpointing: true{milder}"
+        settings = self.settings
+        remedies = [] if settings.gradient_checkpointing else ["gradient_checkpointing: true"]
+        if settings.mixed_precision == "no":
+            remedies.append("mixed_precision: bf16")
+        remedies.append("fewer train_data.n_sample_frames, or a smaller width and height")
+        return f"this does not fit: try {', '.join(remedies)}"
+
+    def refusal(self) -> str:
+        """Say what the run would take, for an error."""
+        return (
+            f"the run takes {show_gib(self.chosen.peak_bytes)}, and {show_gib(self.available_bytes)} are "
+            f"free on {self.device}: {self.advice()}."
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        return {
+            "lora_modules": self.lora_modules,
+            "lora_parameters": self.lora_parameters,
+            "steps": self.settings.max_train_steps,
+            "flops_per_step": self.chosen.flops,
+            "flops_of_run": self.flops_of_run,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "available_bytes": self.available_bytes,
+            "fits": self.fits(self.chosen),
+            "without_checkpointing": self.plain.figures(),
+            "with_checkpointing": self.checkpointed.figures(),
+        }
+
+    def lines(self) -> list[str]:
+        """All figures, for people."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        lines = [
+            f"lora modules: {self.lora_modules}",
+            f"lora parameters: {self.lora_parameters:,}",
+            f"steps: {self.settings.max_train_steps:,}",
+            f"compute: {self.chosen.flops / 1e12:.4g} TFLOP a step, "
+            f"{self.flops_of_run / 1e15:.4g} PFLOP in all",
+        ]
+        for name, step in (("without", self.plain), ("with", self.checkpointed)):
+            sizes = {**step.parts, "activations and gradients": step.activations}
+            parts = ", ".join(f"{part} {size / 2**30:.2f}" for part, size in sizes.items())
+            lines.append(
+                f"memory in {dtype} {name} gradient checkpointing: "
+                f"{show_gib(step.peak_bytes)} ({parts})"
+            )
+        available = f"{show_gib(self.available_bytes)} are free on {self.device}"
+        return [*lines, f"{available}: {self.advice()}."]
+
+
+def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> RunCost:
+    """Estimate a run's cost from the base's configs alone.
+
+    Args:
+        layout: The base model's folder and configs.
+        settings: With sizes resolved, as `preflight.check_training` leaves them.
+        device: Where it shall run.
+    """
+    data = settings.train_data
+    unet = empty_unet(layout.unet_config, settings)
+    step = FakeStep.build(
+        unet,
+        NoiseSchedule.from_config(layout.scheduler_config, settings.rescale_schedule),
+        settings,
+        layout.latent_size(data.width, data.height),
+        layout.num_tokens,
+        device,
+    )
+    if settings.recompute_activations:
+        unet.recompute_in_backward("activations")
+    plain = step.cost()
+    unet.enable_gradient_checkpointing()
+    return RunCost(
+        lora_modules=len(unet.lora_layers()),
+        lora_parameters=sum(weight.numel() for weight in unet.lora_parameters().values()),
+        plain=plain,
+        checkpointed=step.cost(),
+        dtype=step.base.dtype,
+        device=device,
+        available_bytes=available_bytes(device),
+        settings=settings,
+    )
+
+
+def check_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> None:
+    """Refuse a run whose memory is not there, before any weight is read.
+
+    Args:
+        layout: The base model's folder and configs.
+        settings: With sizes resolved, as `preflight.check_training` leaves them.
+        device: Where it shall run.
+
+    Raises:
+        UserError: Says what it would take.
+    """
+    least = check_least_memory(layout, settings, device)
+    layers = LAYERS_OF_CHECKPOINTED_STEP if settings.gradient_checkpointing else LAYERS_OF_STEP
+    if least * layers > available_bytes(device):
+        cost = estimate_run(layout, settings, device)
+        if cost.chosen.peak_bytes > cost.available_bytes:
+            raise UserError(cost.refusal())
+    check_preview_memory(layout, settings, device)
+
+
+def check_least_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> int:
+    """Refuse a run of a size so absurd that not even one layer fits; give the bytes of that layer.
+
+    Args and errors as of `check_memory`. Costs nothing, unlike an estimate.
+    """
+    data = settings.train_data
+    dtype = weight_dtype(settings.mixed_precision, device)
+    size = data.n_sample_frames, data.width, data.height
+    least = least_bytes(layout, settings.train_batch_size, *size, dtype)
+    what = (
+        f"a step with train_batch_size {settings.train_batch_size} and {data.n_sample_frames} frames of "
+        f"{data.width}x{data.height}"
+    )
+    _require(least, what, device)
+    return least
+
+
+def check_preview_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> None:
+    """Refuse previews whose memory is not there; args and errors as of `check_memory`."""
+    check_sampling_memory(layout, sampling_settings(settings), 1, settings.mixed_precision, device)
+
+
+def check_sampling_memory(
+    layout: BaseLayout,
+    sampling: SamplingSettings,
+    batch_size: int,
+    mixed_precision: str,
+    device: torch.device,
+) -> None:
+    """Refuse to generate what does not fit into memory, before any weight is read.
+
+    Args:
+        layout: The base model's folder and configs.
+        sampling: Size and number of frames.
+        batch_size: Videos at a time.
+        mixed_precision: "no", "fp16" or "bf16".
+        device: Where it shall run.
+
+    Raises:
+        UserError: Says what it would take.
+    """
+    dtype = weight_dtype(mixed_precision, device)
+    size = sampling.num_frames, sampling.width, sampling.height
+    passes = batch_size * (1 if sampling.guidance_scale == 1 else 2)
+    what = (
+        f"generating {batch_size} video{'s' if batch_size > 1 else ''} at a time of {size[0]} frames of "
+        f"{size[1]}x{size[2]}"
+    )
+    least = least_bytes(layout, passes, *size, dtype)
+    _require(least, what, device)
+    if least * LAYERS_OF_SAMPLING > available_bytes(device):
+        shape = (passes, layout.unet_config["in_channels"], size[0], *layout.latent_size(*size[1:]))
+        peak = sampling_peak_bytes(layout.unet_config, shape, layout.num_tokens, dtype, device)
+        _require(peak, what, device)
+
+
+def least_bytes(
+    layout: BaseLayout, batch_size: int, frames: int, width: int, height: int, dtype: torch.dtype
+) -> int:
+    """Give the memory below which nothing goes: a first layer's input and output.
+
+    That is the UNet's for the whole batch, or the VAE's for one frame.
+    """
+    latent_height, latent_width = layout.latent_size(width, height)
+    places = batch_size * frames * latent_height * latent_width
+    of_unet = places * layout.unet_config["block_out_channels"][0] * dtype.itemsize
+    of_vae = width * height * layout.vae_config["block_out_channels"][0] * 4
+    return 2 * max(of_unet, of_vae)
+
+
+def _require(size: int, what: str, device: torch.device) -> None:
+    free = available_bytes(device)
+    if size > free:
+        raise UserError(
+            f"{what} takes {show_gib(size)} or more, and {show_gib(free)} are free on {device}: choose "
+            "fewer frames, a smaller width and height, or a smaller batch."
+        )

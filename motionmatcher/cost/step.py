@@ -1,0 +1,218 @@
+"""What a training step costs, known without weights.
+
+The program's own step runs on fake tensors: loss and backward, with gradient checkpointing or
+without. So the figures follow the code, whatever the settings.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.lora import add_lora
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.cost.meter import CostMeter, tensor_bytes
+from motionmatcher.devices import weight_dtype
+from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.features.extractor import MotionExtractor
+from motionmatcher.features.maps import Size
+from motionmatcher.objectives.losses import TrainingLoss
+from motionmatcher.objectives.registry import Batch, draw_batch, training_loss
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one update of the LoRA takes.
+
+    Attributes:
+        flops: Two per multiply-add.
+        parts: Bytes that are there for the whole run, by name: "weights", "lora", "optimizer".
+        activations: Bytes of saved activations, gradients and transients at the peak.
+    """
+
+    flops: int
+    parts: dict[str, int]
+    activations: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """Peak memory of a step."""
+        return sum(self.parts.values()) + self.activations
+
+    def figures(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        return {**asdict(self), "peak_bytes": self.peak_bytes}
+
+
+def empty_unet(unet_config: dict[str, Any], settings: TrainSettings) -> MotionUNet:
+    """Build a UNet with its LoRA on the meta device, where weights take no memory."""
+    with init_empty_weights():
+        unet = MotionUNet.from_config(unet_config)
+        add_lora(unet, settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
+    return unet
+
+
+def sampling_peak_bytes(
+    unet_config: dict[str, Any],
+    latents_shape: Sequence[int],
+    num_tokens: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
+    """Count the peak memory of one pass of sampling, weights included, on fake tensors.
+
+    Args:
+        unet_config: The UNet's config.
+        latents_shape: Of all that one pass denoises (B, C, F, h, w), both halves of guidance.
+        num_tokens: Length of an encoded prompt.
+        dtype: Of the weights.
+        device: Which device to imitate.
+    """
+    with init_empty_weights():
+        unet = MotionUNet.from_config(unet_config).eval()
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), CostMeter() as meter:
+        _make_fake(unet, dtype, device)
+        latents = torch.zeros(*latents_shape, device=device)
+        states = torch.zeros(
+            len(latents), num_tokens, unet.config.cross_attention_dim, device=device
+        )
+        absent: Any = None  # the schedule, which a single pass does not need
+        bare_base(unet, absent, device).predict(latents, torch.zeros(1, device=device), states)
+    return meter.peak_bytes
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """All that one step's loss depends on.
+
+    Attributes:
+        base: The base model with its LoRA; a step needs its UNet and its schedule only.
+        settings: As in training.
+        latents: (1, C, F, h, w), fp32.
+        text_states: (1, T, D), fp32.
+        batch: Noise and timesteps.
+        extractor: Reads motion features.
+    """
+
+    base: BaseModel
+    settings: TrainSettings
+    latents: Tensor
+    text_states: Tensor
+    batch: Batch
+    extractor: MotionExtractor
+
+    def loss(self) -> TrainingLoss:
+        """Compute the batch's loss as training does."""
+        return training_loss(
+            self.base, self.extractor, self.latents, self.batch, self.text_states, self.settings
+        )
+
+
+@dataclass(frozen=True)
+class FakeStep(TrainingStep):
+    """A training step on fake tensors, to be run within `measured`."""
+
+    _mode: FakeTensorMode = field(repr=False)
+    _meter: CostMeter = field(repr=False)
+
+    @classmethod
+    def build(
+        cls,
+        unet: MotionUNet,
+        schedule: NoiseSchedule,
+        settings: TrainSettings,
+        latent_size: Size,
+        num_tokens: int,
+        device: torch.device,
+    ) -> "FakeStep":
+        """Set up the step.
+
+        Args:
+            unet: What `empty_unet` made; its weights become fake.
+            schedule: The base's noise schedule.
+            settings: All settings of the run.
+            latent_size: Height and width of the latents.
+            num_tokens: Length of an encoded prompt.
+            device: Which device to imitate, for kernels and precision differ among them.
+        """
+        config = unet.config
+        shape = (1, config.in_channels, settings.train_data.n_sample_frames, *latent_size)
+        base = bare_base(unet, schedule, device)
+        drawn = draw_batch(settings, base, torch.zeros(shape), 0, 0, 0)
+        mode, meter = FakeTensorMode(allow_non_fake_inputs=True), CostMeter()
+        with mode, meter:
+            _make_fake(unet, weight_dtype(settings.mixed_precision, device), device)
+            return cls(
+                base=base,
+                settings=settings,
+                latents=torch.zeros(shape, device=device),
+                text_states=torch.zeros(1, num_tokens, config.cross_attention_dim, device=device),
+                batch=replace(
+                    drawn,
+                    noise=torch.zeros(drawn.noise.shape, device=device),
+                    timesteps=torch.zeros_like(drawn.timesteps, device=device),
+                ),
+                extractor=MotionExtractor(unet, latent_size, settings.motion_extractor),
+                _mode=mode,
+                _meter=meter,
+            )
+
+    @contextmanager
+    def measured(self) -> Iterator[CostMeter]:
+        """Compute on fake tensors within the block, counting from zero.
+
+        The memory counted is that of all there is, from the weights on.
+        """
+        self._meter.flops, self._meter.peak_bytes = 0, self._meter.live_bytes
+        with self._mode, self._meter, warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, of forward mode
+            yield self._meter
+
+    def cost(self) -> StepCost:
+        """Count what one update takes: forward and backward of all its batches."""
+        unet, settings = self.base.unet, self.settings
+        lora = tensor_bytes(unet.lora_parameters().values())
+        weights = tensor_bytes(unet.parameters()) - lora
+        unet.train()
+        unet.zero_grad()
+        with self.measured() as meter:
+            for _ in range(min(settings.gradient_accumulation_steps, 2)):
+                # From the second batch on, the gradients of the first are there already.
+                meter.flops = 0
+                self.loss().total.backward()
+        unet.zero_grad()
+        return StepCost(
+            flops=meter.flops * settings.gradient_accumulation_steps,
+            parts={
+                "weights": weights,
+                "lora": lora,
+                # Two moments, in fp32 or in 8 bits.
+                "optimizer": lora // 2 if settings.use_8bit_adam else 2 * lora,
+            },
+            activations=meter.peak_bytes - weights - lora,
+        )
+
+
+def bare_base(unet: MotionUNet, schedule: NoiseSchedule, device: torch.device) -> BaseModel:
+    """Make a base model without tokenizer, text encoder and VAE: what a step needs."""
+    absent: Any = None
+    return BaseModel(schedule, absent, absent, absent, unet, device, fingerprint="")
+
+
+def _make_fake(unet: MotionUNet, dtype: torch.dtype, device: torch.device) -> None:
+    """Turn parameters on the meta device into fake ones: the LoRA's in fp32, all others in `dtype`."""
+    for path, module in unet.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            trained = ".lora_" in path
+            weight = torch.empty(
+                parameter.shape, dtype=torch.float32 if trained else dtype, device=device
+            )
+            setattr(module, name, nn.Parameter(weight, requires_grad=trained))

@@ -1,0 +1,1 @@
+"""The diffusion process: schedules, solvers, and the sampling loop."""

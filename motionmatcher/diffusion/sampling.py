@@ -1,0 +1,180 @@
+"""Generate videos: denoising with guidance, the noise prior, and the LoRA on at high noise only.
+
+Previews and inference both come here, so that they cannot differ.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.unet3d import PassMode
+from motionmatcher.diffusion.schedules import Denoiser, invert_ddim, mix_noise
+from motionmatcher.diffusion.solvers import make_solver, solve
+from motionmatcher.finiteness import require_finite
+from motionmatcher.random_streams import video_noise
+
+Progress = Callable[[Iterable], Iterable]
+
+_NOT_FINITE_ADVICE = (
+    "lower guidance_scale or lora_scale, take an earlier checkpoint, or use mixed_precision bf16 or "
+    "no."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How videos are generated.
+
+    Attributes:
+        num_frames: Frames.
+        width: Pixels.
+        height: Pixels.
+        num_inference_steps: Steps of the solver.
+        guidance_scale: Classifier-free guidance; 1 is off.
+        lora_scale: Scale of the LoRA; 0 is the base model.
+        noise_prior: Share of the reference's inversion noise in the start noise, 0 … 1.
+        min_timestep: Lowest timestep at which the LoRA is on; below, the base paints the details.
+        negative_prompt: What guidance leads away from.
+        scheduler: The solver, one of `settings.SCHEDULERS`.
+    """
+
+    num_frames: int
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    lora_scale: float
+    noise_prior: float
+    min_timestep: int
+    negative_prompt: str = ""
+    scheduler: str = "ddim"
+
+
+@torch.no_grad()
+def sample_latents(
+    base: BaseModel,
+    text_states: Tensor,
+    negative_states: Tensor,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+    inversion_noise: Tensor | None,
+    progress: Progress = iter,
+) -> Tensor:
+    """Generate one batch of videos' latents.
+
+    Args:
+        base: The base model with the LoRA.
+        text_states: One encoded prompt a video (B, T, D).
+        negative_states: The encoded negative prompt (1, T, D).
+        seeds: One seed a video; fixes its fresh noise, whatever the batch.
+        settings: How to sample.
+        inversion_noise: The reference's inversion (1, C, F, h, w); needed when noise_prior > 0.
+        progress: Wraps the steps, e.g. in a progress bar.
+
+    Returns:
+        Latents (B, C, F, h, w), fp32.
+
+    Raises:
+        NotFiniteError: The latents hold NaN or infinity.
+    """
+    shape = base.latent_shape(settings.num_frames, settings.width, settings.height)
+    latents = video_noise(seeds, shape).to(base.device)  # (B, C, F, h, w)
+    if settings.noise_prior > 0:
+        assert inversion_noise is not None, "a noise prior needs the reference's inversion"
+        latents = mix_noise(inversion_noise.to(base.device), latents, settings.noise_prior)
+
+    return denoise_with_gate(base, latents, text_states, negative_states, settings, progress)
+
+
+@torch.no_grad()
+def denoise_with_gate(
+    base: BaseModel,
+    latents: Tensor,
+    text_states: Tensor,
+    negative_states: Tensor,
+    settings: SamplingSettings,
+    progress: Progress = iter,
+) -> Tensor:
+    """Denoise start noise, with the LoRA for the steps down to `min_timestep` only.
+
+    Args:
+        base: The base model with the LoRA.
+        latents: Start noise (B, C, F, h, w).
+        text_states: One encoded prompt a video (B, T, D).
+        negative_states: The encoded negative prompt (1, T, D).
+        settings: How to sample.
+        progress: Wraps the steps, e.g. in a progress bar.
+
+    Returns:
+        Latents (B, C, F, h, w).
+
+    Raises:
+        NotFiniteError: The latents hold NaN or infinity.
+    """
+    denoiser = guided_denoiser(base, text_states, negative_states, settings.guidance_scale)
+    solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
+    num_with_lora = sum(timestep >= settings.min_timestep for timestep in solver.timesteps)
+    remaining = iter(progress(solver.timesteps))
+    with base.unet.lora_merged(settings.lora_scale):
+        with_lora = itertools.islice(remaining, num_with_lora)
+        latents = solve(latents, denoiser, with_lora, solver)
+    with base.unet.in_mode(PassMode(lora=False)):
+        latents = solve(latents, denoiser, remaining, solver)
+    require_finite(latents, "the generated latents", _NOT_FINITE_ADVICE)
+    return latents
+
+
+def guided_denoiser(
+    base: BaseModel, text_states: Tensor, negative_states: Tensor, guidance_scale: float
+) -> Denoiser:
+    """Combine the prompt's and the negative prompt's predictions (arXiv:2207.12598, Eq. 6).
+
+    Args:
+        base: The base model.
+        text_states: One encoded prompt a video (B, T, D).
+        negative_states: The encoded negative prompt (1, T, D).
+        guidance_scale: 1 is off.
+    """
+    both_states = torch.cat([negative_states.expand_as(text_states), text_states])  # (2B, T, D)
+
+    def denoise(latents: Tensor, timestep: int) -> Tensor:
+        if guidance_scale == 1:
+            return base.predict(latents, timestep, text_states)
+        both = base.predict(torch.cat([latents, latents]), timestep, both_states)
+        unconditional, conditional = both.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    return denoise
+
+
+@torch.no_grad()
+def invert_reference(
+    base: BaseModel,
+    latents: Tensor,
+    empty_states: Tensor,
+    num_steps: int,
+    progress: Progress = iter,
+) -> Tensor:
+    """Invert the reference with the base model (LoRA off) under the empty prompt.
+
+    Args:
+        base: The base model.
+        latents: Reference latents (1, C, F, h, w).
+        empty_states: The encoded empty prompt (1, T, D).
+        num_steps: DDIM steps.
+        progress: Wraps the steps, e.g. in a progress bar.
+
+    Returns:
+        Inversion noise (1, C, F, h, w), fp32.
+    """
+
+    def denoise(latents: Tensor, timestep: int) -> Tensor:
+        return base.predict(latents, timestep, empty_states)
+
+    steps = base.schedule.sampling_steps(num_steps)
+    with base.unet.in_mode(PassMode(lora=False)):
+        return invert_ddim(latents.to(base.device), denoise, steps, base.schedule, progress)

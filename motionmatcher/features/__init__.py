@@ -1,0 +1,1 @@
+"""Motion features (Sec. 3.2): attention maps, their recording, the extractor."""

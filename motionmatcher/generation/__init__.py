@@ -1,0 +1,1 @@
+"""Videos for prompts with a trained run."""

@@ -1,0 +1,214 @@
+"""Generate videos for prompts with a trained run: the one call behind inference.py."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from filelock import FileLock
+from tqdm import tqdm
+
+from motionmatcher.bases.base_model import BaseModel, load_base_model
+from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.bases.lora import load_lora
+from motionmatcher.clips.contact_sheet import write_contact_sheet
+from motionmatcher.clips.reference import Reference
+from motionmatcher.clips.video import Frames, read_video, write_gif, write_mp4
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.cost.estimate import check_sampling_memory
+from motionmatcher.devices import compute_exactly, weight_dtype
+from motionmatcher.diffusion.sampling import SamplingSettings, sample_latents
+from motionmatcher.errors import UserError
+from motionmatcher.files import remove_unfinished, slug, unused_path, write_json
+from motionmatcher.runs.manifest import MANIFEST_FORMAT, MANIFEST_NAME, read_manifest
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.assembly import reference_of_run
+
+MAX_SHEET_ROWS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """What shall be generated.
+
+    Attributes:
+        prompts: Texts; each gets `repeat_num` videos.
+        seed: Seed of each prompt's first video; the next ones count up.
+        repeat_num: Videos a prompt.
+        batch_size: Videos computed at a time.
+        sampling: How to sample.
+        run: The trained run.
+        trained: The run's settings; None for a published run.
+        checkpoint: Folder of the checkpoint.
+        lora_rank: The rank the user expects, or None.
+        layout: The base model.
+        mixed_precision: "no", "fp16" or "bf16".
+        compile: Compile the UNet's layers.
+        fps: Frames per second of the files.
+        gif: Write a GIF beside each video.
+        output_dir: Folder for videos, manifest and contact sheet.
+        notes: Things the user should know, one line each.
+    """
+
+    prompts: Sequence[str]
+    seed: int
+    repeat_num: int
+    batch_size: int
+    sampling: SamplingSettings
+    run: Run
+    trained: TrainSettings | None
+    checkpoint: Path
+    lora_rank: int | None
+    layout: BaseLayout
+    mixed_precision: str
+    compile: bool
+    fps: float
+    gif: bool
+    output_dir: Path
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to make."""
+
+    prompt: str
+    seed: int
+
+
+@torch.no_grad()
+def generate(request: GenerationRequest, device: torch.device) -> list[dict[str, Any]]:
+    """Generate all videos of a request, this process's share under `accelerate launch`.
+
+    Args:
+        request: What to generate.
+        device: Where to compute.
+
+    Returns:
+        The manifest's entries of all videos, in the order of prompts and seeds.
+    """
+    compute_exactly(device)
+    processes = PartialState(cpu=device.type == "cpu")
+    if processes.num_processes > 1:
+        device = processes.device
+    dtype = weight_dtype(request.mixed_precision, device)
+    check_sampling_memory(
+        request.layout, request.sampling, request.batch_size, request.mixed_precision, device
+    )
+    rescaled = request.trained is not None and request.trained.rescale_schedule
+    base = load_base_model(request.layout, device, dtype, rescaled)
+    info = load_lora(base.unet, request.checkpoint / "lora")
+    if request.lora_rank not in (None, info.rank):
+        raise UserError(
+            f"--lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
+        )
+    if processes.is_main_process:
+        notes = [*request.notes]
+        base_note = base.note_on_record(info.base, f"the LoRA of {request.checkpoint}")
+        notes += [base_note] if base_note else []
+        notes += base.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
+        print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
+        remove_unfinished(request.output_dir)
+    if request.compile:
+        base.unet.compile_layers()
+    with processes.main_process_first():
+        inversion_noise = _inversion_noise(request, base)
+    encoded = dict(zip(request.prompts, base.encode_prompts(request.prompts), strict=True))
+    negative_states = base.encode_prompts([request.sampling.negative_prompt])
+    entries: list[dict[str, Any]] = []
+    # Whole batches are dealt out, so that the number of processes changes no result.
+    with processes.split_between_processes(_batches(request)) as share:
+        for number, batch in enumerate(share, 1):
+            latents = sample_latents(
+                base,
+                torch.stack([encoded[job.prompt] for job in batch]),
+                negative_states,
+                [job.seed for job in batch],
+                request.sampling,
+                inversion_noise,
+                partial(tqdm, desc=f"batch {number} of {len(share)}"),
+            )
+            for job, video in zip(batch, latents, strict=True):
+                entries.append(_write_video(request, job, base.decode_video(video)))
+    entries = gather_object(entries)  # of all processes, in the order of the jobs
+    if processes.is_main_process:
+        _write_contact_sheet(request, entries)
+    return entries
+
+
+def _batches(request: GenerationRequest) -> list[list[Job]]:
+    jobs = [
+        Job(prompt, request.seed + repeat)
+        for prompt in request.prompts
+        for repeat in range(request.repeat_num)
+    ]
+    size = request.batch_size
+    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+
+def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tensor | None:
+    sampling, trained = request.sampling, request.trained
+    if sampling.noise_prior == 0:
+        return None
+    if trained is not None:
+        reference = reference_of_run(trained, base, request.run)
+    else:
+        folder = request.run.reference_folder
+        reference = Reference(None, base, seed=0, read_folder=folder, write_folder=folder)
+    return reference.inversion_noise(
+        sampling.num_frames,
+        sampling.width,
+        sampling.height,
+        sampling.num_inference_steps,
+        lambda steps: tqdm(steps, "inverting the reference"),
+    )
+
+
+def _write_contact_sheet(request: GenerationRequest, entries: list[dict[str, Any]]) -> None:
+    shown = entries[:MAX_SHEET_ROWS]
+    clips = [read_video(request.output_dir / entry["file"])[0] for entry in shown]
+    labels = [f"{entry['seed']}: {entry['prompt']}" for entry in shown]
+    with _names_locked(request.output_dir):
+        write_contact_sheet(unused_path(request.output_dir / "contact_sheet.png"), clips, labels)
+
+
+def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[str, Any]:
+    """Write one video under a name not taken yet, and enter it in the manifest."""
+    folder = request.output_dir
+    with _names_locked(folder):
+        entries = read_manifest(folder)
+        suffixes = (".mp4", ".gif") if request.gif else (".mp4",)
+        path = unused_path(folder / f"{slug(job.prompt)}_{job.seed}.mp4", suffixes)
+        write_mp4(path, frames, request.fps)
+        if request.gif:
+            write_gif(path.with_suffix(".gif"), frames, request.fps)
+        entry = {
+            "file": path.name,
+            "prompt": job.prompt,
+            "negative_prompt": request.sampling.negative_prompt,
+            "seed": job.seed,
+            "checkpoint": str(request.checkpoint),
+            "settings": {
+                **asdict(request.sampling),
+                "fps": request.fps,
+                "model": request.layout.name,
+                "mixed_precision": request.mixed_precision,
+                "batch_size": request.batch_size,
+            },
+        }
+        content = {"format": MANIFEST_FORMAT, "videos": [*entries, entry]}
+        write_json(folder / MANIFEST_NAME, content)
+    return entry
+
+
+@contextmanager
+def _names_locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from taking names in a folder, or changing its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".manifest.lock"):
+        yield

@@ -1,0 +1,1 @@
+"""What a run folder and a folder of videos hold."""

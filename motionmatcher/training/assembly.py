@@ -1,0 +1,298 @@
+"""Assemble a training run from its settings: the one call behind train.py."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import (
+    GradScalerKwargs,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+)
+from torch import Tensor
+from tqdm import tqdm
+
+from motionmatcher.bases.base_model import BaseModel, load_base_model
+from motionmatcher.bases.lora import LoraInfo, add_lora, load_lora
+from motionmatcher.clips.reference import Reference, ReferenceClip, tensor_fingerprint
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.devices import compute_exactly, is_main_process, weight_dtype
+from motionmatcher.diffusion.sampling import SamplingSettings
+from motionmatcher.errors import UserError, reason_of
+from motionmatcher.paths import find_path
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.checkpoints import START, Progress, load_training_state
+from motionmatcher.training.checks import TrainingPlan
+from motionmatcher.training.loop import prepare_optimizer, train
+from motionmatcher.training.previews import Previewer
+
+WAITING_TIME = timedelta(hours=6)
+
+
+def make_accelerator(settings: TrainSettings, device: torch.device) -> Accelerator:
+    """Set up device, processes and precision for accelerate."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    half = weight_dtype(settings.mixed_precision, device) != torch.float32
+    return Accelerator(
+        mixed_precision=settings.mixed_precision if half else "no",
+        log_with=settings.logger_type,
+        project_dir=settings.output_dir,
+        cpu=device.type == "cpu",
+        kwargs_handlers=[
+            # The other processes wait while the first one inverts and previews.
+            InitProcessGroupKwargs(timeout=WAITING_TIME),
+            # Gradients are tiny, and a run is too short for the usual slow growth of the scale.
+            GradScalerKwargs(init_scale=2.0**20, growth_interval=50),
+        ],
+    )
+
+
+def start_training(
+    plan: TrainingPlan, device: torch.device, resume: tuple[Run, int] | None = None
+) -> tuple[Run, bool]:
+    """Prepare and train.
+
+    Args:
+        plan: What `preflight.check_training` checked.
+        device: Where to compute.
+        resume: The run and step to continue from; None starts a new run.
+
+    Returns:
+        The run, and whether all steps were made.
+
+    Raises:
+        UserError: Weights are damaged, a resumed run does not fit, or training failed.
+    """
+    settings = plan.settings
+    compute_exactly(device)
+    accelerator = make_accelerator(settings, device)
+    for line in plan.notes:
+        accelerator.print(f"note: {line}")
+    dtype = weight_dtype(settings.mixed_precision, accelerator.device)
+    if settings.mixed_precision == "fp16" and dtype == torch.float32:
+        accelerator.print("note: mixed_precision fp16 needs CUDA; this is computed in fp32.")
+    base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
+    data, validation = settings.train_data, settings.validation_data
+    previewed = validation.prompt if validation.sample_preview else []
+    for line in base.cut_off_notes([data.single_video_prompt, *previewed]):
+        accelerator.print(f"note: {line}")
+    run = resume[0] if resume else _create_shared_run(settings, accelerator)
+    accelerator.print(f"run folder: {run.folder}")
+    if accelerator.is_main_process:
+        run.remove_unfinished()
+    with accelerator.main_process_first():  # the others read what it cached
+        reference = reference_of_run(settings, base, run)
+        size = data.n_sample_frames, data.width, data.height
+        if resume is None:  # a resumed run goes on with what it has
+            reference.check_clip_is_unchanged(*size)
+        if settings.cached_latent_dir is not None and not reference.has_latents(*size):
+            accelerator.print(
+                f"note: cached_latent_dir {settings.cached_latent_dir} holds no latents of this clip, size, "
+                "base and seed, so they are made anew."
+            )
+        latents = reference.latents(*size)
+        previewer = None
+        if accelerator.is_main_process:
+            previewer = _prepare_previews(settings, base, reference, latents)
+    text_states = base.encode_prompts([data.single_video_prompt])
+    info = attach_lora(settings, base, latents, resume)
+    optimizer = prepare_optimizer(settings, base, accelerator)
+    progress = START
+    if resume is not None:
+        progress = _restore(resume, settings, optimizer, accelerator)
+
+    # Set here, for the run folder is not known before all processes have met.
+    accelerator.project_configuration.logging_dir = str(run.log_folder)
+    # TensorBoard hides what was logged after the step that is resumed from.
+    purge = {"tensorboard": {"purge_step": progress.step + 1}} if resume is not None else {}
+    accelerator.init_trackers("motionmatcher", init_kwargs=purge)
+    try:
+        finished = train(
+            run=run,
+            settings=settings,
+            base=base,
+            latents=latents,
+            text_states=text_states,
+            info=info,
+            accelerator=accelerator,
+            optimizer=optimizer,
+            progress=progress,
+            previewer=previewer,
+        )
+    finally:
+        try:
+            accelerator.end_training()
+        except OSError as error:  # of the log, which training is worth more than
+            accelerator.print(f"note: the log in {run.log_folder} has gaps: {reason_of(error)}.")
+    return run, finished
+
+
+def _restore(
+    resume: tuple[Run, int],
+    settings: TrainSettings,
+    optimizer: AcceleratedOptimizer,
+    accelerator: Accelerator,
+) -> Progress:
+    """Give the optimiser its state back, and let the run go on: only now is it known that all fits."""
+    run, step = resume
+    checkpoint = run.find_checkpoint(step)
+    progress = load_training_state(checkpoint, optimizer.optimizer, accelerator.scaler)
+    num_threads = torch.get_num_threads()
+    if accelerator.device.type == "cpu" and progress.num_threads not in (None, num_threads):
+        accelerator.print(
+            f"warning: {checkpoint} was computed with {progress.num_threads} threads and this process "
+            f"has {num_threads}, which changes the last bits: OMP_NUM_THREADS={progress.num_threads} "
+            "continues exactly."
+        )
+    accelerator.wait_for_everyone()  # all have read the checkpoint before anything is moved
+    if accelerator.is_main_process:
+        set_aside = run.continue_from(step, settings)
+        if set_aside is not None:
+            accelerator.print(
+                f"note: what the run made after step {step} before is set aside in {set_aside}."
+            )
+    return progress
+
+
+def reference_of_run(settings: TrainSettings, base: BaseModel, run: Run) -> Reference:
+    """Look up or make the reference of a run, for training and inference alike."""
+    cached = settings.cached_latent_dir
+    return Reference(
+        ReferenceClip.of(settings.train_data, run.folder),
+        base,
+        settings.seed,
+        read_folder=Path(run.find_path(cached)) if cached else run.reference_folder,
+        write_folder=run.reference_folder if settings.cache_latents else None,
+    )
+
+
+def sampling_settings(settings: TrainSettings) -> SamplingSettings:
+    """Take the preview's sampling settings of a run's resolved settings."""
+    validation = settings.validation_data
+    assert validation.num_frames is not None
+    assert validation.width is not None
+    assert validation.height is not None
+    return SamplingSettings(
+        num_frames=validation.num_frames,
+        width=validation.width,
+        height=validation.height,
+        num_inference_steps=validation.num_inference_steps,
+        guidance_scale=validation.guidance_scale,
+        lora_scale=validation.lora_scale,
+        noise_prior=validation.noise_prior,
+        min_timestep=settings.min_timestep,
+        scheduler=validation.scheduler,
+    )
+
+
+def _create_shared_run(settings: TrainSettings, accelerator: Accelerator) -> Run:
+    """Make the run folder, the same one for all processes."""
+    runs: list[Any] = [None]
+    if accelerator.is_main_process:
+        runs = [Run.create(settings.output_dir, settings)]
+    run: Run = broadcast_object_list(runs)[0]
+    return run
+
+
+def _prepare_previews(
+    settings: TrainSettings, base: BaseModel, reference: Reference, latents: Tensor
+) -> Previewer | None:
+    validation = settings.validation_data
+    sampling = sampling_settings(settings)
+    inversion_noise = None
+    if sampling.noise_prior > 0:
+        # Made in any case, so that inference finds it in the run.
+        inversion_noise = reference.inversion_noise(
+            sampling.num_frames,
+            sampling.width,
+            sampling.height,
+            sampling.num_inference_steps,
+            lambda steps: tqdm(steps, "inverting the reference", file=sys.stderr),
+        )
+    if not validation.sample_preview:
+        return None
+    training_prompt = settings.train_data.single_video_prompt
+    prompts = list(validation.prompt) or [training_prompt]
+    if validation.include_training_prompt and training_prompt not in prompts:
+        prompts.append(training_prompt)
+    assert validation.seed is not None
+    return Previewer(
+        base=base,
+        prompts=prompts,
+        text_states=base.encode_prompts(prompts),
+        negative_states=base.encode_prompts([sampling.negative_prompt]),
+        seed=validation.seed,
+        settings=sampling,
+        inversion_noise=inversion_noise,
+        reference_frames=base.decode_video(latents[0]),
+        fps=settings.train_data.fps,
+    )
+
+
+def attach_lora(
+    settings: TrainSettings,
+    base: BaseModel,
+    latents: Tensor,
+    resume: tuple[Run, int] | None = None,
+) -> LoraInfo:
+    """Give the base model the LoRA that is to be trained, new or from where it comes from.
+
+    Args:
+        settings: Its size, and what it starts from; also how the UNet computes with it.
+        base: The base model, without a LoRA.
+        latents: Reference latents (1, C, F, h, w).
+        resume: The run and step to continue from; None starts anew.
+
+    Returns:
+        What the LoRA is, for its checkpoints.
+
+    Raises:
+        UserError: The LoRA to start from cannot be read or was trained with something else.
+    """
+    info = LoraInfo(
+        rank=settings.lora_rank,
+        targets=tuple(settings.lora_targets),
+        base=base.fingerprint,
+        reference=tensor_fingerprint(latents),
+    )
+    add_lora(
+        base.unet,
+        settings.lora_rank,
+        settings.lora_targets,
+        settings.lora_unet_dropout,
+        settings.seed,
+    )
+    note = None
+    if resume is not None:
+        run, step = resume
+        checkpoint = run.find_checkpoint(step)
+        found = load_lora(base.unet, checkpoint / "lora")
+        same_base = found.base in (base.fingerprint, base.sampled_fingerprint)
+        for what, is_same in (
+            ("base", same_base),
+            ("reference", found.reference == info.reference),
+        ):
+            if not is_same:
+                raise UserError(
+                    f"{checkpoint} was trained with another {what}: resume with the run's own settings, "
+                    "or start a new run from it with lora_path."
+                )
+        note = base.note_on_record(found.base, str(checkpoint))
+    elif settings.lora_path is not None:
+        folder = Path(find_path(settings.lora_path))
+        found = load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
+        note = base.note_on_record(found.base, f"lora_path {folder}")
+    if note and is_main_process():
+        print(f"note: {note}")
+    if settings.compile:
+        base.unet.compile_layers()
+    if settings.gradient_checkpointing:
+        base.unet.enable_gradient_checkpointing()
+    elif settings.recompute_activations:
+        base.unet.recompute_in_backward("activations")
+    return info

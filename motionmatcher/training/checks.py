@@ -1,0 +1,198 @@
+"""Check a training run before any weight is read: settings, clip, base, map sizes."""
+
+import shutil
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.clips.video import bucket_size, check_length, probe
+from motionmatcher.config.loading import idle_keys, with_preview_defaults
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.errors import UserError
+from motionmatcher.features.maps import Size, block_at_scale, map_sizes
+from motionmatcher.files import check_writable, nearest_folder
+from motionmatcher.paths import find_path
+from motionmatcher.prompts import repetition_notes
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a checked run will do.
+
+    Attributes:
+        settings: With sizes resolved: no bucketing left, no null in the preview's sizes.
+        layout: The base model's folder and configs.
+        latent_size: Height and width of the latents.
+        cross_size: Height and width of the cross-attention maps.
+        temporal_size: Height and width of the temporal attention's grid.
+        notes: Things the user should know, one line each.
+    """
+
+    settings: TrainSettings
+    layout: BaseLayout
+    latent_size: Size
+    cross_size: Size
+    temporal_size: Size
+    notes: tuple[str, ...]
+
+
+def check_training(
+    settings: TrainSettings, resuming: bool, dry_run: bool, run_folder: Path | None = None
+) -> TrainingPlan:
+    """Check everything that can be checked without reading weights.
+
+    Args:
+        settings: The settings as read.
+        resuming: The run has its reference already, so the clip need not be there.
+        dry_run: Weights may be missing; that is a note then.
+        run_folder: Of the run that is resumed, which knows where its paths led; a new one is made in
+            the output_dir.
+
+    Raises:
+        UserError: Something does not fit; names it and what to do.
+    """
+    notes: list[str] = []
+    settings = with_preview_defaults(settings)
+    if not resuming:
+        settings = _resolve_sizes(settings, notes)
+    base = find_path(settings.pretrained_model_path, run_folder)
+    layout = find_base(base, configs_only=dry_run)
+    if not dry_run:
+        layout.require_weights()
+    else:
+        layout.check_weights()
+        if layout.missing_weights():
+            notes.append(
+                f"{layout.folder} has no weights yet for {', '.join(layout.missing_weights())}."
+            )
+    data, validation = settings.train_data, settings.validation_data
+    latent_size = layout.latent_size(data.width, data.height)
+    assert validation.width is not None
+    assert validation.height is not None
+    layout.latent_size(validation.width, validation.height)
+
+    sizes = map_sizes(layout.unet_config["down_block_types"], latent_size)
+    spatial, temporal = (
+        block_at_scale(sizes, latent_size, f"motion_extractor.{name}", scale)
+        for name, scale in (
+            ("spatial_scale_factor", settings.motion_extractor.spatial_scale_factor),
+            ("temporal_scale_factor", settings.motion_extractor.temporal_scale_factor),
+        )
+    )
+    _check_schedule(settings, layout)
+    _check_folders(settings, run_folder)
+    if run_folder is not None:
+        check_writable(run_folder, "--resume")
+    else:
+        check_writable(Path(settings.output_dir), "output_dir")
+    _check_packages(settings)
+    _check_room(settings, layout, run_folder or Path(settings.output_dir))
+    if settings.lr_warmup_steps >= settings.max_train_steps:
+        notes.append(
+            f"lr_warmup_steps {settings.lr_warmup_steps} lasts all of max_train_steps "
+            f"{settings.max_train_steps}: the full learning rate is never reached."
+        )
+    if validation.sample_preview:
+        notes += repetition_notes(validation.prompt, "its previews will be the same")
+    notes += idle_keys(settings)
+    return TrainingPlan(
+        settings, layout, latent_size, sizes[spatial], sizes[temporal], tuple(notes)
+    )
+
+
+def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
+    """Refuse more DDIM steps than the base's schedule can be walked in.
+
+    Raises:
+        UserError: Names the setting and the most steps there can be.
+    """
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler.from_config(layout.scheduler_config)
+    num_timesteps = scheduler.config.num_train_timesteps
+    most = num_timesteps - scheduler.config.steps_offset  # the offset moves all steps up
+    if num_steps > most:
+        raise UserError(f"{key} must be at most {most} for this base's schedule, not {num_steps}.")
+
+
+def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
+    """Settle all sizes, so that the run's config no longer needs the clip."""
+    data, validation = settings.train_data, settings.validation_data
+    clip = probe(find_path(data.single_video_path), data.grid_fps)
+    if clip.note is not None:
+        notes.append(f"{data.single_video_path}: {clip.note}.")
+    assert validation.num_frames is not None
+    for frames in {data.n_sample_frames, validation.num_frames}:
+        check_length(
+            data.single_video_path, clip.num_frames, data.sample_start_idx, data.frame_step, frames
+        )
+    if abs(clip.fps / data.frame_step - data.fps) > 0.01 * data.fps:
+        notes.append(
+            f"{data.single_video_path} has {clip.fps:g} fps; with frame_step {data.frame_step} that is "
+            f"{clip.fps / data.frame_step:g}, but previews will play at train_data.fps {data.fps:g}."
+        )
+    asked = data.width, data.height
+    width, height = asked
+    if data.use_bucketing:
+        width, height = bucket_size(*asked, clip.width, clip.height)
+    preview = validation.width, validation.height
+    # A preview asked for at the training's size follows it into its bucket.
+    preview_width, preview_height = (width, height) if preview == asked else preview
+    return replace(
+        settings,
+        train_data=replace(data, width=width, height=height, use_bucketing=False),
+        validation_data=replace(validation, width=preview_width, height=preview_height),
+    )
+
+
+def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
+    config = layout.scheduler_config
+    num_timesteps = config.get("num_train_timesteps", 1000)  # diffusers' own default
+    prediction_type = config.get("prediction_type", "epsilon")
+    if settings.min_timestep >= num_timesteps:
+        raise UserError(
+            f"min_timestep {settings.min_timestep} must be below the base's {num_timesteps} timesteps."
+        )
+    check_num_steps(
+        layout, settings.validation_data.num_inference_steps, "validation_data.num_inference_steps"
+    )
+    if settings.rescale_schedule and prediction_type != "v_prediction":
+        raise UserError(
+            "rescale_schedule wants a v-prediction base: at zero SNR an epsilon-prediction base "
+            f"({settings.pretrained_model_path}) has nothing to say. Set it to false."
+        )
+
+
+def _check_packages(settings: TrainSettings) -> None:
+    optional = {
+        "bitsandbytes": ("use_8bit_adam", settings.use_8bit_adam, "false"),
+        "wandb": ("logger_type: wandb", settings.logger_type == "wandb", "tensorboard"),
+    }
+    for package, (setting, wanted, otherwise) in optional.items():
+        if wanted and find_spec(package) is None:
+            raise UserError(
+                f"{setting} needs the package {package}: pip install {package}, "
+                f"or set it to {otherwise}."
+            )
+
+
+def _check_room(settings: TrainSettings, layout: BaseLayout, folder: Path) -> None:
+    from motionmatcher.cost.step import empty_unet
+
+    parameters = empty_unet(layout.unet_config, settings).lora_parameters().values()
+    moments = 2 if settings.use_8bit_adam else 8  # bytes of both
+    needed = sum(weight.numel() for weight in parameters) * (4 + moments)
+    disk = shutil.disk_usage(nearest_folder(folder))
+    if disk.total and disk.free < needed:  # some file systems do not say, and have no total either
+        raise UserError(
+            f"{folder}: a checkpoint takes {needed / 2**20:.1f} MiB and {disk.free / 2**20:.1f} MiB are "
+            "free there: make room, or choose another output_dir."
+        )
+
+
+def _check_folders(settings: TrainSettings, run_folder: Path | None) -> None:
+    for key in ("lora_path", "cached_latent_dir"):
+        folder = getattr(settings, key)
+        if folder is not None and not Path(find_path(folder, run_folder)).is_dir():
+            raise UserError(f"{key}: {folder} is not a folder.")
