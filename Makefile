@@ -19,7 +19,7 @@ INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constrai
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m testbed.demo
+	$(BIN)/python -m experiments.demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

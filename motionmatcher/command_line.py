@@ -120,6 +120,16 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(TERMINATED)
 
 
+def moved(program: str) -> NoReturn:
+    """End a program that stands under another name now, which one line gives.
+
+    Args:
+        program: What to run instead, as `python -m` takes it.
+    """
+    print(f"error: this program is now `python -m {program}`.", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
 def _one_line(message: str) -> str:
     """Keep a message to one line that does nothing to a terminal, whatever it quotes.
 

@@ -1,8 +1,10 @@
 """Scripts take exact flags only, and tell bad input from bugs."""
 
 import argparse
+import importlib.util
 import io
 import os
+import runpy
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -213,3 +215,21 @@ def test_runs_repeat_to_the_bit_and_threads_sleep_while_they_wait(
     with pytest.raises(SystemExit):
         run(lambda: found.update({name: os.environ.get(name) for name in names}))
     assert found == {"MKL_CBWR": "AUTO,STRICT", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("evaluation.benchmark", "experiments.paper_table"),
+        ("testbed.compare", "experiments.compare"),
+        ("testbed.demo", "experiments.demo"),
+    ],
+)
+def test_programs_that_moved_say_where_they_are(
+    old: str, new: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(old, run_name="__main__")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"error: this program is now `python -m {new}`.\n"
+    assert importlib.util.find_spec(new)

@@ -19,8 +19,8 @@ from launching import PROJECT, launch, run_script, write_config
 
 import inference
 import train
-from evaluation import benchmark
-from evaluation.benchmark_motions import (
+from experiments.paper_table import __main__ as benchmark
+from experiments.paper_table.motions import (
     Series,
     Take,
     as_series,
@@ -28,12 +28,12 @@ from evaluation.benchmark_motions import (
     plan_motions,
     read_trained_frames,
 )
-from evaluation.benchmark_processes import Processes, child_environment, last_words, run_program
+from experiments.paper_table.processes import Processes, child_environment, last_words, run_program
 from motionmatcher.clips.video import write_mp4
 from motionmatcher.config.settings import TrainData
 from motionmatcher.errors import UserError
 
-SCRIPT = PROJECT / "evaluation" / "benchmark.py"
+SCRIPT = PROJECT / "experiments" / "paper_table" / "__main__.py"
 OVERRIDES = ["max_train_steps=2", "checkpointing_steps=1", "validation_data.sample_preview=false"]
 OPTIONS = ["--device", "cpu", "--repeat_num", 2, "--tracker", "flow", "--grid_size", 4]
 
@@ -95,7 +95,7 @@ def made(
     given += ["--output_dir", folder, "--json", folder / "figures.json", *OVERRIDES]
     with pytest.MonkeyPatch.context() as patch, (folder / "output.txt").open("w") as output:
         patch.setattr(sys, "stdout", output)
-        patch.setattr("evaluation.benchmark_processes.run_program", run_here)
+        patch.setattr("experiments.paper_table.processes.run_program", run_here)
         code = run_script(patch, benchmark.main, *given)
     return folder, code, (folder / "output.txt").read_text()
 
@@ -103,7 +103,7 @@ def made(
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "evaluation.benchmark_processes.run_program", lambda *given: pytest.fail(str(given))
+        "experiments.paper_table.processes.run_program", lambda *given: pytest.fail(str(given))
     )
 
 
@@ -236,7 +236,7 @@ def test_an_unfinished_run_is_resumed(
     trained = checkpoint.read_bytes()
     shutil.rmtree(run / "videos")
     shutil.rmtree(run / "checkpoint-2")
-    monkeypatch.setattr("evaluation.benchmark_processes.run_program", run_here)
+    monkeypatch.setattr("experiments.paper_table.processes.run_program", run_here)
     assert call(folder) == 0
     assert list(folder.glob("star/train_*")) == [run]
     assert checkpoint.read_bytes() == trained
@@ -313,7 +313,7 @@ def test_what_was_asked_for_by_name_is_checked_first(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr("evaluation.benchmark_scoring.EVALUATION_DIR", tmp_path)
+    monkeypatch.setattr("experiments.paper_table.scoring.EVALUATION_DIR", tmp_path)
     assert call(tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -432,7 +432,7 @@ def test_help_imports_nothing_heavy() -> None:
     program = (
         "import runpy, sys\n"
         "sys.argv = ['benchmark', '--help']\n"
-        "try: runpy.run_module('evaluation.benchmark', run_name='__main__')\n"
+        "try: runpy.run_module('experiments.paper_table.__main__', run_name='__main__')\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'av'} & set(sys.modules)\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)\n"
@@ -441,4 +441,4 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.startswith("usage: python -m evaluation.benchmark")
+    assert finished.stdout.startswith("usage: python -m experiments.paper_table")

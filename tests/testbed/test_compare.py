@@ -15,18 +15,18 @@ import pytest
 import yaml
 from launching import run_script
 
+from experiments import compare as script
+from experiments.comparison.cells import tuning_cells
+from experiments.comparison.config import ComparisonConfig, load_comparison
+from experiments.comparison.identity import code_version
+from experiments.comparison.laboratory import make_cell
+from experiments.comparison.measurement import FIGURES
+from experiments.comparison.workers import Bench
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError
-from testbed import compare as script
-from testbed.comparison.cells import tuning_cells
-from testbed.comparison.config import ComparisonConfig, load_comparison
-from testbed.comparison.identity import code_version
-from testbed.comparison.laboratory import make_cell
-from testbed.comparison.measurement import FIGURES
-from testbed.comparison.workers import Bench
 from testbed.random_base import SMALL, write_random_base
 
 PROJECT = Path(__file__).parents[2]
-FULL = PROJECT / "testbed/comparison.yaml"
+FULL = PROJECT / "experiments/comparison.yaml"
 NUM_CELLS = 2 + 3 + 3  # tuning, report, ablation
 
 
@@ -224,7 +224,7 @@ def test_a_training_that_diverges_counts_as_videos_of_nothing(
     def diverge(**_: Any) -> bool:
         raise DivergedError("the loss is nan at step 1")
 
-    monkeypatch.setattr("testbed.comparison.laboratory.train", diverge)
+    monkeypatch.setattr("experiments.comparison.laboratory.train", diverge)
     job = made["bench"].job(tuning_cells(config)[0])
     elsewhere = tmp_path / "cells" / job.result.name
     make_cell(type(job)(**{**vars(job), "result": elsewhere}))
@@ -241,7 +241,7 @@ def test_videos_that_explode_count_as_videos_of_nothing_unless_they_are_the_base
     def explode(*_: Any) -> Any:
         raise NotFiniteError("NaN or infinity in the generated latents")
 
-    monkeypatch.setattr("testbed.comparison.laboratory.sample_latents", explode)
+    monkeypatch.setattr("experiments.comparison.laboratory.sample_latents", explode)
     job = made["bench"].job(tuning_cells(config)[0])
     job = dataclasses.replace(job, result=tmp_path / "cells" / "cell.json")
     make_cell(job)
@@ -249,7 +249,7 @@ def test_videos_that_explode_count_as_videos_of_nothing_unless_they_are_the_base
     assert result["diverged"] is None
     assert all(video["path"] == [[None, None]] * 8 for video in result["videos"])
 
-    monkeypatch.setattr("testbed.comparison.laboratory.train", lambda **_: True)
+    monkeypatch.setattr("experiments.comparison.laboratory.train", lambda **_: True)
     of_the_base = dataclasses.replace(job, cell=dataclasses.replace(job.cell, steps=(0,)))
     with pytest.raises(NotFiniteError):
         make_cell(of_the_base)
@@ -261,7 +261,7 @@ def test_no_other_error_counts_as_divergence(
     def fail(**_: Any) -> bool:
         raise UserError("the clip is gone")
 
-    monkeypatch.setattr("testbed.comparison.laboratory.train", fail)
+    monkeypatch.setattr("experiments.comparison.laboratory.train", fail)
     job = made["bench"].job(tuning_cells(config)[0])
     elsewhere = dataclasses.replace(job, result=tmp_path / "cell.json")
     with pytest.raises(UserError, match="the clip is gone"):
@@ -307,7 +307,7 @@ def test_program_goes_on_from_the_cells_there_are(
     header = json.loads(figures.read_text())["made"]
     # Names, not this machine's folders.
     assert header["command"] == (
-        f"python -m testbed.compare --config whole.yaml --base {small_base.name} --workers 1"
+        f"python -m experiments.compare --config whole.yaml --base {small_base.name} --workers 1"
     )
     assert header["base"].startswith(f"`{small_base.name}`, fingerprint ")
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from motionmatcher.errors import UserError
-from testbed.comparison.cells import (
+from experiments.comparison.cells import (
     Cell,
     ablation_cells,
     cell_settings,
@@ -16,14 +15,15 @@ from testbed.comparison.cells import (
     report_cells,
     tuning_cells,
 )
-from testbed.comparison.config import ComparisonConfig, load_comparison
-from testbed.comparison.identity import identify, result_path
-from testbed.comparison.laboratory import video_seed
-from testbed.comparison.methods import BASE, TRAINED
-from testbed.comparison.statistics import Choice
+from experiments.comparison.config import ComparisonConfig, load_comparison
+from experiments.comparison.identity import identify, result_path
+from experiments.comparison.laboratory import video_seed
+from experiments.comparison.methods import BASE, TRAINED
+from experiments.comparison.statistics import Choice
+from motionmatcher.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
-FULL, QUICK = PROJECT / "testbed/comparison.yaml", PROJECT / "testbed/comparison_quick.yaml"
+FULL, QUICK = PROJECT / "experiments/comparison.yaml", PROJECT / "experiments/comparison_quick.yaml"
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed.comparison.conclusions import conclude
-from testbed.comparison.config import ComparisonConfig, load_comparison
-from testbed.comparison.figures import Row
-from testbed.comparison.measurement import FIGURES
-from testbed.comparison.methods import BASE, FEATURE_MATCHING
-from testbed.comparison.outcome import Outcome
+from experiments.comparison.conclusions import conclude
+from experiments.comparison.config import ComparisonConfig, load_comparison
+from experiments.comparison.figures import Row
+from experiments.comparison.measurement import FIGURES
+from experiments.comparison.methods import BASE, FEATURE_MATCHING
+from experiments.comparison.outcome import Outcome
 
 PROJECT = Path(__file__).parents[2]
 MOTIONS = ("spiral", "staircase")
@@ -24,7 +24,7 @@ LEAKAGE = {BASE: 0.0, "denoising": 0.4, FEATURE_MATCHING: 0.1}
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> ComparisonConfig:
     monkeypatch.chdir(PROJECT)
-    full = load_comparison(Path("testbed/comparison.yaml"))
+    full = load_comparison(Path("experiments/comparison.yaml"))
     return dataclasses.replace(
         full,
         methods=["denoising", FEATURE_MATCHING],

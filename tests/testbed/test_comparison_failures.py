@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments import compare as script
+from experiments.comparison.cells import Cell, CellJob
+from experiments.comparison.config import ComparisonConfig, load_comparison
+from experiments.comparison.results import trainer_warnings
+from experiments.comparison.workers import Bench
 from motionmatcher.errors import UserError
-from testbed import compare as script
-from testbed.comparison.cells import Cell, CellJob
-from testbed.comparison.config import ComparisonConfig, load_comparison
-from testbed.comparison.results import trainer_warnings
-from testbed.comparison.workers import Bench
 
 PROJECT = Path(__file__).parents[2]
 NUM_CELLS = 2 + 3 + 3  # tuning, report, ablation
@@ -81,7 +81,7 @@ def write_result(job: CellJob) -> None:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ComparisonConfig:
     monkeypatch.chdir(PROJECT)
-    full = load_comparison(Path("testbed/comparison.yaml"))
+    full = load_comparison(Path("experiments/comparison.yaml"))
     return dataclasses.replace(
         full,
         cells_dir=str(tmp_path / "cells"),

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionmatcher.errors import UserError
-from testbed.comparison.config import PromptConfig
-from testbed.comparison.laboratory import nothing_seen
-from testbed.comparison.measurement import (
+from experiments.comparison.config import PromptConfig
+from experiments.comparison.laboratory import nothing_seen
+from experiments.comparison.measurement import (
     FIGURES,
     MAX_OBJECT_RADIUS,
     Truth,
@@ -20,6 +19,7 @@ from testbed.comparison.measurement import (
     read_truth,
     resting_object_figures,
 )
+from motionmatcher.errors import UserError
 from testbed.path_error import chance_distance
 
 REFERENCES = Path(__file__).parents[2] / "resources" / "reference_videos"

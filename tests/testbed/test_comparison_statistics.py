@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.intervals import Interval
-from testbed.comparison.statistics import (
+from experiments.comparison.statistics import (
     Choice,
     choose,
     crossed_interval,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from experiments.comparison.workers import exclusive, seconds_per_step, worker_pool
 from motionmatcher.errors import UserError
-from testbed.comparison.workers import exclusive, seconds_per_step, worker_pool
 
 PROJECT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def test_two_comparisons_do_not_share_a_folder(tmp_path: Path) -> None:
 def test_workers_end_with_a_parent_that_is_killed() -> None:
     program = """
 import os, signal
-from testbed.comparison.workers import worker_pool
+from experiments.comparison.workers import worker_pool
 with worker_pool(1) as pool:
     print(pool.submit(os.getpid).result(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

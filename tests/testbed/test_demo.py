@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import demo
 from motionmatcher.clips.video import write_mp4
 from motionmatcher.config.loading import load_settings
 from motionmatcher.errors import UserError
 from motionmatcher.files import slug, write_json
-from testbed import demo
 from testbed.path_error import chance_distance
 from testbed.reference_clips import ground_truth, reference_scene
 from testbed.renderer import render

@@ -1,10 +1,10 @@
 """The parts of RESULTS.md that explain: what was compared, under which conditions, how measured."""
 
 from evaluation.intervals import NUM_RESAMPLES
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.measurement import MAX_OBJECT_RADIUS, MIN_TRAVEL
+from experiments.comparison.methods import LOSSES, short_title
 from motionmatcher.config.settings import TrainSettings
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.measurement import MAX_OBJECT_RADIUS, MIN_TRAVEL
-from testbed.comparison.methods import LOSSES, short_title
 
 _CONDITIONS = """All methods are options of the ordinary trainer and share everything but the loss
 and what the tuning chose for each: `{train_config}`, a LoRA of rank {rank} on {targets}

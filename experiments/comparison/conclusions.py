@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.figures import Row, resting_rows, table
-from testbed.comparison.measurement import FIGURES
-from testbed.comparison.methods import BASE, FEATURE_MATCHING, PIXEL_METHODS, RESTING, title
-from testbed.comparison.outcome import (
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.figures import Row, resting_rows, table
+from experiments.comparison.measurement import FIGURES
+from experiments.comparison.methods import BASE, FEATURE_MATCHING, PIXEL_METHODS, RESTING, title
+from experiments.comparison.outcome import (
     COMPARED,
     COMPARED_AT_EQUAL_SECONDS,
     Ablation,
@@ -20,7 +20,7 @@ from testbed.comparison.outcome import (
     Difference,
     Outcome,
 )
-from testbed.comparison.statistics import (
+from experiments.comparison.statistics import (
     Choice,
     Verdict,
     choose,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from evaluation.benchmark_motions import Failure, Motion, read_trained_frames
 from evaluation.intervals import Interval, bootstrap_interval
 from evaluation.report import PAGE_DIR
 from evaluation.report_data import clip_data_uri
 from evaluation.scoring import Metric, ScoredFolder, Setting
+from experiments.paper_table.motions import Failure, Motion, read_trained_frames
 from motionmatcher.clips.video import read_video
 from motionmatcher.files import atomic_path, write_text
 

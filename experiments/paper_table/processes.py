@@ -21,7 +21,6 @@ from motionmatcher.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-PROJECT = Path(__file__).parents[1]
 # What torchrun and `accelerate launch` tell their processes.
 LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "FORK_LAUNCHED")
 LAUNCH_PREFIXES = ("ACCELERATE_", "GROUP_", "MASTER_", "ROLE_", "TORCHELASTIC_")

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionmatcher.files import atomic_path
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.measurement import (
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.measurement import (
     FIGURES,
     mean_of_defined,
     measure_video,
     read_truth,
     resting_object_figures,
 )
-from testbed.comparison.methods import RESTING
+from experiments.comparison.methods import RESTING
+from motionmatcher.files import atomic_path
 
 Array = NDArray[np.float64]
 

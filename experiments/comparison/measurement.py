@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.comparison.config import PromptConfig
 from motionmatcher.errors import UserError
 from motionmatcher.text_files import read_json
-from testbed.comparison.config import PromptConfig
 from testbed.path_error import centred_error, path_error
 from testbed.renderer import FRAME_SIZE, TEXTURED_STYLES
 from testbed.scenes import world_to_screen

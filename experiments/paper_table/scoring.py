@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.available import choose_tracker, image_reward_scorers
-from evaluation.benchmark_motions import Failure, Motion, read_trained_frames
-from evaluation.benchmark_table import ScoredMotion
 from evaluation.clip_scorer import ClipScorer, check_clip_choice, load_clip
 from evaluation.command import EVALUATION_DIR, score_folders
 from evaluation.controls import score_controls
@@ -15,6 +13,8 @@ from evaluation.image_reward_files import find_files
 from evaluation.motion_scorer import MotionScorer
 from evaluation.report import write_report
 from evaluation.results import Results
+from experiments.paper_table.motions import Failure, Motion, read_trained_frames
+from experiments.paper_table.table import ScoredMotion
 from motionmatcher.command_line import ArgumentParser
 from motionmatcher.errors import UserError
 

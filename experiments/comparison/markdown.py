@@ -4,18 +4,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from motionmatcher.config.settings import TrainSettings
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.explanations import conditions_text, measures_text
-from testbed.comparison.methods import BASE, FEATURE_MATCHING, short_title, title
-from testbed.comparison.outcome import (
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.explanations import conditions_text, measures_text
+from experiments.comparison.methods import BASE, FEATURE_MATCHING, short_title, title
+from experiments.comparison.outcome import (
     COMPARED,
     COMPARED_AT_EQUAL_SECONDS,
     Arm,
     Difference,
     Outcome,
 )
-from testbed.comparison.statistics import EQUAL_MOTION_MARGIN, edges_reached, signed
+from experiments.comparison.statistics import EQUAL_MOTION_MARGIN, edges_reached, signed
+from motionmatcher.config.settings import TrainSettings
 
 MOTION_COLUMNS = {
     "path_error": ("path error, px", 2),
@@ -74,7 +74,7 @@ def results_text(outcome: Outcome, config: ComparisonConfig, making: Making) -> 
     """
     parts = [
         "# Methods compared on Moving Shapes",
-        "Written by `python -m testbed.compare`; not edited.",
+        "Written by `python -m experiments.compare`; not edited.",
         _table(("what", "value"), making.header.items()),
         *([f"**{SMALL_TRIAL}**"] if len(config.report.motions) < MIN_MOTIONS else []),
         "## The claim",
@@ -269,7 +269,7 @@ def _variant_name(variant: Sequence[str]) -> str:
 
 
 def _sheet_links(config: ComparisonConfig) -> str:
-    from testbed.comparison.pictures import SHEET_MOTIONS, sheet_name
+    from experiments.comparison.pictures import SHEET_MOTIONS, sheet_name
 
     shown = config.report.motions[:SHEET_MOTIONS]
     return ", ".join(f"[{motion}](results/{sheet_name(motion)})" for motion in shown)

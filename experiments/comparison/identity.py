@@ -13,10 +13,10 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.comparison.cells import Cell
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.methods import BASE
 from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
-from testbed.comparison.cells import Cell
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.methods import BASE
 
 # Raised by hand when the same settings come to mean something else: a default that changes, or how a
 # cell is trained, sampled or tracked. Cells of an older version are made again.

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Interval
+from experiments.comparison.cells import Cell
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.methods import BASE, short_title, title
+from experiments.comparison.outcome import Outcome
 from motionmatcher.clips.contact_sheet import write_contact_sheet
 from motionmatcher.clips.video import read_video
 from motionmatcher.files import atomic_path
-from testbed.comparison.cells import Cell
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.methods import BASE, short_title, title
-from testbed.comparison.outcome import Outcome
 
 SHEET_MOTIONS = 3  # the first ones of the report
 SHEET_PROMPTS = 2

@@ -17,20 +17,20 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from motionmatcher.bases.layout import BaseLayout
-from motionmatcher.errors import UserError
-from motionmatcher.files import write_text
-from motionmatcher.text_files import read_json
-from testbed.comparison.cells import (
+from experiments.comparison.cells import (
     SCRATCH_PREFIX,
     Cell,
     CellJob,
     cell_settings,
     num_videos,
 )
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.identity import code_version, identify, result_path
-from testbed.comparison.methods import BASE
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.identity import code_version, identify, result_path
+from experiments.comparison.methods import BASE
+from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.errors import UserError
+from motionmatcher.files import write_text
+from motionmatcher.text_files import read_json
 
 Result = dict[str, Any]
 
@@ -173,7 +173,7 @@ class Bench:
 
 def _make_cell(job: CellJob) -> None:
     """Make a cell in a worker; only there is torch imported."""
-    from testbed.comparison.laboratory import make_cell
+    from experiments.comparison.laboratory import make_cell
 
     make_cell(job)
 

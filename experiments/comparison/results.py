@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionmatcher.bases.layout import BaseLayout
-from motionmatcher.files import write_text
-from motionmatcher.text_files import read_json
-from testbed.comparison.cells import Cell
-from testbed.comparison.figures import Row, write_csv
-from testbed.comparison.identity import CELL_VERSION
-from testbed.comparison.markdown import Making, results_text
-from testbed.comparison.outcome import Outcome
-from testbed.comparison.pictures import (
+from experiments.comparison.cells import Cell
+from experiments.comparison.figures import Row, write_csv
+from experiments.comparison.identity import CELL_VERSION
+from experiments.comparison.markdown import Making, results_text
+from experiments.comparison.outcome import Outcome
+from experiments.comparison.pictures import (
     plot_error_against_leakage,
     plot_error_against_steps,
     write_sheets,
 )
-from testbed.comparison.workers import Bench, Result
+from experiments.comparison.workers import Bench, Result
+from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.files import write_text
+from motionmatcher.text_files import read_json
 
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
 

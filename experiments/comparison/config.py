@@ -1,13 +1,13 @@
-"""What is compared and how much of it: `testbed/comparison.yaml`, typed."""
+"""What is compared and how much of it: `experiments/comparison.yaml`, typed."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.comparison.methods import FEATURE_MATCHING, TRAINED
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.text_files import read_yaml
 from testbed.captions import appearance_caption
-from testbed.comparison.methods import FEATURE_MATCHING, TRAINED
 from testbed.renderer import BACKGROUND_COLORS, BACKGROUND_STYLES, OBJECT_COLORS, SHAPES
 
 
@@ -88,7 +88,7 @@ class CostConfig:
 
 @dataclass(frozen=True)
 class ComparisonConfig:
-    """Everything `python -m testbed.compare` reads.
+    """Everything `python -m experiments.compare` reads.
 
     Attributes:
         train_config: The trainer's settings that all methods share.

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.comparison.cells import SCRATCH_PREFIX, Cell, CellJob
+from experiments.comparison.methods import BASE
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.layout import find_base
 from motionmatcher.bases.lora import load_lora
@@ -30,8 +32,6 @@ from motionmatcher.random_streams import stream_seed
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.assembly import attach_lora, make_accelerator, sampling_settings
 from motionmatcher.training.loop import prepare_optimizer, train
-from testbed.comparison.cells import SCRATCH_PREFIX, Cell, CellJob
-from testbed.comparison.methods import BASE
 from testbed.renderer import FRAME_SIZE
 from testbed.tracker import ClipMeasurement, measure_clip
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from evaluation.intervals import Interval
-from testbed.comparison.methods import title
-from testbed.comparison.statistics import Choice, Verdict
+from experiments.comparison.methods import title
+from experiments.comparison.statistics import Choice, Verdict
 
 COMPARED = ("path_error", "centred_error", "correlation", "leakage", "leakage_with_object")
 COMPARED_AT_EQUAL_SECONDS = ("path_error", "leakage", "leakage_with_object")

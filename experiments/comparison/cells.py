@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.comparison.config import ComparisonConfig
+from experiments.comparison.measurement import read_truth
+from experiments.comparison.methods import BASE, FEATURE_MATCHING, TRAINED
+from experiments.comparison.statistics import Choice
 from motionmatcher.config.loading import load_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
-from testbed.comparison.config import ComparisonConfig
-from testbed.comparison.measurement import read_truth
-from testbed.comparison.methods import BASE, FEATURE_MATCHING, TRAINED
-from testbed.comparison.statistics import Choice
 
 # A constant learning rate, so that a run's checkpoint N is what a run of N steps would end with.
 _CONSTANT_RATES = ("constant", "constant_with_warmup")

@@ -1,0 +1,1 @@
+"""What trains and scores: the paper's table, the comparison of objectives, the demo."""

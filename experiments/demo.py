@@ -1,0 +1,249 @@
+"""The whole method in minutes, without a download or a GPU: `make demo`.
+
+Trains on a rendered clip with the small base that ships, generates videos of other subjects, and
+measures how far they follow the clip: by the base alone, by the base with the clip's noise in its
+start noise (the noise prior), and by the trained model with the same noise prior.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motionmatcher.command_line import ArgumentParser, add_json_argument, run
+from motionmatcher.errors import UserError
+from motionmatcher.text_files import read_json
+
+if TYPE_CHECKING:
+    from motionmatcher.clips.video import Frames
+    from motionmatcher.config.settings import TrainSettings
+
+CONFIG = Path("configs/demo.yaml")
+SMALL_CLIP = Path("models/moving_shapes_clip")
+OUTPUT = Path("outputs/demo")
+PROMPTS = (
+    "a yellow star on a plain navy background",
+    "a pink square on a plain teal background",
+    "a cyan triangle on a plain brown background",
+)
+VIDEOS_PER_PROMPT = 2
+TRACKS_PER_SIDE = 32  # one every two pixels
+# What is compared, for people.
+VARIANTS = {
+    "base": "base",
+    "noise_prior": "base with noise prior",
+    "trained": "trained with noise prior",
+}
+
+
+@dataclass(frozen=True)
+class DemoVideo:
+    """One video and how far it is from the reference's motion.
+
+    Attributes:
+        prompt: What it was made from.
+        seed: Of its start noise.
+        frames: uint8 (F, H, W, 3).
+        error: Path error in pixels; see `testbed.path_error`.
+    """
+
+    prompt: str
+    seed: int
+    frames: "Frames"
+    error: float
+
+
+def main() -> None:
+    """Train, generate, score, compare."""
+    parser = ArgumentParser(prog="python -m experiments.demo", description=__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as train.py takes them")
+    add_json_argument(parser)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    from motionmatcher.config.loading import load_settings
+    from motionmatcher.files import write_json
+
+    settings = load_settings(CONFIG, arguments.overrides)
+    reference = Path(settings.train_data.single_video_path)
+    truth = read_truth(reference, settings)
+
+    _announce(1, "Training on the reference clip")
+    figures = OUTPUT / "train.json"
+    _program("train.py", "--config", CONFIG, *arguments.overrides, "--json", figures)
+    run_folder = Path(read_json(figures)["run"])
+
+    output = OUTPUT / "videos" / run_folder.name
+    folders = {}
+    for number, (name, flags) in enumerate(sampling_flags(settings).items(), 2):
+        _announce(number, f"Generating videos: {VARIANTS[name]}")
+        folders[name] = output / name
+        _program(
+            *("inference.py", "--checkpoint_folder", run_folder),
+            *(word for prompt in PROMPTS for word in ("--prompt", prompt)),
+            *("--repeat_num", VIDEOS_PER_PROMPT, "--batch-size", VIDEOS_PER_PROMPT, *flags),
+            *("--gif", "--output_dir", folders[name]),
+        )
+
+    _announce(5, "Scoring all videos")
+    report = output / "report.html"
+    _program(
+        *("-m", "evaluation", "--source_video", reference, "--output_dir", *folders.values()),
+        *("--clip_model", SMALL_CLIP, "--tracker", "flow", "--grid_size", TRACKS_PER_SIDE),
+        *("--report", report),
+    )
+    videos = {name: measure_videos(folder, truth) for name, folder in folders.items()}
+    sheet = output / "contact_sheet.png"
+    write_comparison_sheet(sheet, reference, videos)
+
+    minutes = (time.monotonic() - started) / 60
+    print(f"\nDone in {minutes:.1f} minutes.")
+    print(f"previews over training: {run_folder / 'samples'}")
+    print(f"videos: {output}")
+    print(f"look at: {sheet} and {report}")
+    errors = {name: [video.error for video in made] for name, made in videos.items()}
+    if arguments.json:
+        files = {"run": run_folder, "videos": output, "contact_sheet": sheet, "report": report}
+        write_json(
+            arguments.json,
+            comparison_figures(errors) | {name: str(path) for name, path in files.items()},
+        )
+    print(f"\n{conclusion(errors)}")
+
+
+def sampling_flags(settings: "TrainSettings") -> dict[str, tuple[object, ...]]:
+    """List the flags of inference.py that make each of `VARIANTS`; all have the same seeds."""
+    prior = settings.validation_data.noise_prior
+    return {
+        "base": ("--lora_scale", 0, "--noise_prior", 0),
+        "noise_prior": ("--lora_scale", 0, "--noise_prior", prior),
+        "trained": ("--noise_prior", prior),
+    }
+
+
+def read_truth(reference: Path, settings: "TrainSettings") -> list[list[float]]:
+    """Read where the object of a rendered clip is.
+
+    Args:
+        reference: The clip, with its ground truth beside it as JSON.
+        settings: The run's; it must see the clip as it was rendered.
+
+    Returns:
+        The object's place (x, y) in each frame, in pixels.
+
+    Raises:
+        UserError: There is no ground truth, or the settings do not fit it.
+    """
+    from testbed.renderer import FRAME_SIZE
+
+    file = reference.with_suffix(".json")
+    if not file.is_file():
+        raise UserError(
+            f"{reference} has no ground truth {file.name} beside it: the demo wants one of the clips "
+            "in resources/reference_videos; train.py takes any."
+        )
+    path: list[list[float]] = read_json(file)["path"]
+    data = settings.train_data
+    found = (data.n_sample_frames, data.width, data.height)
+    expected = (len(path), FRAME_SIZE, FRAME_SIZE)
+    if found != expected:
+        raise UserError(
+            f"the demo measures clips of (frames, width, height) {expected}, not {found}: leave "
+            "train_data.n_sample_frames, width and height as they are."
+        )
+    return path
+
+
+def measure_videos(folder: Path, truth: Sequence[Sequence[float]]) -> list[DemoVideo]:
+    """Measure the path error of all videos of a folder, in the order they were made.
+
+    Args:
+        folder: As inference.py wrote it.
+        truth: The reference object's place (x, y) in each frame, in pixels.
+    """
+    import numpy as np
+
+    from motionmatcher.clips.video import read_video
+    from motionmatcher.runs.manifest import read_manifest
+    from testbed.path_error import path_error
+    from testbed.tracker import measure_clip
+
+    videos = []
+    for entry in read_manifest(folder):
+        frames, _ = read_video(folder / entry["file"])
+        error = path_error(measure_clip(frames).path, np.asarray(truth))
+        videos.append(DemoVideo(entry["prompt"], entry["seed"], frames, error))
+    return videos
+
+
+def write_comparison_sheet(
+    path: Path, reference: Path, videos: Mapping[str, Sequence[DemoVideo]]
+) -> None:
+    """Show the reference, and below it each prompt's first video by each model."""
+    from motionmatcher.clips.contact_sheet import write_contact_sheet
+    from motionmatcher.clips.video import read_video
+
+    clips, labels = [read_video(reference)[0]], ["reference"]
+    for prompt in PROMPTS:
+        for name, made in videos.items():
+            video = next(video for video in made if video.prompt == prompt)
+            clips.append(video.frames)
+            labels.append(f"{VARIANTS[name]}: {prompt} (error {video.error:.1f} px)")
+    write_contact_sheet(path, clips, labels)
+
+
+def comparison_figures(errors: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Compare the models by their videos' path errors.
+
+    Args:
+        errors: By the names of `VARIANTS`; the same prompts and seeds in the same order.
+
+    Returns:
+        "path_error_px": the mean of each; "num_videos": how many each made; "num_improved": in how
+        many the trained model is nearer than the noise prior alone; "trained_beats_noise_prior":
+        whether its mean is lower.
+    """
+    means = {name: sum(values) / len(values) for name, values in errors.items()}
+    pairs = list(zip(errors["trained"], errors["noise_prior"], strict=True))
+    return {
+        "path_error_px": means,
+        "num_videos": len(pairs),
+        "num_improved": sum(trained < prior for trained, prior in pairs),
+        "trained_beats_noise_prior": means["trained"] < means["noise_prior"],
+    }
+
+
+def conclusion(errors: Mapping[str, Sequence[float]]) -> str:
+    """Say the demo's outcome in one line."""
+    from testbed.renderer import FRAME_SIZE
+
+    figures = comparison_figures(errors)
+    means = figures["path_error_px"]
+    numbers = (
+        f"Path error in pixels of {FRAME_SIZE}, mean of {figures['num_videos']} videos: "
+        + ", ".join(f"{label} {means[name]:.1f}" for name, label in VARIANTS.items())
+    )
+    verb = "beats" if figures["trained_beats_noise_prior"] else "does NOT beat"
+    part = f"nearer in {figures['num_improved']} of {figures['num_videos']}"
+    return f"{numbers}: training {verb} the noise prior alone ({part})."
+
+
+def _announce(number: int, what: str) -> None:
+    print(f"\n[{number}/5] {what}", flush=True)
+
+
+def _program(*words: object) -> None:
+    command = [str(word) for word in words]
+    print(
+        "$ python " + " ".join(word if " " not in word else f'"{word}"' for word in command),
+        flush=True,
+    )
+    finished = subprocess.run([sys.executable, *command], check=False)
+    if finished.returncode:
+        sys.exit(finished.returncode)  # the program has said why
+
+
+if __name__ == "__main__":
+    run(main)
