@@ -107,6 +107,8 @@ def parse_yaml(text: str, name: str) -> Any:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={disguised}"]))["value"]
     except (YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).replace('"<unicode string>", ', "").split())
+        if "maximum nesting depth" in reason:  # PyYAML's own limit, met before the values are seen
+            raise _too_deep(name) from error
         raise UserError(f"{name} is not valid YAML: {reason}") from error
     except (ValueError, KeyError, AttributeError) as error:  # so PyYAML refuses `!!int x`
         raise UserError(
@@ -164,7 +166,7 @@ def parse_json(text: str, name: str) -> Any:
     for match in re.finditer(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', text, re.DOTALL):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
         if depth > MAX_DEPTH:
-            raise UserError(f"{name} is nested deeper than {MAX_DEPTH} levels.")
+            raise _too_deep(name)
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
@@ -246,9 +248,13 @@ def _check_yaml_size(text: str, name: str) -> None:
                     raise UserError(f"{name}: the YAML alias *{event.anchor} stands within itself.")
                 open_nodes[-1].add(named.get(event.anchor, _Node(None)))
         if len(open_nodes) - 1 + open_nodes[-1].depth > MAX_DEPTH:
-            raise UserError(f"{name} is nested deeper than {MAX_DEPTH} levels.")
+            raise _too_deep(name)
         if open_nodes[-1].size > MAX_YAML_VALUES:
             raise UserError(f"{name} has more than {MAX_YAML_VALUES} values, aliases written out.")
+
+
+def _too_deep(name: str) -> UserError:
+    return UserError(f"{name} is nested deeper than {MAX_DEPTH} levels.")
 
 
 class _Node:

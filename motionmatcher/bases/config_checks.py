@@ -92,6 +92,8 @@ def check_scheduler(config: BaseConfig) -> None:
     Raises:
         UserError: Names the file and the key that gives no noise schedule.
     """
+    if not isinstance(config.content.get("_class_name", ""), str):
+        config.refuse("_class_name", "be the name of a scheduler")
     num_timesteps = config.whole("num_train_timesteps", 2, MAX_TIMESTEPS, default=1000)
     config.whole("steps_offset", 0, num_timesteps - 1, default=0)
     config.choice("timestep_spacing", ("leading", "trailing", "linspace"), default="leading")
