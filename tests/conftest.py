@@ -15,6 +15,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from motionmatcher.clips.video import Frames, write_mp4
 
+pytest_plugins = ["small_models"]
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

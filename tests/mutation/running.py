@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from launching import PROJECT
 from mutation.mutant import Mutant
 
-PROJECT = Path(__file__).parents[2]
 # What the tests need of the project.
 COPIED = ("motionmatcher", "evaluation", "testbed", "tests", "configs", "pyproject.toml")
 TIME_LIMIT = 300  # seconds; a mutant may loop for ever

@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from launching import PROJECT
 from mutation.__main__ import summarise
 from mutation.mutant import Mutant
 from mutation.mutants import MUTANTS
 from mutation.running import Outcome
-
-PROJECT = Path(__file__).parents[2]
 
 
 def test_each_mutant_changes_one_place() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from launching import PROJECT
 from PIL import Image
 
 from motionmatcher.bases.base_model import load_base_model
@@ -128,7 +129,7 @@ def test_gates_stop_a_base_that_fell_short(tiny_config: PretrainConfig) -> None:
 
 
 def test_shipped_config_is_valid() -> None:
-    config = load_config(Path(__file__).parents[2] / "testbed" / "moving_shapes.yaml")
+    config = load_config(PROJECT / "testbed" / "moving_shapes.yaml")
     assert [stage.num_frames for stage in config.denoiser.stages] == [1, 8]
 
 
@@ -143,7 +144,7 @@ def test_shipped_config_is_valid() -> None:
     ],
 )
 def test_config_errors_name_the_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
-    shipped = Path(__file__).parents[2] / "testbed" / "moving_shapes.yaml"
+    shipped = PROJECT / "testbed" / "moving_shapes.yaml"
     text = shipped.read_text(encoding="utf-8")
     assert change[0] in text
     path = tmp_path / "config.yaml"
@@ -153,7 +154,7 @@ def test_config_errors_name_the_key(tmp_path: Path, change: tuple[str, str], mes
 
 
 def test_earlier_state_is_not_trained_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = Path(__file__).parents[2] / "testbed" / "moving_shapes.yaml"
+    shipped = PROJECT / "testbed" / "moving_shapes.yaml"
     states = tmp_path / "states"
     text = shipped.read_text(encoding="utf-8").replace("models/.pretraining", str(states))
     config = tmp_path / "config.yaml"

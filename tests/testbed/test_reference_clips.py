@@ -1,17 +1,17 @@
 """The shipped reference clips are what the code renders and show what their JSON says."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from launching import PROJECT
 
 from motionmatcher.clips.video import read_video
 from testbed.reference_clips import REFERENCE_MOTIONS, ground_truth
 from testbed.scenes import NUM_FRAMES
 from testbed.tracker import measure_clip
 
-FOLDER = Path(__file__).parents[2] / "resources" / "reference_videos"
+FOLDER = PROJECT / "resources" / "reference_videos"
 
 
 @pytest.mark.parametrize("name", REFERENCE_MOTIONS)

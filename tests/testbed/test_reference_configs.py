@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from launching import PROJECT
 
 from motionmatcher.config.loading import load_settings
 from motionmatcher.training.checks import check_training
@@ -12,7 +13,6 @@ from testbed.reference_clips import REFERENCE_MOTIONS
 from testbed.renderer import BACKGROUND_COLORS, BACKGROUND_STYLES, OBJECT_COLORS, SHAPES
 from testbed.scenes import is_held_out
 
-PROJECT = Path(__file__).parents[2]
 CONFIGS = PROJECT / "configs" / "moving_shapes"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from launching import PROJECT
 from PIL import Image
 
 from motionmatcher.bases.layout import find_base
@@ -146,7 +147,7 @@ def test_what_is_right_by_hand(rendered: tuple[list, list]) -> None:
 
 
 def test_base_is_scored_as_the_configs_sample_it() -> None:
-    config = Path(__file__).parents[2] / "configs" / "moving_shapes" / "config_swing.yaml"
+    config = PROJECT / "configs" / "moving_shapes" / "config_swing.yaml"
     preview = load_settings(config).validation_data
     assert (preview.num_inference_steps, preview.guidance_scale) == (NUM_STEPS, GUIDANCE_SCALE)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+from launching import PROJECT
 from torch import Tensor, nn
 
 from motionmatcher.errors import UserError
@@ -21,7 +22,7 @@ from testbed.scenes import choose_frames, play_backwards, sample_scene, scene_st
 from testbed.stage import read_state
 from tests.testbed.scene_factory import make_scene
 
-SHIPPED = Path(__file__).parents[2] / "testbed" / "moving_shapes_wan.yaml"
+SHIPPED = PROJECT / "testbed" / "moving_shapes_wan.yaml"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from mutation.mutant import Mutant, mutants
 
 ATTENTION = mutants(
     "motionmatcher/features/recording.py",
-    "tests/test_attention.py",
+    "tests/motionmatcher/features/test_recording.py",
     {
         "the largest head instead of their mean": ('q k", "mean"', 'q k", "max"'),
         "heads and batch are mixed up": ('"(n heads) q k ->', '"(heads n) q k ->'),
@@ -26,7 +26,7 @@ ATTENTION = mutants(
     },
 ) + mutants(
     "motionmatcher/features/recording.py",
-    "tests/test_extractor.py",
+    "tests/motionmatcher/features/test_extractor.py",
     {
         "the processor of dual numbers stays": (
             "            module.processor = processor",
@@ -41,7 +41,10 @@ ATTENTION = mutants(
 
 EXTRACTOR = mutants(
     "motionmatcher/features/extractor.py",
-    ["tests/test_extractor.py", "tests/test_objectives.py"],
+    [
+        "tests/motionmatcher/features/test_extractor.py",
+        "tests/motionmatcher/objectives/test_registry.py",
+    ],
     {
         "the adapter is left on while features are read": (
             "lora=False, recorder",
@@ -76,8 +79,8 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/test_unet.py::test_the_base_s_own_dropout_is_never_live",
-            "tests/test_unet.py::test_train_wakes_the_lora_s_dropout_alone",
+            "tests/motionmatcher/bases/test_unet3d.py::test_the_base_s_own_dropout_is_never_live",
+            "tests/motionmatcher/bases/test_unet3d.py::test_train_wakes_the_lora_s_dropout_alone",
         ],
         {
             "training wakes the base's dropout": ("super().train(False)", "super().train(mode)"),
@@ -90,9 +93,9 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/test_unet.py::test_what_a_block_changed_comes_back",
-            "tests/test_unet.py::test_with_the_lora_off_it_is_the_plain_unet",
-            "tests/test_unet.py::test_adapters_that_someone_disabled_stay_so",
+            "tests/motionmatcher/bases/test_unet3d.py::test_what_a_block_changed_comes_back",
+            "tests/motionmatcher/bases/test_unet3d.py::test_with_the_lora_off_it_is_the_plain_unet",
+            "tests/motionmatcher/bases/test_unet3d.py::test_adapters_that_someone_disabled_stay_so",
         ],
         {
             "the adapter stays off after the base's pass": (
@@ -114,8 +117,8 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/test_unet.py::test_lora_scale_by_hand",
-            "tests/test_unet.py::test_merged_is_unmerged_within_rounding",
+            "tests/motionmatcher/bases/test_unet3d.py::test_lora_scale_by_hand",
+            "tests/motionmatcher/bases/test_unet3d.py::test_merged_is_unmerged_within_rounding",
         ],
         {
             "merging ignores its scale": ("share = scale * layer", "share = layer"),
@@ -128,9 +131,9 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/test_unet.py::test_what_is_computed_again_for_the_base_has_the_lora_off",
-            "tests/test_unet.py::test_checkpointing_really_computes_again",
-            "tests/test_unet.py::test_full_precision_holds_in_what_is_computed_again",
+            "tests/motionmatcher/bases/test_unet3d.py::test_what_is_computed_again_for_the_base_has_the_lora_off",
+            "tests/motionmatcher/bases/test_unet3d.py::test_checkpointing_really_computes_again",
+            "tests/motionmatcher/bases/test_unet3d.py::test_full_precision_holds_in_what_is_computed_again",
         ],
         {
             "a recomputation takes the mode of backward": (
@@ -151,8 +154,8 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/test_unet.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
-            "tests/test_unet.py::test_no_block_after_the_last_one_runs",
+            "tests/motionmatcher/bases/test_unet3d.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
+            "tests/motionmatcher/bases/test_unet3d.py::test_no_block_after_the_last_one_runs",
         ],
         {
             "frames and videos of the time embedding are mixed up": (
@@ -176,7 +179,7 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/test_unet.py::test_full_precision_upcasts_half_precision_weights",
+            "tests/motionmatcher/bases/test_unet3d.py::test_full_precision_upcasts_half_precision_weights",
         ],
         {
             "bfloat16 is not upcast": ("(torch.float16, torch.bfloat16)", "(torch.float16,)"),
@@ -187,7 +190,7 @@ UNET = [
 
 LORA = mutants(
     "motionmatcher/bases/lora.py",
-    "tests/test_lora.py",
+    "tests/motionmatcher/bases/test_lora.py",
     {
         "spatial cross-attention gets an adapter": (
             'Transformer2DModel, nn.Linear, {"attn1", "ff"}',
@@ -220,8 +223,8 @@ LORA = mutants(
 PUBLISHED_LORA = mutants(
     "motionmatcher/bases/lora.py",
     [
-        "tests/test_lora.py::test_a_published_list_is_read_in_order",
-        "tests/test_lora.py::test_the_published_file_of_the_most_steps_is_read",
+        "tests/motionmatcher/bases/test_lora.py::test_a_published_list_is_read_in_order",
+        "tests/motionmatcher/bases/test_lora.py::test_the_published_file_of_the_most_steps_is_read",
     ],
     {
         "A and B of the published format are swapped": (
@@ -237,7 +240,7 @@ PUBLISHED_LORA = mutants(
 
 ADAPTER_AT_REST = mutants(
     "motionmatcher/bases/lora.py",
-    "tests/test_unet.py::test_a_fresh_lora_takes_the_unet_s_mode",
+    "tests/motionmatcher/bases/test_unet3d.py::test_a_fresh_lora_takes_the_unet_s_mode",
     {
         "a new adapter wakes in a UNet at rest": ("unet.train(unet.training)", "unet.train()"),
     },
@@ -245,7 +248,7 @@ ADAPTER_AT_REST = mutants(
 
 LORA_LINEAR = mutants(
     "motionmatcher/bases/lora_linear.py",
-    "tests/test_lora_linear.py",
+    "tests/motionmatcher/bases/test_lora_linear.py",
     {
         "what dropout keeps is not scaled up": ("scale = scaling / share", "scale = scaling"),
         "the LoRA is not scaled": ("scale = scaling / share", "scale = 1 / share"),

@@ -4,7 +4,7 @@ from mutation.mutant import Mutant, mutants
 
 TIMES = mutants(
     "motionmatcher/clips/clip_times.py",
-    "tests/test_clip_times.py",
+    "tests/motionmatcher/clips/test_clip_times.py",
     {
         "a rate may vary by ten percent": ("Fraction(1, 100)", "Fraction(1, 10)"),
         "a last frame that is held counts once": (
@@ -46,7 +46,7 @@ TIMES = mutants(
 FILES = [
     *mutants(
         "motionmatcher/clips/clip_file.py",
-        "tests/test_clip_file.py::test_clips_are_turned_and_mirrored_as_players_do",
+        "tests/motionmatcher/clips/test_clip_file.py::test_clips_are_turned_and_mirrored_as_players_do",
         {
             "a turned clip is not turned": ("pixels = pixels.swapaxes(0, 1)", "pass"),
             "a turned clip is turned the other way": (
@@ -66,7 +66,7 @@ FILES = [
     ),
     *mutants(
         "motionmatcher/clips/clip_file.py",
-        "tests/test_clip_file.py::test_a_disc_of_wide_pixels_stays_a_disc",
+        "tests/motionmatcher/clips/test_clip_file.py::test_a_disc_of_wide_pixels_stays_a_disc",
         {
             "pixels count as square": ("frame.width * pixel_aspect", "frame.width"),
             "wide pixels count as narrow": (
@@ -78,8 +78,8 @@ FILES = [
     *mutants(
         "motionmatcher/clips/clip_file.py",
         [
-            "tests/test_clip_file.py::test_gif_delays_count",
-            "tests/test_clip_file.py::test_a_file_that_was_cut_off_is_refused",
+            "tests/motionmatcher/clips/test_clip_file.py::test_gif_delays_count",
+            "tests/motionmatcher/clips/test_clip_file.py::test_a_file_that_was_cut_off_is_refused",
         ],
         {
             "frames are taken by their place in the file, not by time": (
@@ -106,8 +106,8 @@ VIDEO = [
     *mutants(
         "motionmatcher/clips/video.py",
         [
-            "tests/test_video.py::test_frames_are_read_in_order_from_start_in_steps",
-            "tests/test_video.py::test_check_length_at_the_edge",
+            "tests/motionmatcher/clips/test_video.py::test_frames_are_read_in_order_from_start_in_steps",
+            "tests/motionmatcher/clips/test_video.py::test_check_length_at_the_edge",
         ],
         {
             "frames are read in reverse": (
@@ -139,10 +139,10 @@ VIDEO = [
     *mutants(
         "motionmatcher/clips/video.py",
         [
-            "tests/test_video.py::test_a_circle_stays_a_circle",
-            "tests/test_video.py::test_the_centre_is_cropped_and_pixels_kept_when_no_resize_is_needed",
-            "tests/test_video.py::test_shrinking_counts_all_pixels_and_rounds",
-            "tests/test_video.py::test_bucket_size",
+            "tests/motionmatcher/clips/test_video.py::test_a_circle_stays_a_circle",
+            "tests/motionmatcher/clips/test_video.py::test_the_centre_is_cropped_and_pixels_kept_when_no_resize_is_needed",
+            "tests/motionmatcher/clips/test_video.py::test_shrinking_counts_all_pixels_and_rounds",
+            "tests/motionmatcher/clips/test_video.py::test_bucket_size",
         ],
         {
             "rows and columns are exchanged": (
@@ -172,7 +172,7 @@ VIDEO = [
 
 REFERENCE = mutants(
     "motionmatcher/clips/reference.py",
-    "tests/test_reference.py",
+    "tests/motionmatcher/clips/test_reference.py",
     {
         "start and step are exchanged": (
             "clip.start, clip.step, num_frames",

@@ -6,7 +6,7 @@ TRAINING = [
     *mutants(
         "motionmatcher/training/loop.py",
         [
-            "tests/test_training.py::test_accumulated_gradient_is_the_mean",
+            "tests/motionmatcher/training/test_loop.py::test_accumulated_gradient_is_the_mean",
         ],
         {
             "accumulated gradients are summed": (
@@ -30,8 +30,8 @@ TRAINING = [
     *mutants(
         "motionmatcher/training/loop.py",
         [
-            "tests/test_training.py::test_the_learning_rate_goes_on_where_it_was",
-            "tests/test_training.py::test_dropout_has_a_seed_of_its_own_in_each_pass",
+            "tests/motionmatcher/training/test_loop.py::test_the_learning_rate_goes_on_where_it_was",
+            "tests/motionmatcher/training/test_loop.py::test_dropout_has_a_seed_of_its_own_in_each_pass",
         ],
         {
             "a resumed learning rate begins anew": ("last_epoch=first_step - 1", "last_epoch=-1"),
@@ -55,7 +55,7 @@ TRAINING = [
     ),
     *mutants(
         "motionmatcher/training/loop.py",
-        "tests/test_training.py::test_resume_equals_an_unbroken_run",
+        "tests/motionmatcher/training/test_loop.py::test_resume_equals_an_unbroken_run",
         {
             "dropout draws on from whatever was drawn before": (
                 'torch.manual_seed(stream_seed(settings.seed, "dropout", *place))',
@@ -74,7 +74,7 @@ TRAINING = [
     ),
     *mutants(
         "motionmatcher/training/loop.py",
-        "tests/test_training.py::test_two_processes",
+        "tests/motionmatcher/training/test_loop.py::test_two_processes",
         {
             "processes draw the same": (
                 "place = (step, micro_step, accelerator.process_index)",
@@ -89,8 +89,8 @@ TRAINING = [
     *mutants(
         "motionmatcher/training/loop.py",
         [
-            "tests/test_training.py::test_what_is_not_finite_stops_the_run",
-            "tests/test_training.py::test_weights_that_are_not_finite_are_not_saved",
+            "tests/motionmatcher/training/test_loop.py::test_what_is_not_finite_stops_the_run",
+            "tests/motionmatcher/training/test_loop.py::test_weights_that_are_not_finite_are_not_saved",
         ],
         {
             "a gradient that is no number is stepped with": (
@@ -111,7 +111,7 @@ TRAINING = [
 
 CHECKPOINTS = mutants(
     "motionmatcher/training/checkpoints.py",
-    "tests/test_checkpoints.py",
+    "tests/motionmatcher/training/test_checkpoints.py",
     {
         "the second moments are not kept": (
             "            if isinstance(value, Tensor):\n                tensors[",
@@ -145,7 +145,7 @@ CHECKPOINTS = mutants(
 
 RUNS = mutants(
     "motionmatcher/runs/run_folder.py",
-    "tests/test_runs.py",
+    "tests/motionmatcher/runs/test_run_folder.py",
     {
         "checkpoints are sorted by their letters": (
             "return sorted(int(match[1]) for match in matches if match)",
@@ -183,7 +183,7 @@ RUNS = mutants(
 RESUMING = [
     *mutants(
         "motionmatcher/training/resuming.py",
-        "tests/test_resuming.py",
+        "tests/motionmatcher/training/test_resuming.py",
         {
             "another seed goes on": ('    "seed",\n', ""),
             "another prompt goes on": ('    "train_data.single_video_prompt",\n', ""),
@@ -200,8 +200,8 @@ RESUMING = [
     *mutants(
         "motionmatcher/training/assembly.py",
         [
-            "tests/test_training.py::test_an_earlier_checkpoint_starts_a_branch",
-            "tests/test_training.py::test_resume_equals_an_unbroken_run",
+            "tests/motionmatcher/training/test_loop.py::test_an_earlier_checkpoint_starts_a_branch",
+            "tests/motionmatcher/training/test_loop.py::test_resume_equals_an_unbroken_run",
         ],
         {
             "the curves of the old branch stay": (
@@ -226,7 +226,7 @@ RESUMING = [
 
 UNET_SETTINGS = mutants(
     "motionmatcher/training/assembly.py",
-    "tests/test_training.py::test_the_unet_computes_as_the_settings_say",
+    "tests/motionmatcher/training/test_loop.py::test_the_unet_computes_as_the_settings_say",
     {
         "gradient_checkpointing has no effect": (
             "    if settings.gradient_checkpointing:",
@@ -242,7 +242,7 @@ UNET_SETTINGS = mutants(
 
 GRADIENT_WATCH = mutants(
     "motionmatcher/training/gradient_watch.py",
-    "tests/test_gradient_watch.py",
+    "tests/motionmatcher/training/test_gradient_watch.py",
     {
         "a module counts by its last gradient": (
             "size.maximum(self._largest.get(adapter, size))",

@@ -4,7 +4,7 @@ from mutation.mutant import Mutant, mutants
 
 SCHEDULES = mutants(
     "motionmatcher/diffusion/schedules.py",
-    "tests/test_diffusion.py",
+    "tests/motionmatcher/diffusion/test_schedules.py",
     {
         "noising without roots": (
             "return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise",
@@ -83,7 +83,10 @@ SCHEDULES = mutants(
 
 SOLVERS = mutants(
     "motionmatcher/diffusion/solvers.py",
-    ["tests/test_solvers.py", "tests/test_diffusion.py"],
+    [
+        "tests/motionmatcher/diffusion/test_solvers.py",
+        "tests/motionmatcher/diffusion/test_schedules.py",
+    ],
     {
         "DDIM goes one timestep at a time": ("self.later[timestep]", "timestep - 1"),
         "UniPC is DPM-Solver++": (
@@ -99,7 +102,7 @@ SOLVERS = mutants(
 
 SAMPLING = mutants(
     "motionmatcher/diffusion/sampling.py",
-    "tests/test_sampling.py",
+    "tests/motionmatcher/diffusion/test_sampling.py",
     {
         "the LoRA is off at min_timestep itself": (
             "timestep >= settings.min_timestep",
@@ -147,7 +150,7 @@ SAMPLING = mutants(
 
 RANDOM_STREAMS = mutants(
     "motionmatcher/random_streams.py",
-    "tests/test_random_streams.py",
+    "tests/motionmatcher/test_random_streams.py",
     {
         "all seeds share their streams": ("[str(seed), stream,", "[stream,"),
         "all uses share one stream": ("[str(seed), stream,", "[str(seed),"),

@@ -4,7 +4,7 @@ from mutation.mutant import Mutant, mutants
 
 LOSSES = mutants(
     "motionmatcher/objectives/losses.py",
-    "tests/test_losses.py",
+    "tests/motionmatcher/objectives/test_losses.py",
     {
         "cross-attention of the target is added": (
             "predicted.cross_attention - target.cross_attention",
@@ -48,7 +48,7 @@ LOSSES = mutants(
 
 OBJECTIVES = mutants(
     "motionmatcher/objectives/registry.py",
-    "tests/test_objectives.py::test_tangent_mode_weighs_the_change_along_the_same_step",
+    "tests/motionmatcher/objectives/test_registry.py::test_tangent_mode_weighs_the_change_along_the_same_step",
     {
         "the step leads to a later timestep": (
             "earlier = timesteps - settings",
@@ -85,8 +85,8 @@ OBJECTIVES = mutants(
 DIFFERENCE = mutants(
     "motionmatcher/objectives/registry.py",
     [
-        "tests/test_objectives.py::test_the_target_side_needs_no_gradient",
-        "tests/test_objectives.py::test_the_loss_of_a_batch_by_hand",
+        "tests/motionmatcher/objectives/test_registry.py::test_the_target_side_needs_no_gradient",
+        "tests/motionmatcher/objectives/test_registry.py::test_the_loss_of_a_batch_by_hand",
     ],
     {
         "the target has a gradient": ("with torch.no_grad():", "with torch.enable_grad():"),
@@ -107,7 +107,7 @@ DIFFERENCE = mutants(
 
 PIXELS = mutants(
     "motionmatcher/objectives/registry.py",
-    "tests/test_objectives.py::test_pixel_objectives_compare_the_prediction_with_the_truth",
+    "tests/motionmatcher/objectives/test_registry.py::test_pixel_objectives_compare_the_prediction_with_the_truth",
     {
         "another anchor frame than the one drawn": (
             "debiased_loss(prediction, truth, anchor_frame)",
@@ -124,8 +124,8 @@ PIXELS = mutants(
 DRAWS = mutants(
     "motionmatcher/objectives/registry.py",
     [
-        "tests/test_objectives.py::test_each_kind_of_draw_has_a_stream_of_its_own",
-        "tests/test_objectives.py::test_draws_cover_their_range_and_differ_among_steps",
+        "tests/motionmatcher/objectives/test_registry.py::test_each_kind_of_draw_has_a_stream_of_its_own",
+        "tests/motionmatcher/objectives/test_registry.py::test_draws_cover_their_range_and_differ_among_steps",
     ],
     {
         "all steps draw the same noise": ('"noise", *place)', '"noise")'),
@@ -154,7 +154,7 @@ DRAWS = mutants(
 
 FEATURES = mutants(
     "motionmatcher/features/maps.py",
-    "tests/test_features.py",
+    "tests/motionmatcher/features/test_maps.py",
     {
         "spatial self-attention for cross-attention": (
             r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn2",

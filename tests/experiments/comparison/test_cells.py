@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from launching import PROJECT
 
 from experiments.comparison.cells import (
     Cell,
@@ -22,7 +23,6 @@ from experiments.comparison.methods import BASE, TRAINED
 from experiments.comparison.statistics import Choice
 from motionmatcher.errors import UserError
 
-PROJECT = Path(__file__).parents[2]
 FULL, QUICK = PROJECT / "experiments/comparison.yaml", PROJECT / "experiments/comparison_quick.yaml"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launching import PROJECT
 
 from experiments import compare as script
 from experiments.comparison.cells import Cell, CellJob
@@ -18,7 +19,6 @@ from experiments.comparison.results import trainer_warnings
 from experiments.comparison.workers import Bench
 from motionmatcher.errors import UserError
 
-PROJECT = Path(__file__).parents[2]
 NUM_CELLS = 2 + 3 + 3  # tuning, report, ablation
 NUM_FRAMES = 8
 

@@ -71,6 +71,7 @@ def change(base_folder: Path, tmp_path: Path) -> Callable[..., Path]:
         (TEXT, {"vocab_size": 100}, "tokens go up to 513, but the text encoder knows 100"),
         (SCHEDULER, {"num_train_timesteps": "many"}, "num_train_timesteps must be a whole number"),
         (SCHEDULER, {"num_train_timesteps": 10**12}, "num_train_timesteps must be at most 100000"),
+        (SCHEDULER, {"_class_name": None}, "_class_name must be the name of a scheduler, not null"),
         (SCHEDULER, {"beta_schedule": "cosin"}, "beta_schedule must be of .*, not 'cosin'"),
         (SCHEDULER, {"beta_end": -0.5}, "beta_end must be at least 0, not -0.5"),
         (SCHEDULER, {"beta_start": 0, "beta_end": 0}, "its betas make no noise schedule"),

@@ -325,7 +325,7 @@ def test_a_damaged_manifest_is_known_before_the_first_video(
     ("arguments", "message"),
     [
         (["-o", "/proc/out"], "--output_dir /proc/out cannot be written: No such file"),
-        (["-cf", "n" * 300], "n: File name too long."),
+        (["-cf", "n" * 300], "n cannot be opened: File name too long."),
         (["--prompts", "n" * 300], "n cannot be read: File name too long."),
         (["--json", "tests"], "argument --json: tests cannot be written: Is a directory"),
         (["-ci", "3"], "has no checkpoint-3; there are: 2, 4."),

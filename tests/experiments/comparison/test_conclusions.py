@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+from launching import PROJECT
 
 from experiments.comparison.conclusions import conclude
 from experiments.comparison.config import ComparisonConfig, load_comparison
@@ -13,7 +14,6 @@ from experiments.comparison.measurement import FIGURES
 from experiments.comparison.methods import BASE, FEATURE_MATCHING
 from experiments.comparison.outcome import Outcome
 
-PROJECT = Path(__file__).parents[2]
 MOTIONS = ("spiral", "staircase")
 BASE_ERROR = 20.0
 # Path error after 100 and 200 steps.

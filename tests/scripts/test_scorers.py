@@ -4,16 +4,14 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from launching import PROJECT
 from PIL import Image
 
 from evaluation import clip_scorer, command
 from motionmatcher.clips.video import write_mp4
 from motionmatcher.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -21,7 +19,7 @@ def run_script(monkeypatch):
     """Run a script's main function with arguments, and give its exit code."""
 
     def run(name: str, *arguments: object) -> int:
-        monkeypatch.syspath_prepend(str(ROOT))
+        monkeypatch.syspath_prepend(str(PROJECT))
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         return __import__(name).main()
 
@@ -216,7 +214,7 @@ def test_command_line_errors(clip_scores, arguments, message, capsys):
 def test_bad_input_ends_a_script_with_one_line_and_code_2(tmp_path):
     command = [sys.executable, "motion_discrepancy.py", "--tracker", "flow"]
     command += ["--source_video", str(tmp_path / "no.mp4"), "--output_dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip() == f"error: {tmp_path / 'no.mp4'}: there is no such video file."
 
@@ -232,6 +230,6 @@ def test_help_loads_nothing_heavy(script):
         f"except SystemExit: sys.exit(' '.join({heavy} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
     assert "--output_dir DIR" in done.stdout

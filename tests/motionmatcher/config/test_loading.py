@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import PROJECT
 
 from motionmatcher.config.loading import (
     document_settings,
@@ -19,7 +20,7 @@ from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import expand_home
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = PROJECT / "configs"
 
 # A file of the published form, with every key that the published program takes.
 PUBLISHED = """\

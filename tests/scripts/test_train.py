@@ -219,7 +219,7 @@ def test_dry_run_of_the_full_size_from_configs_alone(
         "--json",
         figures,
     ]
-    # Counting a step of this size takes half a minute; tests/test_cost.py does it on smaller ones.
+    # Counting a step of this size takes half a minute; test_step.py does it on smaller ones.
     counted = StepCost(flops=10**13, parts={"weights": 3 * 2**30}, activations=2**60)
     monkeypatch.setattr(FakeStep, "cost", lambda step: counted)
     assert run_script(monkeypatch, train.main, *arguments, *overrides) == 2

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launching import PROJECT
 from PIL import Image
 
 from experiments import demo
@@ -18,7 +19,6 @@ from testbed.reference_clips import ground_truth, reference_scene
 from testbed.renderer import render
 from testbed.scenes import NUM_FRAMES
 
-PROJECT = Path(__file__).parents[2]
 CLIP = PROJECT / "resources" / "reference_videos" / "there_and_back.mp4"
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import PROJECT
 
 from experiments.comparison.workers import exclusive, seconds_per_step, worker_pool
 from motionmatcher.errors import UserError
-
-PROJECT = Path(__file__).parents[2]
 
 
 def test_two_comparisons_do_not_share_a_folder(tmp_path: Path) -> None:

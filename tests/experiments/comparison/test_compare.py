@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from launching import run_script
+from launching import PROJECT, run_script
 
 from experiments import compare as script
 from experiments.comparison.cells import tuning_cells
@@ -25,7 +25,6 @@ from experiments.comparison.workers import Bench
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from testbed.random_base import SMALL, write_random_base
 
-PROJECT = Path(__file__).parents[2]
 FULL = PROJECT / "experiments/comparison.yaml"
 NUM_CELLS = 2 + 3 + 3  # tuning, report, ablation
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from launching import PROJECT
 
 from experiments.comparison.config import PromptConfig
 from experiments.comparison.laboratory import nothing_seen
@@ -22,7 +22,7 @@ from experiments.comparison.measurement import (
 from motionmatcher.errors import UserError
 from testbed.path_error import chance_distance
 
-REFERENCES = Path(__file__).parents[2] / "resources" / "reference_videos"
+REFERENCES = PROJECT / "resources" / "reference_videos"
 NAN = [np.nan, np.nan]
 LINE = np.asarray([[10.0, 20.0], [20.0, 20.0], [30.0, 20.0]])
 RESTING = np.asarray([[0.0, 0.0, 1.0]] * 3)
