@@ -69,7 +69,7 @@ def main() -> None:
         return
     dtype = weight_dtype(case.precision, device)
     step = case.real(device, dtype)
-    parameters = list(step.base.unet.lora_parameters().values())
+    parameters = list(step.base.denoiser.lora_parameters().values())
     optimizer = make_optimizer(step.settings, parameters)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -88,7 +88,7 @@ def main() -> None:
     marks.append(now())
     with tempfile.TemporaryDirectory() as folder:
         info = LoraInfo(case.rank, ("attention",))
-        save_checkpoint(Path(folder) / "checkpoint-1", 1, step.base.unet, info, optimizer, None)
+        save_checkpoint(Path(folder) / "checkpoint-1", 1, step.base.denoiser, info, optimizer, None)
         marks.append(now())
     forward, backward, update, saving = (b - a for a, b in pairwise(marks))
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
@@ -128,7 +128,7 @@ def report_counts(arguments: Namespace, case: "Case", device: Any) -> None:
     for mode in ("difference", "tangent"):
         step = replace(case, mode=mode, checkpointing=False).fake(device)
         for what, name in RECOMPUTED.items():
-            step.base.unet.recompute_in_backward(what)
+            step.base.denoiser.recompute_in_backward(what)
             cost = step.cost()
             rows.append((mode, name, cost.flops / 1e12, cost.peak_bytes / 2**30))
             figures.append({"mode": mode, "recomputed": what, **cost.figures()})

@@ -117,7 +117,7 @@ def main() -> None:
     dtype = weight_dtype(arguments.precision, device)
     case = Case(arguments.width, arguments.frames, arguments.size)
     step = case.real(device, dtype)
-    unet = step.base.unet.eval()
+    unet = step.base.denoiser.eval()
     plain = plain_unet(unet)
     noise = torch.randn(step.latents.shape, generator=torch.Generator().manual_seed(0)).to(device)
     negative = torch.zeros_like(step.text_states)

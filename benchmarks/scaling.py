@@ -67,7 +67,7 @@ def step_seconds(case: Any, device: Any, repeats: int) -> float:
     step = case.real(device)
     seconds = []
     for _ in range(1 + repeats):
-        step.base.unet.zero_grad()
+        step.base.denoiser.zero_grad()
         start = time.perf_counter()
         step.loss().total.backward()
         if device.type == "cuda":

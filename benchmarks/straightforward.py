@@ -39,7 +39,7 @@ def straightforward_loss(step: TrainingStep, mark: Mark = lambda phase: None) ->
         mark: Called with a phase's name at its end.
     """
     base, settings = step.base, step.settings
-    unet, schedule = base.unet, base.schedule
+    unet, schedule = base.denoiser, base.schedule
     noise, timesteps = step.batch.noise, step.batch.timesteps
     earlier = timesteps - settings.motion_extractor.num_denoise_steps
     noisy = add_noise(step.latents, noise, timesteps, schedule)  # z_t (B, C, F, h, w)

@@ -65,7 +65,7 @@ def run_step(step: "TrainingStep", method: str, mark: Callable[[str], None]) -> 
     """
     from benchmarks.straightforward import empty_caches, straightforward_loss
 
-    unet = step.base.unet
+    unet = step.base.denoiser
     unet.zero_grad()
     if method == "straightforward":
         loss = straightforward_loss(step, mark).total
@@ -126,7 +126,7 @@ def measure(case: "Case", device: Any, repeats: int, methods: Sequence[str]) -> 
     from motionmatcher.cost.meter import tensor_bytes
 
     step = case.real(device)
-    weights = tensor_bytes(step.base.unet.parameters())
+    weights = tensor_bytes(step.base.denoiser.parameters())
     seconds: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
     results: dict[str, Any] = {}
 

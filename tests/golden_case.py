@@ -50,7 +50,7 @@ def load_golden_base(folder: Path, dtype: torch.dtype, lora: bool = True) -> Bas
         tokenizer=None,  # type: ignore[arg-type]
         text_encoder=None,  # type: ignore[arg-type]
         vae=None,  # type: ignore[arg-type]
-        unet=unet,
+        denoiser=unet,
         device=torch.device("cpu"),
         fingerprint="golden",
     )

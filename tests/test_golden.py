@@ -26,8 +26,9 @@ from torch import Tensor
 from evaluation.clip_metrics import clip_text_score, frame_consistency
 from evaluation.motion_metrics import motion_discrepancy, track_distances
 from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.denoiser import PassMode
 from motionmatcher.bases.lora import add_lora, load_lora, target_modules
-from motionmatcher.bases.unet3d import MotionUNet, PassMode
+from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.diffusion.sampling import SamplingSettings, denoise_with_gate
 from motionmatcher.diffusion.schedules import (
@@ -117,8 +118,8 @@ def _recorded_roots() -> Iterator[None]:
 
 def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[str, Tensor]]:
     size = case.latents.shape[-2:]
-    extractor = MotionExtractor(base.unet, size, case.settings.motion_extractor)
-    parameters = base.unet.lora_parameters()
+    extractor = MotionExtractor(base.denoiser, size, case.settings.motion_extractor)
+    parameters = base.denoiser.lora_parameters()
     for parameter in parameters.values():
         parameter.requires_grad_(True)
         parameter.grad = None
@@ -154,14 +155,14 @@ def test_tangent_mode_approaches_the_difference(
         prediction = exact.predict(noisy, timesteps, case.text_states)
     predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, schedule)
 
-    extractor = MotionExtractor(exact.unet, size, case.settings.motion_extractor)
+    extractor = MotionExtractor(exact.denoiser, size, case.settings.motion_extractor)
     leaf = predicted_latents.clone().requires_grad_()
     target = extractor(true_latents, earlier, case.text_states)
     expected = match_features(extractor(leaf, earlier, case.text_states), target, *weights).total
     expected.backward()
 
     base = load_golden_base(golden_dir, dtype)
-    extractor = MotionExtractor(base.unet, size, case.settings.motion_extractor)
+    extractor = MotionExtractor(base.denoiser, size, case.settings.motion_extractor)
     wide = torch.promote_types(dtype, torch.float32)
     step = (predicted_latents - true_latents).to(wide).requires_grad_()
     change = extractor.change(true_latents.to(wide), step, earlier, case.text_states)
@@ -170,7 +171,7 @@ def test_tangent_mode_approaches_the_difference(
     assert loss.item() == pytest.approx(expected.item(), rel=0.03)
     cosine = torch.cosine_similarity(step.grad.double().flatten(), leaf.grad.flatten(), dim=0)
     assert cosine > least_cosine
-    assert all(weight.grad is None for weight in base.unet.parameters())
+    assert all(weight.grad is None for weight in base.denoiser.parameters())
 
 
 def test_loss_and_gradients(
@@ -249,7 +250,7 @@ def test_tensors_of_a_training_step(
         noisy = add_noise(inputs["latents"], inputs["noise"], t, base.schedule)
         student = base.predict(noisy, t, text)
         compare("lora_eps", base.predict(inputs["latents"], t, text), "prediction_atol")
-        with base.unet.in_mode(PassMode(lora=False)):
+        with base.denoiser.in_mode(PassMode(lora=False)):
             compare("base_eps", base.predict(inputs["latents"], t, text), "prediction_atol")
         predicted = ddim_step(noisy, student, t, earlier, base.schedule)
         target = ddim_step(noisy, inputs["noise"], t, earlier, base.schedule)
@@ -263,7 +264,7 @@ def test_tensors_of_a_training_step(
             settings = MotionExtractorSettings(
                 spatial_scale_factor=scale, temporal_scale_factor=scale
             )
-            extractor = MotionExtractor(base.unet, noisy.shape[-2:], settings)
+            extractor = MotionExtractor(base.denoiser, noisy.shape[-2:], settings)
             for name, latents in (("pred", predicted), ("target", target)):
                 features = extractor(latents, earlier, text)
                 compare(f"{name}_spatial_s{scale}", features.cross_attention, "maps_atol")
@@ -308,7 +309,7 @@ def inversion(base: BaseModel, states: dict[str, Tensor], sampling: dict[str, An
         return base.predict(latents, timestep, states["uncond_states"])
 
     steps = base.schedule.sampling_steps(sampling["num_steps"])
-    with torch.no_grad(), base.unet.in_mode(PassMode(lora=False)):
+    with torch.no_grad(), base.denoiser.in_mode(PassMode(lora=False)):
         inverted = invert_ddim(states["latents"], denoise, steps, base.schedule)
     return [*visited, inverted]
 
@@ -372,7 +373,7 @@ def test_lora_order_of_the_published_format(golden_dir: Path) -> None:
 
 def test_lora_size(golden_dir: Path) -> None:
     lora = read_goldens(golden_dir)["lora"]
-    unet = load_golden_base(golden_dir, torch.float32).unet
+    unet = load_golden_base(golden_dir, torch.float32).denoiser
     assert sum(w.numel() for w in unet.lora_parameters().values()) == lora["trainable_parameters"]
 
 
@@ -394,7 +395,7 @@ def test_half_precision_student(
 ) -> None:
     base = load_golden_base(golden_dir, half)
     seen: list[torch.dtype] = []
-    base.unet.conv_out.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    base.denoiser.conv_out.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
     case = training_case(golden_dir, student_case, torch.float32)
     loss, gradients = loss_and_gradients(base, case)
 
@@ -408,10 +409,10 @@ def test_checkpointing_changes_nothing(golden_dir: Path, student_case: dict[str,
     results = []
     for checkpointing in (False, True):
         base = load_golden_base(golden_dir, torch.float32, lora=False)
-        load_lora(base.unet, golden_dir / "lora", dropout=0.3)
-        base.unet.train()
+        load_lora(base.denoiser, golden_dir / "lora", dropout=0.3)
+        base.denoiser.train()
         if checkpointing:
-            base.unet.enable_gradient_checkpointing()
+            base.denoiser.enable_gradient_checkpointing()
         torch.manual_seed(0)
         results.append(loss_and_gradients(base, case))
     (plain, plain_gradients), (again, again_gradients) = results

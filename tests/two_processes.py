@@ -19,7 +19,7 @@ original_loss, original_log = training.training_loss, Accelerator.log
 
 
 def watched_loss(base: Any, *arguments: Any) -> Any:
-    weights[:] = base.unet.lora_parameters().values()
+    weights[:] = base.denoiser.lora_parameters().values()
     loss = original_loss(base, *arguments)
     local_losses.append(float(loss.total.detach()))
     return loss

@@ -152,7 +152,7 @@ def _sample(
     for step in cell.steps:
         trained = step == 0 or step in run.checkpoint_steps()
         if step and trained:
-            load_lora(base.unet, run.find_checkpoint(step) / "lora")
+            load_lora(base.denoiser, run.find_checkpoint(step) / "lora")
         for noise_prior in cell.noise_priors:
             settings = replace(sampling, noise_prior=noise_prior)
             for first in range(0, len(wanted), job.batch_size):

@@ -42,7 +42,7 @@ class BaseModel:
         tokenizer: Prompt -> token ids.
         text_encoder: Token ids -> text states.
         vae: Frames <-> latents.
-        unet: The denoiser; carries the LoRA when there is one.
+        denoiser: Predicts noise or velocity; carries the LoRA when there is one.
         device: Where it computes.
         fingerprint: Identifies configs, weights and a rescaled schedule, wherever the folder lies.
         sampled_fingerprint: The same by a sample of the weights, as older files record it.
@@ -52,15 +52,15 @@ class BaseModel:
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
     vae: AutoencoderKL
-    unet: MotionUNet
+    denoiser: MotionUNet
     device: torch.device
     fingerprint: str
     sampled_fingerprint: str | None = None
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the UNet's frozen weights."""
-        return self.unet.conv_in.weight.dtype
+        """Dtype of the frozen weights."""
+        return self.denoiser.conv_in.weight.dtype
 
     @property
     def vae_scale_factor(self) -> int:
@@ -70,7 +70,7 @@ class BaseModel:
     def latent_shape(self, num_frames: int, width: int, height: int) -> tuple[int, int, int, int]:
         """Shape of one video's latents, (C, F, h, w)."""
         scale = self.vae_scale_factor
-        return self.unet.config.in_channels, num_frames, height // scale, width // scale
+        return self.denoiser.config.in_channels, num_frames, height // scale, width // scale
 
     def note_on_record(self, recorded: str | None, owner: str) -> str | None:
         """Say what a fingerprint that a file records as its base's leaves to be said.
@@ -104,7 +104,7 @@ class BaseModel:
         """
         half = self.dtype.itemsize < 4
         with torch.autocast(self.device.type, self.dtype, enabled=half):
-            prediction = self.unet(
+            prediction = self.denoiser(
                 latents.to(self.dtype), timesteps, text_states.to(self.dtype)
             ).sample
         return prediction.float() if half else prediction
@@ -271,7 +271,7 @@ def load_base_model(
         ),
         text_encoder=text_encoder,
         vae=vae,
-        unet=unet,
+        denoiser=unet,
         device=device,
         fingerprint=layout.fingerprint() + rescaled,
         sampled_fingerprint=layout.sampled_fingerprint() + rescaled,

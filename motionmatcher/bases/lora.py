@@ -13,8 +13,8 @@ from diffusers.models.transformers.transformer_temporal import TransformerTempor
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora_linear import join_lora
-from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.errors import UserError
 from motionmatcher.random_streams import stream_seed
 from motionmatcher.tensor_files import read_pickle, read_tensors, require_sound, write_tensors
@@ -81,52 +81,52 @@ def _leaves(
 
 
 def add_lora(
-    unet: MotionUNet, rank: int, targets: Sequence[str], dropout: float = 0.0, seed: int = 0
+    denoiser: Denoiser, rank: int, targets: Sequence[str], dropout: float = 0.0, seed: int = 0
 ) -> None:
-    """Give a UNet fresh adapters: A normal with standard deviation 1/rank, B zero, scale 1.
+    """Give a denoiser fresh adapters: A normal with standard deviation 1/rank, B zero, scale 1.
 
     Args:
-        unet: The base; frozen by this.
+        denoiser: The base; frozen by this.
         rank: Rank of every adapter.
         targets: Kinds of modules, of `LORA_TARGETS`.
         dropout: Probability of dropping an element of an adapter's input while training.
         seed: The run's seed; A is drawn from its stream "lora".
     """
-    unet.requires_grad_(False)
+    denoiser.requires_grad_(False)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
-        target_modules=target_modules(unet, targets),
+        target_modules=target_modules(denoiser, targets),
         lora_dropout=dropout,
         init_lora_weights="gaussian",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "lora"))
-        unet.add_adapter(config)
-    for weight in unet.lora_parameters().values():
+        denoiser.add_adapter(config)
+    for weight in denoiser.lora_parameters().values():
         weight.data = weight.data.float() if weight.dtype.itemsize < 4 else weight.data
-    join_lora(unet)
-    unet.train(unet.training)
+    join_lora(denoiser)
+    denoiser.train(denoiser.training)
 
 
-def save_lora(unet: MotionUNet, folder: Path, info: LoraInfo) -> None:
-    """Write a UNet's adapter as safetensors with its description in the metadata.
+def save_lora(denoiser: Denoiser, folder: Path, info: LoraInfo) -> None:
+    """Write a denoiser's adapter as safetensors with its description in the metadata.
 
     Args:
-        unet: The UNet with the adapter.
+        denoiser: The network with the adapter.
         folder: Gets the file `pytorch_lora_weights.safetensors`.
         info: What the adapter is.
     """
-    tensors = get_peft_model_state_dict(unet, adapter_name="default")
+    tensors = get_peft_model_state_dict(denoiser, adapter_name="default")
     write_tensors(folder / ADAPTER_FILE, tensors, asdict(info))
 
 
-def read_lora(folder: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
-    """Read an adapter, ours or published, without touching the UNet.
+def read_lora(folder: Path, denoiser: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
+    """Read an adapter, ours or published, without touching the denoiser.
 
     Args:
         folder: A checkpoint's `lora` folder.
-        unet: The base, whose module order the published format follows.
+        denoiser: The base, whose module order the published format follows.
 
     Returns:
         The adapter's description and its tensors by peft's names.
@@ -151,14 +151,14 @@ def read_lora(folder: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor
     published = {int(match[1]): file for file, match in found.items() if match}
     if not published:
         raise UserError(f"{folder} has no LoRA: expected {ADAPTER_FILE} or a published N_unet.pt.")
-    return _read_published(published[max(published)], unet)
+    return _read_published(published[max(published)], denoiser)
 
 
-def load_lora(unet: MotionUNet, folder: Path, dropout: float = 0.0) -> LoraInfo:
-    """Attach an adapter file to a UNet, or replace the weights of the adapter it has.
+def load_lora(denoiser: Denoiser, folder: Path, dropout: float = 0.0) -> LoraInfo:
+    """Attach an adapter file to a denoiser, or replace the weights of the adapter it has.
 
     Args:
-        unet: The base, with or without an adapter of the same rank and targets.
+        denoiser: The base, with or without an adapter of the same rank and targets.
         folder: A checkpoint's `lora` folder, ours or published.
         dropout: As in `add_lora`, when the adapter is new.
 
@@ -166,20 +166,20 @@ def load_lora(unet: MotionUNet, folder: Path, dropout: float = 0.0) -> LoraInfo:
         The adapter's description.
 
     Raises:
-        UserError: As `read_lora`, and when the tensors do not fit the UNet.
+        UserError: As `read_lora`, and when the tensors do not fit the denoiser.
     """
-    info, tensors = read_lora(folder, unet)
-    if not unet.lora_layers():
-        add_lora(unet, info.rank, info.targets, dropout)
-    expected = get_peft_model_state_dict(unet, adapter_name="default")
+    info, tensors = read_lora(folder, denoiser)
+    if not denoiser.lora_layers():
+        add_lora(denoiser, info.rank, info.targets, dropout)
+    expected = get_peft_model_state_dict(denoiser, adapter_name="default")
     if {name: tensor.shape for name, tensor in tensors.items()} != {
         name: tensor.shape for name, tensor in expected.items()
     }:
         raise UserError(
             f"{folder}: the LoRA (rank {info.rank}, {', '.join(info.targets)}) does not fit this "
-            "UNet and these settings: use the base model, lora_rank and lora_targets it was made with."
+            "base and these settings: use the base model, lora_rank and lora_targets it was made with."
         )
-    set_peft_model_state_dict(unet, tensors, adapter_name="default")
+    set_peft_model_state_dict(denoiser, tensors, adapter_name="default")
     return info
 
 
@@ -203,14 +203,14 @@ def _parse_info(file: Path, description: Mapping[str, Any]) -> LoraInfo:
     )
 
 
-def _read_published(file: Path, unet: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
+def _read_published(file: Path, denoiser: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
     """Read `N_unet.pt`: a plain list [up, down, up, down, …] in the order of `target_modules`."""
     weights = read_pickle(file)
-    modules = target_modules(unet, ["attention"])
+    modules = target_modules(denoiser, ["attention"])
     fits = isinstance(weights, list) and len(weights) == 2 * len(modules)
     if not fits or not all(isinstance(weight, Tensor) for weight in weights):
         raise UserError(
-            f"{file} is not a published LoRA of this UNet: expected a list of {2 * len(modules)} tensors."
+            f"{file} is not a published LoRA of this base: expected a list of {2 * len(modules)} tensors."
         )
     tensors = {}
     for module, up, down in zip(modules, weights[::2], weights[1::2], strict=True):

@@ -23,17 +23,17 @@ from torch.nn import functional as F
 _WORD = 2**16  # values of the 16 random bits that decide over one element
 
 
-def join_lora(unet: nn.Module) -> None:
-    """Let the LoRAs of all Linears in a UNet compute in one step; their weights stay peft's."""
-    for layer in unet.modules():
+def join_lora(denoiser: nn.Module) -> None:
+    """Let the LoRAs of all Linears in a denoiser compute in one step; their weights stay peft's."""
+    for layer in denoiser.modules():
         if isinstance(layer, PeftLinear):
             layer.forward = MethodType(_joined_forward, layer)
 
 
 @contextmanager
-def separate_lora(unet: nn.Module) -> Iterator[None]:
+def separate_lora(denoiser: nn.Module) -> Iterator[None]:
     """Compute LoRAs by peft's own forward within the block."""
-    joined = [module for module in unet.modules() if isinstance(module, PeftLinear)]
+    joined = [module for module in denoiser.modules() if isinstance(module, PeftLinear)]
     found = [vars(layer).pop("forward", None) for layer in joined]
     try:
         yield

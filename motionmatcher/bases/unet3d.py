@@ -1,137 +1,20 @@
-"""The Zeroscope UNet: diffusers' UNet3DConditionModel with LoRA, checkpointing, an encoder pass.
+"""The denoiser of Zeroscope and ModelScope: diffusers' UNet3DConditionModel."""
 
-The same weights play two parts. As the *student*, LoRA is on. As the *frozen base*, LoRA is off.
-Which part a pass plays is its `PassMode`; a recomputation during backward takes the mode of the
-forward pass it repeats, whatever the mode is by then.
-"""
-
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any
-
-import torch
 from diffusers import UNet3DConditionModel
-from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from einops import rearrange, repeat
-from peft.tuners.lora import LoraLayer
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
-from motionmatcher.bases.recomputation import keep_products_only
-from motionmatcher.features.recording import AttentionRecorder
-
-_LAYERS = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
-_WEIGHTED = {F.linear, F.conv2d, F.conv3d, F.group_norm, F.layer_norm}
+from motionmatcher.bases.denoiser import Denoiser
 
 
-@dataclass(frozen=True)
-class PassMode:
-    """How a pass of the UNet computes.
+class MotionUNet(Denoiser, UNet3DConditionModel):
+    """A UNet over frames: each of its blocks has layers in space and layers in time."""
 
-    Attributes:
-        lora: LoRA is on (the student) or off (the frozen base).
-        recorder: Records attention maps; None records nothing.
-        full_precision: Weights stored in half precision are upcast to fp32 layer by layer.
-    """
-
-    lora: bool = True
-    recorder: AttentionRecorder | None = None
-    full_precision: bool = False
-
-
-class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
-    """A text-to-video UNet that plays student and frozen base with one set of weights.
-
-    Loads any diffusers folder of a `UNet3DConditionModel`. The base is always in eval mode, for
-    diffusers' class has dropout in its temporal convolutions that the pretrained weights never saw;
-    `train()` wakes LoRA's own dropout alone.
-    """
-
-    # The state of the pass under way. A class attribute as default, since diffusers builds the
-    # module by itself; an instance holds its own once it enters a mode.
-    _mode = PassMode()
-    _recomputed = "nothing"
-    _compiler: str | None = None
-
-    def train(self, mode: bool = True) -> "MotionUNet":
-        """Switch LoRA's dropout on or off; the base stays in eval mode."""
-        super().train(False)
-        for layer in self.lora_layers():
-            layer.lora_dropout.train(mode)
-        self.training = mode
-        return self
-
-    def lora_layers(self) -> list[LoraLayer]:
-        """List the LoRA layers, in module order; empty without an adapter."""
-        return _lora_layers(self)
-
-    def lora_parameters(self) -> dict[str, nn.Parameter]:
-        """List the trainable LoRA parameters by name, in module order."""
-        return {name: weight for name, weight in self.named_parameters() if ".lora_" in name}
-
-    @contextmanager
-    def in_mode(self, mode: PassMode) -> Iterator[None]:
-        """Run passes within the block in a mode; what was there before comes back after it."""
-        with self._entered(mode, within=self):
-            yield
-
-    @contextmanager
-    def lora_merged(self, scale: float = 1.0) -> Iterator[None]:
-        """Fold the LoRA into the weights within the block, so that it costs nothing per pass.
-
-        The very tensors found come back after it: subtracting the LoRA again would leave rounding.
-        A scale of 0 is the base model, untouched.
-
-        Args:
-            scale: Multiplies the LoRA's share.
-        """
-        found: list[tuple[nn.Parameter, Tensor]] = []
-        try:
-            for layer in self.lora_layers() if scale else []:
-                weight = layer.get_base_layer().weight
-                share = scale * layer.get_delta_weight(layer.active_adapters[0])
-                found.append((weight, weight.data))
-                weight.data = (weight.data.to(share.dtype) + share).to(weight.dtype)
-            with self.in_mode(PassMode(lora=False)):
-                yield
-        finally:
-            for weight, original in found:
-                weight.data = original
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Keep only the inputs of each layer for backward and compute the rest again there."""
-        self.recompute_in_backward("layers")
-
-    def recompute_in_backward(self, what: str) -> None:
-        """Choose what is computed again in backward instead of being kept.
-
-        Args:
-            what: "nothing"; "activations", all that is cheap (see `recomputation`), which does not
-                go together with compiled layers; or "layers", whole layers.
-        """
-        assert what in ("nothing", "activations", "layers")
-        self._recomputed = what
-        self._wrap_layers()
-
-    def compile_layers(self, backend: str = "inductor") -> None:
-        """Compile each layer with torch.compile, once for all layers of the same shapes.
-
-        Passes with dual numbers or with weights upcast to fp32 stay as they are.
-
-        Args:
-            backend: torch.compile's.
-        """
-        self._compiler = backend
-        # All layers of one class share their code, and each shape and mode of it counts.
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 128)
-        self._wrap_layers()
+    layer_classes = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
+    input_layer = "conv_in"
 
     def run_encoder(
         self, sample: Tensor, timesteps: Tensor, text_states: Tensor, last_block: int
@@ -169,92 +52,3 @@ class MotionUNet(PeftAdapterMixin, UNet3DConditionModel):
             if index < last_block:
                 for downsampler in block.downsamplers:
                     hidden = downsampler(hidden)
-
-    @contextmanager
-    def _entered(self, mode: PassMode, within: nn.Module) -> Iterator[None]:
-        """Enter a mode, switching only the LoRA layers inside `within`."""
-        found_mode = self._mode
-        # LoRA layers may differ from the mode (someone merged or disabled them): keep what is found.
-        switched = [layer for layer in _lora_layers(within) if layer.disable_adapters == mode.lora]
-        with ExitStack() as states:
-            if mode.recorder is not found_mode.recorder and mode.recorder is not None:
-                states.enter_context(mode.recorder.attached(self))
-            if mode.full_precision:
-                states.enter_context(_FullPrecisionLayers())
-                states.enter_context(uncompiled())
-            try:
-                self._mode = mode
-                for layer in switched:
-                    layer.enable_adapters(mode.lora)
-                yield
-            finally:
-                self._mode = found_mode
-                for layer in switched:
-                    layer.enable_adapters(not mode.lora)
-
-    def _wrap_layers(self) -> None:
-        for module in self.modules():
-            if isinstance(module, _LAYERS):
-                forward = type(module).forward.__get__(module)
-                if self._compiler is not None:
-                    forward = torch.compile(forward, backend=self._compiler)
-                if self._recomputed != "nothing":
-                    forward = self._checkpointed(module, forward)
-                module.forward = forward
-
-    def _checkpointed(self, module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(forward)
-        def checkpointed_forward(*args: Any, **kwargs: Any) -> Any:
-            if not torch.is_grad_enabled():
-                return forward(*args, **kwargs)
-            mode = self._mode
-            repeated = replace(mode, recorder=mode.recorder and mode.recorder.blank())
-
-            def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-                repetition = self._entered(repeated, within=module)
-                if self._recomputed == "layers":
-                    return nullcontext(), repetition
-                ranks = {rank for layer in _lora_layers(module) for rank in layer.r.values()}
-                keeping, taking = keep_products_only(max(ranks, default=0))
-                return keeping, _both(repetition, taking)
-
-            return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
-
-        return checkpointed_forward
-
-
-@contextmanager
-def _both(first: AbstractContextManager, second: AbstractContextManager) -> Iterator[None]:
-    with first, second:
-        yield
-
-
-def uncompiled() -> AbstractContextManager[None]:
-    """Run compiled layers as they are written, for what torch.compile cannot follow."""
-    return torch.compiler.set_stance("force_eager")
-
-
-def _lora_layers(module: nn.Module) -> list[LoraLayer]:
-    return [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
-
-
-class _FullPrecisionLayers(TorchFunctionMode):
-    """Upcasts half-precision weights to fp32 at the layer that uses them, one layer at a time."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func in _WEIGHTED:
-            args = tuple(_upcast(argument) for argument in args)
-            kwargs = {name: _upcast(argument) for name, argument in (kwargs or {}).items()}
-        return func(*args, **(kwargs or {}))
-
-
-def _upcast(argument: Any) -> Any:
-    if isinstance(argument, Tensor) and argument.dtype in (torch.float16, torch.bfloat16):
-        return argument.float()
-    return argument

@@ -178,7 +178,7 @@ class FakeStep(TrainingStep):
 
     def cost(self) -> StepCost:
         """Count what one update takes: forward and backward of all its batches."""
-        unet, settings = self.base.unet, self.settings
+        unet, settings = self.base.denoiser, self.settings
         lora = tensor_bytes(unet.lora_parameters().values())
         weights = tensor_bytes(unet.parameters()) - lora
         unet.train()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel
-from motionmatcher.bases.unet3d import PassMode
+from motionmatcher.bases.denoiser import PassMode
 from motionmatcher.diffusion.schedules import Denoiser, invert_ddim, mix_noise
 from motionmatcher.diffusion.solvers import make_solver, solve
 from motionmatcher.finiteness import require_finite
@@ -119,10 +119,10 @@ def denoise_with_gate(
     solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
     num_with_lora = sum(timestep >= settings.min_timestep for timestep in solver.timesteps)
     remaining = iter(progress(solver.timesteps))
-    with base.unet.lora_merged(settings.lora_scale):
+    with base.denoiser.lora_merged(settings.lora_scale):
         with_lora = itertools.islice(remaining, num_with_lora)
         latents = solve(latents, denoiser, with_lora, solver)
-    with base.unet.in_mode(PassMode(lora=False)):
+    with base.denoiser.in_mode(PassMode(lora=False)):
         latents = solve(latents, denoiser, remaining, solver)
     require_finite(latents, "the generated latents", _NOT_FINITE_ADVICE)
     return latents
@@ -176,5 +176,5 @@ def invert_reference(
         return base.predict(latents, timestep, empty_states)
 
     steps = base.schedule.sampling_steps(num_steps)
-    with base.unet.in_mode(PassMode(lora=False)):
+    with base.denoiser.in_mode(PassMode(lora=False)):
         return invert_ddim(latents.to(base.device), denoise, steps, base.schedule, progress)

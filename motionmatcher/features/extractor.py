@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
-from motionmatcher.bases.unet3d import MotionUNet, PassMode, uncompiled
+from motionmatcher.bases.denoiser import Denoiser, PassMode, uncompiled
 from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.features.maps import MotionFeatures, choose_feature_layers, gather_features
 from motionmatcher.features.recording import AttentionRecorder, dual_attention
@@ -24,22 +24,22 @@ class MotionExtractor:
     """
 
     def __init__(
-        self, unet: MotionUNet, latent_size: tuple[int, int], settings: MotionExtractorSettings
+        self, denoiser: Denoiser, latent_size: tuple[int, int], settings: MotionExtractorSettings
     ) -> None:
         """Choose the layers.
 
         Args:
-            unet: The base, with or without a LoRA; the LoRA is off while features are extracted.
+            denoiser: The base, with or without a LoRA; the LoRA is off while features are extracted.
             latent_size: Height and width of the latents.
             settings: The maps' scale factors.
 
         Raises:
             UserError: No layer has the wanted map size.
         """
-        self.unet = unet
+        self.denoiser = denoiser
         self.layers = choose_feature_layers(
-            [name for name, _ in unet.named_modules()],
-            unet.config.down_block_types,
+            [name for name, _ in denoiser.named_modules()],
+            denoiser.config.down_block_types,
             latent_size,
             settings.spatial_scale_factor,
             settings.temporal_scale_factor,
@@ -79,7 +79,7 @@ class MotionExtractor:
             features = self._run(point, timesteps, text_states, full_precision=False)
             return features.cross_attention, features.temporal_attention
 
-        with torch.no_grad(), forward_ad.dual_level(), dual_attention(self.unet), uncompiled():
+        with torch.no_grad(), forward_ad.dual_level(), dual_attention(self.denoiser), uncompiled():
             # A step of unit size stays within the range of half precision.
             size = _positive(step.detach().square().mean().sqrt())
             dual = forward_ad.make_dual(latents, step.detach() / size)
@@ -93,7 +93,7 @@ class MotionExtractor:
         self, latents: Tensor, timesteps: Tensor, text_states: Tensor, full_precision: bool
     ) -> MotionFeatures:
         recorder = AttentionRecorder(self.layers.cross_attention + self.layers.temporal_attention)
-        weight_dtype = self.unet.conv_in.weight.dtype
+        weight_dtype = self.denoiser.weight_dtype
         half = weight_dtype.itemsize < 4
         dtype = latents.dtype if full_precision else weight_dtype
         frozen_base = PassMode(
@@ -101,9 +101,9 @@ class MotionExtractor:
         )
         with (
             torch.autocast(latents.device.type, weight_dtype, enabled=half and not full_precision),
-            self.unet.in_mode(frozen_base),
+            self.denoiser.in_mode(frozen_base),
         ):
-            self.unet.run_encoder(
+            self.denoiser.run_encoder(
                 latents.to(dtype), timesteps, text_states.to(dtype), self.layers.last_block
             )
         return gather_features(recorder.maps, self.layers, len(latents))

@@ -102,7 +102,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     )
     rescaled = request.trained is not None and request.trained.rescale_schedule
     base = load_base_model(request.layout, device, dtype, rescaled)
-    info = load_lora(base.unet, request.checkpoint / "lora")
+    info = load_lora(base.denoiser, request.checkpoint / "lora")
     if request.lora_rank not in (None, info.rank):
         raise UserError(
             f"--lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
@@ -115,7 +115,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
         print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
         remove_unfinished(request.output_dir)
     if request.compile:
-        base.unet.compile_layers()
+        base.denoiser.compile_layers()
     with processes.main_process_first():
         inversion_noise = _inversion_noise(request, base)
     encoded = dict(zip(request.prompts, base.encode_prompts(request.prompts), strict=True))

@@ -261,7 +261,7 @@ def attach_lora(
         reference=tensor_fingerprint(latents),
     )
     add_lora(
-        base.unet,
+        base.denoiser,
         settings.lora_rank,
         settings.lora_targets,
         settings.lora_unet_dropout,
@@ -271,7 +271,7 @@ def attach_lora(
     if resume is not None:
         run, step = resume
         checkpoint = run.find_checkpoint(step)
-        found = load_lora(base.unet, checkpoint / "lora")
+        found = load_lora(base.denoiser, checkpoint / "lora")
         same_base = found.base in (base.fingerprint, base.sampled_fingerprint)
         for what, is_same in (
             ("base", same_base),
@@ -285,14 +285,14 @@ def attach_lora(
         note = base.note_on_record(found.base, str(checkpoint))
     elif settings.lora_path is not None:
         folder = Path(find_path(settings.lora_path))
-        found = load_lora(base.unet, folder / "lora" if (folder / "lora").is_dir() else folder)
+        found = load_lora(base.denoiser, folder / "lora" if (folder / "lora").is_dir() else folder)
         note = base.note_on_record(found.base, f"lora_path {folder}")
     if note and is_main_process():
         print(f"note: {note}")
     if settings.compile:
-        base.unet.compile_layers()
+        base.denoiser.compile_layers()
     if settings.gradient_checkpointing:
-        base.unet.enable_gradient_checkpointing()
+        base.denoiser.enable_gradient_checkpointing()
     elif settings.recompute_activations:
-        base.unet.recompute_in_backward("activations")
+        base.denoiser.recompute_in_backward("activations")
     return info

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora import ADAPTER_FILE, LoraInfo, save_lora
-from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.errors import UserError, WriteError
 from motionmatcher.finiteness import is_finite
 from motionmatcher.runs.run_folder import STATE_FILE
@@ -43,7 +43,7 @@ START = Progress()
 def save_checkpoint(
     folder: Path,
     step: int,
-    unet: MotionUNet,
+    denoiser: Denoiser,
     info: LoraInfo,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None,
@@ -57,7 +57,7 @@ def save_checkpoint(
     Args:
         folder: `checkpoint-N`; replaced when it is there.
         step: Updates made so far.
-        unet: Carries the LoRA.
+        denoiser: Carries the LoRA.
         info: What the LoRA is.
         optimizer: Its moments are kept, not its settings: those are the config's.
         scaler: The loss scaler of fp16, or None.
@@ -69,7 +69,7 @@ def save_checkpoint(
     temporary = folder.with_name(f".{folder.name}-unfinished")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        save_lora(unet, temporary / "lora", info)
+        save_lora(denoiser, temporary / "lora", info)
         _save_training_state(temporary / STATE_FILE, step, optimizer, scaler, skipped_updates)
     except WriteError as error:
         kept = (temporary / "lora" / ADAPTER_FILE).is_file() and not folder.exists()

@@ -66,11 +66,11 @@ def train(
         DivergedError: Loss, gradient or weights are not finite; the last checkpoint stays.
         NotFiniteError: A preview is not; the steps up to it are kept.
     """
-    parameters = base.unet.lora_parameters()
+    parameters = base.denoiser.lora_parameters()
     first_step = progress.step
     learning_rate = make_learning_rate(settings, optimizer.optimizer, first_step)
     latent_size = latents.shape[-2], latents.shape[-1]
-    extractor = MotionExtractor(base.unet, latent_size, settings.motion_extractor)
+    extractor = MotionExtractor(base.denoiser, latent_size, settings.motion_extractor)
     watched_steps = min(WATCHED_STEPS, settings.max_train_steps - first_step)
     watch = GradientWatch(parameters, settings.adam_epsilon, watched_steps)
     skipped_updates, skipped_in_a_row = progress.skipped_updates, 0
@@ -84,7 +84,7 @@ def train(
             save_checkpoint(
                 run.checkpoint_folder(step),
                 step,
-                base.unet,
+                base.denoiser,
                 info,
                 optimizer.optimizer,
                 accelerator.scaler,
@@ -120,7 +120,7 @@ def train(
         if previewer is not None and not previewer.sheet(run.samples_folder, first_step).exists():
             preview(first_step)  # of the base model; or one that an interruption left out
         for step in bar:
-            base.unet.train()
+            base.denoiser.train()
             losses = []
             for micro_step in range(settings.gradient_accumulation_steps):
                 place = (step, micro_step, accelerator.process_index)
@@ -205,7 +205,7 @@ def prepare_optimizer(
         base: The base model with its LoRA attached.
         accelerator: Scales fp16's loss and steps accordingly.
     """
-    parameters = list(base.unet.lora_parameters().values())
+    parameters = list(base.denoiser.lora_parameters().values())
     for parameter in parameters:
         parameter.requires_grad_(True)
     return accelerator.prepare_optimizer(make_optimizer(settings, parameters))

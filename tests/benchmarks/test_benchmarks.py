@@ -27,7 +27,7 @@ def test_the_straightforward_step_computes_the_same() -> None:
         text_states=step.text_states.double(),
         batch=replace(step.batch, noise=step.batch.noise.double()),
     )
-    unet = step.base.unet.double()
+    unet = step.base.denoiser.double()
     for name, weight in unet.lora_parameters().items():
         assert weight.any(), f"{name} is not zero"
 

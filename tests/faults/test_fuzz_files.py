@@ -140,16 +140,16 @@ def test_bases(
 def attach(base_folder: Path, trained: Run) -> Callable[[Path], Any]:
     """Load a folder's LoRA into a UNet."""
     base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
-    load_lora(base.unet, trained.checkpoint_folder(1) / "lora")
-    return lambda folder: load_lora(base.unet, folder)
+    load_lora(base.denoiser, trained.checkpoint_folder(1) / "lora")
+    return lambda folder: load_lora(base.denoiser, folder)
 
 
 @pytest.fixture(scope="module")
 def restore(base_folder: Path, trained: Run) -> Callable[[Path], Any]:
     """Load a checkpoint's training state into a fresh optimiser."""
     base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
-    load_lora(base.unet, trained.checkpoint_folder(1) / "lora")
-    settings, parameters = load_settings(trained.config_file), base.unet.lora_parameters()
+    load_lora(base.denoiser, trained.checkpoint_folder(1) / "lora")
+    settings, parameters = load_settings(trained.config_file), base.denoiser.lora_parameters()
 
     def load(folder: Path) -> Any:
         return load_training_state(

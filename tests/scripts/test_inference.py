@@ -155,7 +155,7 @@ def test_lora_is_merged_down_to_min_timestep_only(
     original = BaseModel.predict
 
     def predict(self: BaseModel, latents: torch.Tensor, timestep: int, states: torch.Tensor) -> Any:
-        layers = self.unet.lora_layers()
+        layers = self.denoiser.lora_layers()
         assert all(layer.disable_adapters for layer in layers), "merged, it costs nothing a step"
         assert len(latents) == 2, "guidance runs in one batch"
         weight, lora = layers[5].get_base_layer().weight, layers[5].get_delta_weight("default")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from motionmatcher.bases import base_model
@@ -28,6 +28,11 @@ PARTS = {
 
 def load(folder: Path) -> BaseModel:
     return load_base_model(find_base(str(folder)), CPU)
+
+
+def modules(base: BaseModel) -> dict[str, nn.Module]:
+    """A base's networks by the folders of their weights."""
+    return {"unet": base.denoiser, "vae": base.vae, "text_encoder": base.text_encoder}
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +67,13 @@ def test_every_layout_of_weights(
     change(folder)
     loaded = load(folder)
     for part in PARTS:
-        ours, theirs = (getattr(model, part).state_dict() for model in (loaded, base))
+        ours, theirs = (modules(model)[part].state_dict() for model in (loaded, base))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), part
 
 
 def test_everything_is_frozen_and_in_eval_mode(base: BaseModel) -> None:
-    for part in (base.unet, base.vae, base.text_encoder):
+    for part in modules(base).values():
         assert not any(weight.requires_grad for weight in part.parameters())
         assert not any(module.training for module in part.modules())
         assert {weight.dtype for weight in part.parameters()} == {torch.float32}
@@ -77,7 +82,7 @@ def test_everything_is_frozen_and_in_eval_mode(base: BaseModel) -> None:
 def test_the_unet_s_dtype_is_chosen(base_folder: Path, base: BaseModel) -> None:
     half = load_base_model(find_base(str(base_folder)), CPU, torch.bfloat16)
     assert half.dtype == torch.bfloat16
-    assert {weight.dtype for weight in half.unet.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in half.denoiser.parameters()} == {torch.bfloat16}
     assert {weight.dtype for weight in half.vae.parameters()} == {torch.float32}
     assert {weight.dtype for weight in half.text_encoder.parameters()} == {torch.float32}
     latents, states = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 7, 32)

@@ -250,7 +250,7 @@ def test_a_file_that_is_no_published_lora(
     weights = published_weights(bare, trained)
     torch.save(weights[2:] if change == "shorter" else {"w": weights[0]}, tmp_path / "9_unet.pt")
     message = (
-        rf"9_unet\.pt is not a published LoRA of this UNet: expected a list of {len(weights)} "
+        rf"9_unet\.pt is not a published LoRA of this base: expected a list of {len(weights)} "
     )
     with pytest.raises(UserError, match=message):
         read_lora(tmp_path, bare)
@@ -434,7 +434,7 @@ def test_an_adapter_that_does_not_fit(
     save_lora(trained, tmp_path, LoraInfo(RANK, ("attention",)))
     add_lora(unet, rank, targets)
     before = lora_values(unet)
-    message = rf"the LoRA \(rank {RANK}, attention\) does not fit this UNet and these settings"
+    message = rf"the LoRA \(rank {RANK}, attention\) does not fit this base and these settings"
     with pytest.raises(UserError, match=message):
         load_lora(unet, tmp_path)
     assert_same_values(lora_values(unet), before)
@@ -452,6 +452,6 @@ def test_an_adapter_of_another_base(tmp_path: Path, trained: MotionUNet) -> None
             cross_attention_dim=32,
         )
         with pytest.raises(
-            UserError, match="does not fit this UNet and these settings: use the base"
+            UserError, match="does not fit this base and these settings: use the base"
         ):
             load_lora(wider, tmp_path)

@@ -197,7 +197,7 @@ def test_inversion_is_the_base_s_under_the_empty_prompt(
     expected = latents
     with torch.no_grad():
         for timestep, lower in ((1, -499), (501, 1)):
-            prediction = base.unet(expected, timestep, base.encode_prompts([""])).sample
+            prediction = base.denoiser(expected, timestep, base.encode_prompts([""])).sample
             expected = ddim_step(expected, prediction, lower, timestep, base.schedule)
     torch.testing.assert_close(noise, expected, rtol=1e-5, atol=1e-5)
 
@@ -205,13 +205,13 @@ def test_inversion_is_the_base_s_under_the_empty_prompt(
 def test_inversion_has_the_lora_off(base_folder: Path, clip: ReferenceClip) -> None:
     base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
     expected = Reference(clip, base, 0, None, None).inversion_noise(*SIZE, num_steps=1)
-    add_lora(base.unet, 2, ["spatial_conv"], dropout=0.5)
-    for weight in base.unet.lora_parameters().values():
+    add_lora(base.denoiser, 2, ["spatial_conv"], dropout=0.5)
+    for weight in base.denoiser.lora_parameters().values():
         weight.data.fill_(0.1)
-    base.unet.train()
+    base.denoiser.train()
     noise = Reference(clip, base, 0, None, None).inversion_noise(*SIZE, num_steps=1)
     assert torch.equal(noise, expected)
-    assert base.unet.training
+    assert base.denoiser.training
 
 
 @pytest.mark.parametrize(

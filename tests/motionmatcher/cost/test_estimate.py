@@ -112,7 +112,7 @@ def test_the_peak_of_sampling_is_what_the_allocator_gives(layout: BaseLayout) ->
     def predict() -> None:
         base.predict(latents, 500, states)
 
-    weights = tensor_bytes(base.unet.parameters())
+    weights = tensor_bytes(base.denoiser.parameters())
     given = tensor_bytes([latents, states])
     counted = sampling_peak_bytes(layout.unet_config, latents.shape, 77, torch.float32, CPU)
     measured = profiled(predict, CPU).peak_bytes

@@ -68,7 +68,7 @@ def test_estimated_peak_is_what_the_allocator_gives(case: Case) -> None:
     cost = fake.cost()
     step = case.real(CPU, fake.base.dtype)
     assert cost.parts["weights"] + cost.parts["lora"] == sum(
-        parameter.nbytes for parameter in step.base.unet.parameters()
+        parameter.nbytes for parameter in step.base.denoiser.parameters()
     )
     measured = profiled(lambda: step.loss().total.backward(), CPU).peak_bytes
     assert cost.activations == pytest.approx(measured, rel=0.05)
@@ -107,12 +107,12 @@ def test_recomputed_activations_take_less_memory_and_no_products() -> None:
     case = Case("tiny", frames=4, size=16, rank=8)
     plain = case.fake(CPU).cost()
     step = case.fake(CPU)
-    with separate_lora(step.base.unet):
+    with separate_lora(step.base.denoiser):
         with_pefts_lora = step.cost()
     assert plain.flops == with_pefts_lora.flops
     assert plain.activations < 0.85 * with_pefts_lora.activations
     step = case.fake(CPU)
-    step.base.unet.recompute_in_backward("activations")
+    step.base.denoiser.recompute_in_backward("activations")
     cheap = step.cost()
     lora = count_floor(case).lora
     assert cheap.activations < 0.65 * with_pefts_lora.activations

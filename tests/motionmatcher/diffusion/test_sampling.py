@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from motionmatcher.bases.unet3d import PassMode
+from motionmatcher.bases.denoiser import PassMode
 from motionmatcher.diffusion.sampling import (
     SamplingSettings,
     guided_denoiser,
@@ -29,7 +29,7 @@ class StandIn:
     def __init__(self) -> None:
         self.schedule = NoiseSchedule.from_config(SCHEDULER_CONFIG)
         self.device = torch.device("cpu")
-        self.unet = self
+        self.denoiser = self
         self.lora_share = 1.0
         self.asked: list[tuple[int, float, list[float]]] = []  # timestep, LoRA's share, prompts
 

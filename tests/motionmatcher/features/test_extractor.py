@@ -22,7 +22,7 @@ class HandMadeExtractor(MotionExtractor):
     """Features `z^2` and `sin z`, with the Jacobians `2 z` and `cos z`."""
 
     def __init__(self) -> None:
-        self.unet = nn.Module()  # type: ignore[assignment]
+        self.denoiser = nn.Module()  # type: ignore[assignment]
 
     def _run(self, latents: Tensor, *_: object, **__: object) -> MotionFeatures:
         return MotionFeatures(latents.square(), latents.sin())
@@ -101,7 +101,7 @@ def test_the_gradient_is_that_of_reverse_mode(extractor: MotionExtractor) -> Non
     )
     assert step.grad is not None
     torch.testing.assert_close(step.grad, expected, rtol=1e-9, atol=1e-12)
-    assert all(weight.grad is None for weight in extractor.unet.parameters())
+    assert all(weight.grad is None for weight in extractor.denoiser.parameters())
 
 
 def test_checkpointing_changes_no_gradient(unet: MotionUNet, extractor: MotionExtractor) -> None:

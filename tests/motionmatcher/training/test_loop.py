@@ -540,15 +540,15 @@ def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> No
     base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
     latents = load_file(next(run.reference_folder.glob("latents-*")))["latents"]
     text = base.encode_prompts([settings.train_data.single_video_prompt])
-    add_lora(base.unet, settings.lora_rank, settings.lora_targets, seed=settings.seed)
-    extractor = MotionExtractor(base.unet, (4, 4), settings.motion_extractor)
+    add_lora(base.denoiser, settings.lora_rank, settings.lora_targets, seed=settings.seed)
+    extractor = MotionExtractor(base.denoiser, (4, 4), settings.motion_extractor)
     for micro_step in range(2):
         batch = draw_batch(settings, base, latents, 0, micro_step, 0)
         loss = training_loss(base, extractor, latents, batch, text, settings)
         (loss.total / 2).backward()
 
     state = load_file(run.checkpoint_folder(1) / STATE)
-    for index, parameter in enumerate(base.unet.lora_parameters().values()):
+    for index, parameter in enumerate(base.denoiser.lora_parameters().values()):
         first_moment = state[f"optimizer.{index}.exp_avg"]  # (1 - beta1) * gradient
         torch.testing.assert_close(first_moment, 0.1 * parameter.grad, rtol=1e-4, atol=1e-16)
 
@@ -611,7 +611,7 @@ def test_the_unet_computes_as_the_settings_say(
     base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
     training_run.attach_lora(settings, base, torch.zeros(1, 4, 4, 4, 4))
     assert calls == chosen
-    assert len(base.unet.lora_layers()) > 0
+    assert len(base.denoiser.lora_layers()) > 0
 
 
 def test_two_processes(config: Path, tmp_path: Path, run_values: dict[str, Any]) -> None:

@@ -77,10 +77,10 @@ EXTRACTOR = mutants(
 
 UNET = [
     *mutants(
-        "motionmatcher/bases/unet3d.py",
+        "motionmatcher/bases/denoiser.py",
         [
-            "tests/motionmatcher/bases/test_unet3d.py::test_the_base_s_own_dropout_is_never_live",
-            "tests/motionmatcher/bases/test_unet3d.py::test_train_wakes_the_lora_s_dropout_alone",
+            "tests/motionmatcher/bases/test_denoiser.py::test_the_base_s_own_dropout_is_never_live",
+            "tests/motionmatcher/bases/test_denoiser.py::test_train_wakes_the_lora_s_dropout_alone",
         ],
         {
             "training wakes the base's dropout": ("super().train(False)", "super().train(mode)"),
@@ -91,11 +91,11 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/bases/unet3d.py",
+        "motionmatcher/bases/denoiser.py",
         [
-            "tests/motionmatcher/bases/test_unet3d.py::test_what_a_block_changed_comes_back",
-            "tests/motionmatcher/bases/test_unet3d.py::test_with_the_lora_off_it_is_the_plain_unet",
-            "tests/motionmatcher/bases/test_unet3d.py::test_adapters_that_someone_disabled_stay_so",
+            "tests/motionmatcher/bases/test_denoiser.py::test_what_a_block_changed_comes_back",
+            "tests/motionmatcher/bases/test_denoiser.py::test_with_the_lora_off_it_is_the_plain_unet",
+            "tests/motionmatcher/bases/test_denoiser.py::test_adapters_that_someone_disabled_stay_so",
         ],
         {
             "the adapter stays off after the base's pass": (
@@ -115,10 +115,10 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/bases/unet3d.py",
+        "motionmatcher/bases/denoiser.py",
         [
-            "tests/motionmatcher/bases/test_unet3d.py::test_lora_scale_by_hand",
-            "tests/motionmatcher/bases/test_unet3d.py::test_merged_is_unmerged_within_rounding",
+            "tests/motionmatcher/bases/test_denoiser.py::test_lora_scale_by_hand",
+            "tests/motionmatcher/bases/test_denoiser.py::test_merged_is_unmerged_within_rounding",
         ],
         {
             "merging ignores its scale": ("share = scale * layer", "share = layer"),
@@ -129,11 +129,11 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/bases/unet3d.py",
+        "motionmatcher/bases/denoiser.py",
         [
-            "tests/motionmatcher/bases/test_unet3d.py::test_what_is_computed_again_for_the_base_has_the_lora_off",
-            "tests/motionmatcher/bases/test_unet3d.py::test_checkpointing_really_computes_again",
-            "tests/motionmatcher/bases/test_unet3d.py::test_full_precision_holds_in_what_is_computed_again",
+            "tests/motionmatcher/bases/test_denoiser.py::test_what_is_computed_again_for_the_base_has_the_lora_off",
+            "tests/motionmatcher/bases/test_denoiser.py::test_checkpointing_really_computes_again",
+            "tests/motionmatcher/bases/test_denoiser.py::test_full_precision_holds_in_what_is_computed_again",
         ],
         {
             "a recomputation takes the mode of backward": (
@@ -154,8 +154,8 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/motionmatcher/bases/test_unet3d.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
-            "tests/motionmatcher/bases/test_unet3d.py::test_no_block_after_the_last_one_runs",
+            "tests/motionmatcher/bases/test_denoiser.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
+            "tests/motionmatcher/bases/test_denoiser.py::test_no_block_after_the_last_one_runs",
         ],
         {
             "frames and videos of the time embedding are mixed up": (
@@ -177,9 +177,9 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/bases/unet3d.py",
+        "motionmatcher/bases/denoiser.py",
         [
-            "tests/motionmatcher/bases/test_unet3d.py::test_full_precision_upcasts_half_precision_weights",
+            "tests/motionmatcher/bases/test_denoiser.py::test_full_precision_upcasts_half_precision_weights",
         ],
         {
             "bfloat16 is not upcast": ("(torch.float16, torch.bfloat16)", "(torch.float16,)"),
@@ -201,7 +201,10 @@ LORA = mutants(
             '{"attn1", "ff"}',
         ),
         "the LoRA counts twice": ("lora_alpha=rank", "lora_alpha=2 * rank"),
-        "the base is trained too": ("unet.requires_grad_(False)", "unet.requires_grad_(True)"),
+        "the base is trained too": (
+            "denoiser.requires_grad_(False)",
+            "denoiser.requires_grad_(True)",
+        ),
         "A is the same for all seeds": ('stream_seed(seed, "lora")', 'stream_seed(0, "lora")'),
         "A is drawn from the global stream": (
             "with torch.random.fork_rng(devices=[]):",
@@ -211,8 +214,8 @@ LORA = mutants(
             "weight.data.float() if weight.dtype.itemsize < 4 else weight.data",
             "weight.data",
         ),
-        "what is loaded does not reach the UNet": (
-            '    set_peft_model_state_dict(unet, tensors, adapter_name="default")\n',
+        "what is loaded does not reach the denoiser": (
+            '    set_peft_model_state_dict(denoiser, tensors, adapter_name="default")\n',
             "",
         ),
         "dropout is left out": ("lora_dropout=dropout,", "lora_dropout=0.0,"),
@@ -240,9 +243,12 @@ PUBLISHED_LORA = mutants(
 
 ADAPTER_AT_REST = mutants(
     "motionmatcher/bases/lora.py",
-    "tests/motionmatcher/bases/test_unet3d.py::test_a_fresh_lora_takes_the_unet_s_mode",
+    "tests/motionmatcher/bases/test_denoiser.py::test_a_fresh_lora_takes_the_unet_s_mode",
     {
-        "a new adapter wakes in a UNet at rest": ("unet.train(unet.training)", "unet.train()"),
+        "a new adapter wakes in a denoiser at rest": (
+            "denoiser.train(denoiser.training)",
+            "denoiser.train()",
+        ),
     },
 )
 

@@ -213,8 +213,8 @@ RESUMING = [
                 '"purge_step": progress.step',
             ),
             "a resumed run begins with a new LoRA": (
-                'found = load_lora(base.unet, checkpoint / "lora")',
-                'found, _ = read_lora(checkpoint / "lora", base.unet)',
+                'found = load_lora(base.denoiser, checkpoint / "lora")',
+                'found, _ = read_lora(checkpoint / "lora", base.denoiser)',
             ),
             "a resumed run begins with new moments": (
                 "progress = load_training_state(checkpoint, optimizer.optimizer, accelerator.scaler)",

@@ -113,12 +113,12 @@ SAMPLING = mutants(
             "timestep < settings.min_timestep",
         ),
         "the adapter is left on below min_timestep": (
-            "    with base.unet.in_mode(PassMode(lora=False)):\n        latents = solve(",
-            "    with base.unet.in_mode(PassMode(lora=True)):\n        latents = solve(",
+            "    with base.denoiser.in_mode(PassMode(lora=False)):\n        latents = solve(",
+            "    with base.denoiser.in_mode(PassMode(lora=True)):\n        latents = solve(",
         ),
         "the adapter is left on in inversion": (
-            "    with base.unet.in_mode(PassMode(lora=False)):\n        return invert_ddim",
-            "    with base.unet.in_mode(PassMode(lora=True)):\n        return invert_ddim",
+            "    with base.denoiser.in_mode(PassMode(lora=False)):\n        return invert_ddim",
+            "    with base.denoiser.in_mode(PassMode(lora=True)):\n        return invert_ddim",
         ),
         "lora_scale has no effect": ("lora_merged(settings.lora_scale)", "lora_merged()"),
         "guidance leads to the negative prompt": (

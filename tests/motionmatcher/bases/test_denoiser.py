@@ -14,8 +14,9 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
+from motionmatcher.bases.denoiser import PassMode
 from motionmatcher.bases.lora import add_lora
-from motionmatcher.bases.unet3d import MotionUNet, PassMode
+from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.features.recording import AttentionRecorder
 
 RANK = 2
