@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import MotionExtractorSettings, TrainData, TrainSettings
-from motionmatcher.cost.step import FakeStep, TrainingStep, bare_base, empty_unet
+from motionmatcher.cost.step import FakeStep, TrainingStep, bare_base, empty_denoiser
 from motionmatcher.diffusion.schedules import NoiseSchedule
 from motionmatcher.features.extractor import MotionExtractor
 from motionmatcher.objectives.registry import draw_batch
@@ -89,12 +90,12 @@ class Case:
 
     def fake(self, device: torch.device) -> FakeStep:
         """Make the step on fake tensors."""
-        unet = empty_unet(self.unet_config, self.settings)
+        unet = empty_denoiser(MotionUNet, self.unet_config, self.settings)
         if self.checkpointing:
             unet.enable_gradient_checkpointing()
         schedule = NoiseSchedule.from_config(SCHEDULER_CONFIG)
-        size = (self.size, self.size)
-        return FakeStep.build(unet, schedule, self.settings, size, NUM_TOKENS, device)
+        shape = (unet.config.in_channels, self.frames, self.size, self.size)
+        return FakeStep.build(unet, schedule, self.settings, shape, NUM_TOKENS, device)
 
     def real(self, device: torch.device, dtype: torch.dtype = torch.float32) -> TrainingStep:
         """Make the step with random weights, the same ones every time.
@@ -110,7 +111,7 @@ class Case:
         base = bare_base(unet, NoiseSchedule.from_config(SCHEDULER_CONFIG), device)
         draw = torch.Generator().manual_seed(1)
         latents = torch.randn(1, 4, self.frames, *size, generator=draw).to(device)
-        text = torch.randn(1, NUM_TOKENS, unet.config.cross_attention_dim, generator=draw)
+        text = torch.randn(1, NUM_TOKENS, unet.text_width, generator=draw)
         return TrainingStep(
             base=base,
             settings=settings,
@@ -123,9 +124,9 @@ class Case:
 
 def random_unet(
     unet_config: dict[str, Any], settings: TrainSettings, device: torch.device, dtype: torch.dtype
-) -> MotionUNet:
+) -> Denoiser:
     """Make a UNet with random weights and a LoRA that is not zero, without a second copy of either."""
-    unet = empty_unet(unet_config, settings)
+    unet = empty_denoiser(MotionUNet, unet_config, settings)
     draw = torch.Generator(device).manual_seed(0)
     for path, module in unet.named_modules():
         for name, parameter in module.named_parameters(recurse=False):

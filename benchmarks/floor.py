@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.cases import NUM_TOKENS, Case
-from motionmatcher.bases.lora import target_modules
+from motionmatcher.bases.unet3d import find_targets
 from motionmatcher.cost.meter import CostMeter
 
 
@@ -115,7 +115,7 @@ class _TokenCounter:
 
     def __init__(self, unet: nn.Module) -> None:
         self.counted: dict[nn.Linear, int] = {}
-        for name in target_modules(unet, ["attention"]):
+        for name in find_targets(unet, "attention"):
             unet.get_submodule(name).register_forward_hook(self._count)
 
     def _count(self, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -20,8 +20,8 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora_linear import separate_lora
-from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.cost.step import TrainingStep
 from motionmatcher.diffusion.schedules import add_noise, ddim_step, true_prediction
 from motionmatcher.features.maps import MotionFeatures, gather_features
@@ -49,11 +49,11 @@ def straightforward_loss(step: TrainingStep, mark: Mark = lambda phase: None) ->
     )
 
     def features(latents: Tensor) -> MotionFeatures:
-        unet.run_encoder(latents, earlier, step.text_states, len(unet.down_blocks) - 1)
+        unet.run_blocks(latents, earlier, step.text_states, len(unet.down_blocks) - 1)
         return gather_features(dict(recorder.maps), step.extractor.layers, len(latents))
 
     with recorder.attached(unet), separate_lora(unet):
-        prediction = base.predict(noisy, timesteps, step.text_states)
+        prediction = base.denoiser.predict(noisy, timesteps, step.text_states)
         mark("student")
         with lora_times_zero(unet):
             predicted = features(ddim_step(noisy, prediction, timesteps, earlier, schedule))
@@ -75,7 +75,7 @@ def empty_caches() -> None:
 
 
 @contextmanager
-def lora_times_zero(unet: MotionUNet) -> Iterator[None]:
+def lora_times_zero(unet: Denoiser) -> Iterator[None]:
     """Multiply the LoRA's share by zero within the block; it is computed all the same."""
     layers: list[Any] = unet.lora_layers()
     found = [dict(layer.scaling) for layer in layers]

@@ -1,8 +1,11 @@
 """Where and in which precision to compute."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from motionmatcher.errors import UserError
 
@@ -77,6 +80,16 @@ def compute_exactly(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = False
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@contextmanager
+def visiting(device: torch.device, module: nn.Module) -> Iterator[None]:
+    """Let a module be on a device within the block, and on the CPU after it."""
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to("cpu")
 
 
 def is_main_process() -> bool:

@@ -46,8 +46,8 @@ def sample_videos(
     Returns:
         One uint8 (F, H, W, 3) array a prompt.
     """
-    text_states = base.encode_prompts(prompts)  # (videos, T, D)
-    negative_states = base.encode_prompts([settings.negative_prompt])
+    text_states = base.text.encode(prompts)  # (videos, T, D)
+    negative_states = base.text.encode([settings.negative_prompt])
     videos: list[Frames] = []
     starts = range(0, len(prompts), BATCH_SIZE)
     with tqdm(total=len(starts) * settings.num_inference_steps, desc="sampling") as bar:
@@ -62,5 +62,5 @@ def sample_videos(
             latents = sample_latents(
                 base, text_states[batch], negative_states, seeds[batch], settings, None, counted
             )
-            videos += [base.decode_video(video) for video in latents]
+            videos += [base.codec.decode(video) for video in latents]
     return videos

@@ -47,9 +47,8 @@ def load_golden_base(folder: Path, dtype: torch.dtype, lora: bool = True) -> Bas
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     return BaseModel(
         schedule=NoiseSchedule.from_config(config),
-        tokenizer=None,  # type: ignore[arg-type]
-        text_encoder=None,  # type: ignore[arg-type]
-        vae=None,  # type: ignore[arg-type]
+        text=None,  # type: ignore[arg-type]
+        codec=None,  # type: ignore[arg-type]
         denoiser=unet,
         device=torch.device("cpu"),
         fingerprint="golden",

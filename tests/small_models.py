@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
+from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.clips.video import Frames, write_mp4
 
 # An affine map of pixel coordinates, first frame to this frame: 3 x 3.
@@ -135,3 +137,8 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     crop = {"height": 16, "width": 16}
     CLIPImageProcessor(size=size, crop_size=crop).save_pretrained(folder)
     return folder
+
+
+def networks(base: BaseModel) -> dict[str, nn.Module]:
+    """A base's networks by the folders of their weights."""
+    return {"unet": base.denoiser, "vae": base.codec.vae, "text_encoder": base.text.encoder}

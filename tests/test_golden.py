@@ -152,7 +152,7 @@ def test_tangent_mode_approaches_the_difference(
     noisy = add_noise(case.latents, case.noise, timesteps, schedule)
     true_latents = ddim_step(noisy, case.noise, timesteps, earlier, schedule)
     with torch.no_grad():
-        prediction = exact.predict(noisy, timesteps, case.text_states)
+        prediction = exact.denoiser.predict(noisy, timesteps, case.text_states)
     predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, schedule)
 
     extractor = MotionExtractor(exact.denoiser, size, case.settings.motion_extractor)
@@ -248,10 +248,12 @@ def test_tensors_of_a_training_step(
     text = inputs["text_states"]
     with torch.no_grad():
         noisy = add_noise(inputs["latents"], inputs["noise"], t, base.schedule)
-        student = base.predict(noisy, t, text)
-        compare("lora_eps", base.predict(inputs["latents"], t, text), "prediction_atol")
+        student = base.denoiser.predict(noisy, t, text)
+        compare("lora_eps", base.denoiser.predict(inputs["latents"], t, text), "prediction_atol")
         with base.denoiser.in_mode(PassMode(lora=False)):
-            compare("base_eps", base.predict(inputs["latents"], t, text), "prediction_atol")
+            compare(
+                "base_eps", base.denoiser.predict(inputs["latents"], t, text), "prediction_atol"
+            )
         predicted = ddim_step(noisy, student, t, earlier, base.schedule)
         target = ddim_step(noisy, inputs["noise"], t, earlier, base.schedule)
         compare("noisy", noisy, "step_atol")
@@ -306,7 +308,7 @@ def inversion(base: BaseModel, states: dict[str, Tensor], sampling: dict[str, An
 
     def denoise(latents: Tensor, timestep: int) -> Tensor:
         visited.append(latents)
-        return base.predict(latents, timestep, states["uncond_states"])
+        return base.denoiser.predict(latents, timestep, states["uncond_states"])
 
     steps = base.schedule.sampling_steps(sampling["num_steps"])
     with torch.no_grad(), base.denoiser.in_mode(PassMode(lora=False)):

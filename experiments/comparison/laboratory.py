@@ -106,7 +106,7 @@ def _train(
     """
     data = settings.train_data
     latents = reference.latents(data.n_sample_frames, data.width, data.height)
-    text_states = base.encode_prompts([data.single_video_prompt])
+    text_states = base.text.encode([data.single_video_prompt])
     info = attach_lora(settings, base, latents)
     accelerator = make_accelerator(settings, DEVICE)
     optimizer = prepare_optimizer(settings, base, accelerator)
@@ -145,8 +145,8 @@ def _sample(
     inversion_noise = reference.inversion_noise(
         sampling.num_frames, sampling.width, sampling.height, sampling.num_inference_steps
     )
-    text_states = base.encode_prompts(job.prompts)
-    negative_states = base.encode_prompts([sampling.negative_prompt])
+    text_states = base.text.encode(job.prompts)
+    negative_states = base.text.encode([sampling.negative_prompt])
     wanted = [(index, sample) for index in range(len(job.prompts)) for sample in range(job.samples)]
     videos, kept = [], []
     for step in cell.steps:
@@ -173,7 +173,7 @@ def _sample(
                             settings,
                             inversion_noise,
                         )
-                        clips, shown = [base.decode_video(video) for video in latents], True
+                        clips, shown = [base.codec.decode(video) for video in latents], True
                     except NotFiniteError:
                         if step == 0:
                             raise  # of the base itself

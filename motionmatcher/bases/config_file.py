@@ -1,7 +1,8 @@
-"""One config file of a base model, whose values are checked when they are asked for."""
+"""The config files of a base model, whose values are checked when they are asked for."""
 
 import json
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,46 @@ from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.text_files import read_json, shorten
 
 MAX_CHANNELS = 65_536
+MAX_LAYERS = 1000
+
+
+@dataclass(frozen=True)
+class BaseFolder:
+    """A base model's folder, whose files are asked for by their path in it.
+
+    Attributes:
+        name: Path or hub id as the user gave it.
+        path: The folder.
+        remedy: How to get it whole, for errors.
+    """
+
+    name: str
+    path: Path
+    remedy: str
+
+    def has(self, file: str) -> bool:
+        """Tell whether a file is there."""
+        return (self.path / file).is_file()
+
+    def require(self, file: str) -> Path:
+        """Look up a file that must be there.
+
+        Raises:
+            UserError: It is not.
+        """
+        if not self.has(file):
+            raise UserError(
+                f"{self.path / file} is missing: {self.name} is not complete. {self.remedy}"
+            )
+        return self.path / file
+
+    def read(self, file: str) -> "BaseConfig":
+        """Read a config file.
+
+        Raises:
+            UserError: It is missing, or as of `BaseConfig`.
+        """
+        return BaseConfig(self.require(file), self.remedy)
 
 
 class BaseConfig:
@@ -82,10 +123,50 @@ class BaseConfig:
                 self.refuse(key, f"be multiples of norm_num_groups {num_groups}")
         return values
 
+    def blocks(self, **types: Collection[str]) -> list[int]:
+        """Look up the widths of a network's blocks, and check each list of their types.
+
+        Args:
+            types: Key of such a list -> the types there are.
+        """
+        num_groups = self.whole("norm_num_groups", 1, MAX_CHANNELS, default=32)
+        channels = self.channels("block_out_channels", num_groups)
+        for key, choices in types.items():
+            if len(self.choices(key, choices)) != len(channels):
+                self.refuse(key, f"be {len(channels)}, one for each of block_out_channels")
+        return channels
+
     def switch(self, key: str) -> None:
         """Check that a key is true or false, if it is there."""
         if not isinstance(self.content.get(key, False), bool):
             self.refuse(key, "be true or false")
+
+    def match(
+        self,
+        key: str,
+        other: "BaseConfig",
+        other_key: str,
+        whose: str,
+        default: int | None = None,
+    ) -> None:
+        """Check that a width is the same as another part's.
+
+        Args:
+            key: Of this config.
+            other: The other part's config.
+            other_key: The same width's key there.
+            whose: Whose it is, such as "the VAE's".
+            default: What the other part has without that key.
+
+        Raises:
+            UserError: Names both files and the widths that differ.
+        """
+        width, wanted = self.content[key], other.content.get(other_key, default)
+        if width != wanted:
+            raise UserError(
+                f"{self.file}: {key} {width} must be {whose} {other_key} {wanted} ({other.file}): "
+                "they are of different models."
+            )
 
     def refuse(self, key: str, wanted: str) -> None:
         """Refuse a key's value.

@@ -5,7 +5,7 @@ As the *student*, LoRA is on. As the *frozen base*, LoRA is off. Which part a pa
 mode is by then.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -16,14 +16,14 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.loaders.peft import PeftAdapterMixin
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
+from motionmatcher.bases.config_file import BaseConfig
+from motionmatcher.bases.full_precision import FullPrecisionLayers
 from motionmatcher.bases.recomputation import keep_products_only
-from motionmatcher.features.recording import AttentionRecorder
-
-_WEIGHTED = {F.linear, F.conv2d, F.conv3d, F.group_norm, F.layer_norm}
+from motionmatcher.config.settings import MotionExtractorSettings
+from motionmatcher.features.maps import FeatureLayers, MotionFeatures, Size, gather_features
+from motionmatcher.features.recording import AttentionRecorder, dual_attention
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,75 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     Attributes:
         layer_classes: The layers that are recomputed and compiled each as one.
         input_layer: Path of the first layer, which latents go into.
+        channels_key: The key of its config that says how many channels latents have.
+        text_width_key: The key of its config that says how wide text states are.
+        precisions: Values of `mixed_precision` that its weights stand.
+        uses_autocast: In half precision it computes under autocast, not as its weights are.
+        lora_kinds: Kinds of modules that can get an adapter, of `LORA_TARGETS`.
+        lora_prefix: What names in its adapter files begin with, as its diffusers pipeline reads them.
     """
 
     layer_classes: ClassVar[tuple[type[nn.Module], ...]]
     input_layer: ClassVar[str]
+    channels_key: ClassVar[str] = "in_channels"
+    text_width_key: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ("no", "fp16", "bf16")
+    uses_autocast: ClassVar[bool] = True
+    lora_kinds: ClassVar[tuple[str, ...]] = ("attention",)
+    lora_prefix: ClassVar[str] = ""
+
+    # --- what each network says
+
+    @classmethod
+    def check_config(cls, config: BaseConfig) -> None:
+        """Check its `config.json`.
+
+        Raises:
+            UserError: Names the file and the key that it cannot be built with.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def choose_layers(
+        cls, config: Mapping[str, Any], latent_size: Size, settings: MotionExtractorSettings
+    ) -> FeatureLayers:
+        """Choose the attention modules that motion features are made of.
+
+        Args:
+            config: The network's.
+            latent_size: Height and width of the latents.
+            settings: Which maps are wanted.
+
+        Raises:
+            UserError: It has no such maps; names the setting.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def least_values(cls, config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
+        """How many numbers its first layer's output holds, for latents of a shape (B, C, F, h, w)."""
+        raise NotImplementedError
+
+    def lora_targets(self, kind: str) -> list[str]:
+        """List the modules of one of its `lora_kinds`, without adapters' own `base_layer`."""
+        raise NotImplementedError
+
+    def run_blocks(
+        self, latents: Tensor, timesteps: Tensor, text_states: Tensor, last_block: int
+    ) -> None:
+        """Run as far as one block, for the maps that a recorder takes on the way.
+
+        Nothing after the last layer of that block that is read is computed.
+
+        Args:
+            latents: Noisy latents (B, C, F, h, w).
+            timesteps: One a batch element (B,), or one for all (1,).
+            text_states: Encoded prompts (B, T, D).
+            last_block: Index of the last block to run.
+        """
+        raise NotImplementedError
+
+    # --- what all of them do
 
     # The state of the pass under way. A class attribute as default, since diffusers builds the
     # module by itself; an instance holds its own once it enters a mode.
@@ -75,6 +140,66 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         """Dtype of the frozen weights."""
         dtype: torch.dtype = self.get_submodule(self.input_layer).weight.dtype
         return dtype
+
+    @property
+    def text_width(self) -> int:
+        """D, the width of the text states that it takes."""
+        width: int = self.config[self.text_width_key]
+        return width
+
+    def predict(self, latents: Tensor, timesteps: Tensor | int, text_states: Tensor) -> Tensor:
+        """Predict noise or velocity, in the precision of the weights.
+
+        Args:
+            latents: Noisy latents (B, C, F, h, w).
+            timesteps: One timestep, or one a batch element (B,).
+            text_states: Encoded prompts (B, T, D).
+
+        Returns:
+            The prediction (B, C, F, h, w): fp32, or fp64 for fp64 weights.
+        """
+        dtype = self.weight_dtype
+        half = dtype.itemsize < 4
+        with torch.autocast(latents.device.type, dtype, enabled=half and self.uses_autocast):
+            prediction = self(latents.to(dtype), timesteps, text_states.to(dtype)).sample
+        return prediction.float() if half else prediction
+
+    def read_maps(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        text_states: Tensor,
+        layers: FeatureLayers,
+        full_precision: bool,
+    ) -> MotionFeatures:
+        """Read motion features of noisy latents as the frozen base.
+
+        Args:
+            latents: (B, C, F, h, w), fp32 or fp64.
+            timesteps: One a batch element (B,).
+            text_states: Encoded prompts (B, T, D).
+            layers: What `choose_layers` chose.
+            full_precision: In the latents' precision, whatever that of the weights.
+        """
+        recorder = AttentionRecorder(layers.cross_attention + layers.temporal_attention)
+        half = self.weight_dtype.itemsize < 4
+        dtype = latents.dtype if full_precision else self.weight_dtype
+        frozen_base = PassMode(
+            lora=False, recorder=recorder, full_precision=full_precision and half
+        )
+        autocast = half and not full_precision and self.uses_autocast
+        with (
+            torch.autocast(latents.device.type, self.weight_dtype, enabled=autocast),
+            self.in_mode(frozen_base),
+        ):
+            self.run_blocks(latents.to(dtype), timesteps, text_states.to(dtype), layers.last_block)
+        return gather_features(recorder.maps, layers, len(latents))
+
+    @contextmanager
+    def taking_dual_numbers(self) -> Iterator[None]:
+        """Let passes within the block take dual numbers, which fused attention cannot."""
+        with dual_attention(self), uncompiled():
+            yield
 
     def lora_layers(self) -> list[LoraLayer]:
         """List the LoRA layers, in module order; empty without an adapter."""
@@ -151,7 +276,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
             if mode.recorder is not found_mode.recorder and mode.recorder is not None:
                 states.enter_context(mode.recorder.attached(self))
             if mode.full_precision:
-                states.enter_context(_FullPrecisionLayers())
+                states.enter_context(FullPrecisionLayers())
                 states.enter_context(uncompiled())
             try:
                 self._mode = mode
@@ -207,25 +332,3 @@ def uncompiled() -> AbstractContextManager[None]:
 
 def _lora_layers(module: nn.Module) -> list[LoraLayer]:
     return [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
-
-
-class _FullPrecisionLayers(TorchFunctionMode):
-    """Upcasts half-precision weights to fp32 at the layer that uses them, one layer at a time."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func in _WEIGHTED:
-            args = tuple(_upcast(argument) for argument in args)
-            kwargs = {name: _upcast(argument) for name, argument in (kwargs or {}).items()}
-        return func(*args, **(kwargs or {}))
-
-
-def _upcast(argument: Any) -> Any:
-    if isinstance(argument, Tensor) and argument.dtype in (torch.float16, torch.bfloat16):
-        return argument.float()
-    return argument

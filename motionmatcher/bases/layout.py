@@ -5,38 +5,46 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from motionmatcher.bases.config_checks import (
-    check_parts_match,
-    check_scheduler,
-    check_text_encoder,
-    check_unet,
-    check_vae,
-    check_vocabulary,
-    num_tokens,
-)
-from motionmatcher.bases.config_file import BaseConfig
+from motionmatcher.bases.config_file import BaseFolder
+from motionmatcher.bases.parts import CODEC, DENOISER, KINDS, TEXT, PartKind
 from motionmatcher.bases.weights import check_weight_files, choose_weight_files
 from motionmatcher.errors import UserError
 from motionmatcher.file_hashes import file_hash
 from motionmatcher.paths import find_path, require_folder
 
+if TYPE_CHECKING:
+    from motionmatcher.bases.codecs import FrameCodec
+    from motionmatcher.bases.denoiser import Denoiser
+    from motionmatcher.bases.texts import ClipText
+    from motionmatcher.diffusion.schedules import NoiseSchedule
+
 ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
 
-_CONFIGS = {
-    "unet": "config.json",
-    "vae": "config.json",
-    "text_encoder": "config.json",
-    "scheduler": "scheduler_config.json",
-    "tokenizer": "tokenizer_config.json",
-}
-_WEIGHT_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
-_TRANSFORMERS_STEMS = ("model", "pytorch_model")
+_TOKENIZER_CONFIG = "tokenizer/tokenizer_config.json"
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")
-_WEIGHED = ("unet", "vae", "text_encoder")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SAMPLED_BYTES = 1 << 20
+
+PartClass = TypeVar("PartClass")
+
+
+@dataclass(frozen=True)
+class Part(Generic[PartClass]):
+    """One part of a base model.
+
+    Attributes:
+        kind: What it is.
+        folder: The name of its folder within the base's.
+        config: What its config file says.
+        part_class: The class of ours that it is for.
+    """
+
+    kind: PartKind
+    folder: str
+    config: dict[str, Any]
+    part_class: type[PartClass]
 
 
 @dataclass(frozen=True)
@@ -46,43 +54,48 @@ class BaseLayout:
     Attributes:
         name: Path or hub id as the user gave it.
         folder: The folder in diffusers' layout.
-        unet_config: `unet/config.json`.
-        vae_config: `vae/config.json`.
-        scheduler_config: `scheduler/scheduler_config.json`.
+        denoiser: Predicts noise or velocity; in `unet/` or `transformer/`.
+        codec: Frames <-> latents; in `vae/`.
+        text: Prompts -> text states; in `text_encoder/`, with `tokenizer/`.
+        schedule: The noise schedule it was trained with; in `scheduler/`.
         num_tokens: Length of an encoded prompt.
     """
 
     name: str
     folder: Path
-    unet_config: dict[str, Any]
-    vae_config: dict[str, Any]
-    scheduler_config: dict[str, Any]
+    denoiser: Part["Denoiser"]
+    codec: Part["FrameCodec"]
+    text: Part["ClipText"]
+    schedule: Part["NoiseSchedule"]
     num_tokens: int
 
     @property
-    def vae_scale_factor(self) -> int:
-        """Pixels per latent, in each direction."""
-        return 2 ** (len(self.vae_config["block_out_channels"]) - 1)
+    def weighed(self) -> tuple[Part[Any], ...]:
+        """The parts that have weights."""
+        return self.denoiser, self.codec, self.text
 
-    def latent_size(self, width: int, height: int) -> tuple[int, int]:
-        """Height and width of the latents of frames of a size in pixels.
+    @property
+    def config_files(self) -> list[str]:
+        """The config files that make it what it is, by their path in the folder."""
+        parts = (self.denoiser, self.codec, self.text, self.schedule)
+        return [*(f"{part.folder}/{part.kind.config_name}" for part in parts), _TOKENIZER_CONFIG]
+
+    def latent_shape(self, num_frames: int, width: int, height: int) -> tuple[int, int, int, int]:
+        """Shape of a video's latents, (C, F, h, w).
 
         Raises:
-            UserError: The size is not a multiple of the VAE's scale factor.
+            UserError: The codec does not take this size or number of frames.
         """
-        scale = self.vae_scale_factor
-        for name, pixels in (("width", width), ("height", height)):
-            if pixels % scale:
-                raise UserError(
-                    f"{name} {pixels} must be a multiple of {scale} pixels for this base model: "
-                    f"use {max(round(pixels / scale), 1) * scale}."
-                )
-        return height // scale, width // scale
+        return self.codec.part_class.shape_by_config(self.codec.config, num_frames, width, height)
 
-    def weight_files(self, part: str) -> list[Path]:
+    def read_schedule(self, rescale: bool = False) -> "NoiseSchedule":
+        """Build the noise schedule; `rescale` as of `NoiseSchedule.from_config`."""
+        return self.schedule.part_class.from_config(self.schedule.config, rescale)
+
+    def weight_files(self, part: Part[Any]) -> list[Path]:
         """List the weight files of a part; empty when they are missing."""
-        stems = [_WEIGHT_STEMS[part]] if part in _WEIGHT_STEMS else _TRANSFORMERS_STEMS
-        files = sorted((self.folder / part).glob("*"))
+        stems = part.kind.weight_stems
+        files = sorted((self.folder / part.folder).glob("*"))
         return [
             file
             for file in files
@@ -90,18 +103,18 @@ class BaseLayout:
             and file.name.split(".")[0].split("-")[0] in stems
         ]
 
-    def read_files(self, part: str) -> list[Path]:
+    def read_files(self, part: Part[Any]) -> list[Path]:
         """List those of a part's weight files that are read: one form of all there are."""
         return choose_weight_files(self.weight_files(part))
 
-    def weight_variant(self, part: str) -> str | None:
+    def weight_variant(self, part: Part[Any]) -> str | None:
         """The variant to load: "fp16" when a part's only weights are named so."""
         names = [file.name for file in self.weight_files(part)]
         return "fp16" if names and all(".fp16" in name for name in names) else None
 
     def missing_weights(self) -> list[str]:
         """List the parts that have no weight files."""
-        return [part for part in _WEIGHED if not self.weight_files(part)]
+        return [part.folder for part in self.weighed if not self.weight_files(part)]
 
     def require_weights(self) -> None:
         """Refuse a folder without all of its weights.
@@ -122,19 +135,19 @@ class BaseLayout:
         Raises:
             UserError: Names the file that is missing, empty, or a pointer to the real one.
         """
-        for part in _WEIGHED:
-            check_weight_files(self.folder / part, self.read_files(part), _remedy(self.name))
+        for part in self.weighed:
+            check_weight_files(self.folder / part.folder, self.read_files(part), _remedy(self.name))
 
-    def uses_safetensors(self, part: str) -> bool:
+    def uses_safetensors(self, part: Part[Any]) -> bool:
         """Tell whether a part's weights are read from safetensors; else they are pickles."""
         return any(file.suffix == ".safetensors" for file in self.read_files(part))
 
     def fingerprint(self) -> str:
         """Identify configs, vocabulary and weights by a hash of all their bytes, wherever they lie."""
-        files = [self.folder / part / name for part, name in _CONFIGS.items()]
+        files = [self.folder / name for name in self.config_files]
         vocabulary = (self.folder / "tokenizer" / name for name in _VOCABULARY)
         files += [file for file in vocabulary if file.is_file()]
-        files += [file for part in _WEIGHED for file in self.weight_files(part)]
+        files += [file for part in self.weighed for file in self.weight_files(part)]
         lines = [f"{file.relative_to(self.folder).as_posix()}:{file_hash(file)}" for file in files]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -144,12 +157,12 @@ class BaseLayout:
         Weight files count by name, size and one MiB from their middle. For comparing only.
         """
         digest = hashlib.sha256()
-        for part, name in _CONFIGS.items():
-            digest.update((self.folder / part / name).read_bytes())
-        for part in _WEIGHED:
+        for name in self.config_files:
+            digest.update((self.folder / name).read_bytes())
+        for part in self.weighed:
             for file in self.weight_files(part):
                 size = file.stat().st_size
-                digest.update(f"{part}/{file.name}:{size}".encode())
+                digest.update(f"{part.folder}/{file.name}:{size}".encode())
                 with file.open("rb") as content:
                     content.seek(max(size // 2 - _SAMPLED_BYTES // 2, 0))
                     digest.update(content.read(_SAMPLED_BYTES))
@@ -172,44 +185,42 @@ def find_base(name: str, configs_only: bool = False) -> BaseLayout:
         if folder.is_symlink():  # to nothing, or in a loop
             require_folder(folder, "base model folder")
         folder = _download(name, configs_only)
-    configs = {part: _read_config(name, folder / part / file) for part, file in _CONFIGS.items()}
-    unet, vae, text_encoder = configs["unet"], configs["vae"], configs["text_encoder"]
-    found_class = unet.content.get("_class_name")
-    if found_class != "UNet3DConditionModel":
-        raise UserError(
-            f"{folder / 'unet'}: the UNet is a {found_class}; expected a UNet3DConditionModel, "
-            f"as in {ZEROSCOPE_ID}."
-        )
-    check_unet(unet)
-    check_vae(vae)
-    check_text_encoder(text_encoder)
-    check_scheduler(configs["scheduler"])
-    check_parts_match(unet, vae, text_encoder)
-    check_vocabulary(_read_vocabulary(name, folder / "tokenizer"), text_encoder)
-    return BaseLayout(
-        name,
-        folder,
-        unet.content,
-        vae.content,
-        configs["scheduler"].content,
-        num_tokens(configs["tokenizer"], text_encoder),
+    base = BaseFolder(name, folder, _remedy(name))
+    folders = {kind: _find_folder(base, kind) for kind in KINDS}
+    configs = {kind: base.read(f"{folders[kind]}/{kind.config_name}") for kind in KINDS}
+    tokenizer = base.read(_TOKENIZER_CONFIG)
+
+    def part(kind: PartKind) -> Part[Any]:
+        config = configs[kind]
+        part_class = kind.find_class(config.choice(kind.key, kind.classes, kind.default))
+        part_class.check_config(config)
+        return Part(kind, folders[kind], config.content, part_class)
+
+    denoiser, codec, text, schedule = (part(kind) for kind in KINDS)
+    network = denoiser.part_class
+    configs[DENOISER].match(
+        network.text_width_key,
+        configs[TEXT],
+        text.part_class.width_key,
+        "the text encoder's",
+        text.part_class.default_width,
     )
+    configs[DENOISER].match(
+        network.channels_key, configs[CODEC], codec.part_class.channels_key, "the VAE's"
+    )
+    text.part_class.check_tokenizer(base, configs[TEXT])
+    num_tokens = text.part_class.num_tokens(tokenizer, text.config)
+    return BaseLayout(name, folder, denoiser, codec, text, schedule, num_tokens)
 
 
-def _read_config(name: str, file: Path) -> BaseConfig:
-    if not file.is_file():
-        raise UserError(f"{file} is missing: {name} is not complete. {_remedy(name)}")
-    return BaseConfig(file, _remedy(name))
-
-
-def _read_vocabulary(name: str, folder: Path) -> BaseConfig:
-    if (folder / "tokenizer.json").is_file():
-        return BaseConfig(folder / "tokenizer.json", _remedy(name))
-    if not (folder / "merges.txt").is_file():
+def _find_folder(base: BaseFolder, kind: PartKind) -> str:
+    """Find out in which of its folders a part lies; the first one when it is missing."""
+    found = [folder for folder in kind.folders if base.has(f"{folder}/{kind.config_name}")]
+    if len(found) > 1:
         raise UserError(
-            f"{folder / 'merges.txt'} is missing: {name} is not complete. {_remedy(name)}"
+            f"{base.path} has both {found[0]} and {found[1]}: it is mixed of two models. {base.remedy}"
         )
-    return _read_config(name, folder / "vocab.json")
+    return found[0] if found else kind.folders[0]
 
 
 def _download(name: str, configs_only: bool) -> Path:
@@ -227,7 +238,8 @@ def _download(name: str, configs_only: bool) -> Path:
             return Path(snapshot_download(name, local_files_only=True))
         wanted = [file for file in files if _is_text_of_a_part(file)]
         if not configs_only:
-            wanted += [file for part in _WEIGHED for file in choose_weights(files, part)]
+            folders = [folder for kind in KINDS if kind.weight_stems for folder in kind.folders]
+            wanted += [file for folder in folders for file in choose_weights(files, folder)]
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -241,7 +253,7 @@ def choose_weights(files: Iterable[str], part: str) -> list[str]:
 
     Args:
         files: Paths in the repository.
-        part: "unet", "vae" or "text_encoder".
+        part: A part's folder, such as "unet".
 
     Returns:
         The files in full precision, or those of the variant fp16 when there are no others;
@@ -253,7 +265,8 @@ def choose_weights(files: Iterable[str], part: str) -> list[str]:
 
 def _is_text_of_a_part(file: str) -> bool:
     part, _, name = file.partition("/")
-    return part in _CONFIGS and name.endswith((".json", ".txt"))
+    folders = {folder for kind in KINDS for folder in kind.folders} | {"tokenizer"}
+    return part in folders and name.endswith((".json", ".txt"))
 
 
 def _remedy(name: str) -> str:

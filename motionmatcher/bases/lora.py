@@ -1,28 +1,24 @@
 """Low-rank adapters: which modules get one, and adapters as files (ours and the published form)."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora_linear import join_lora
+from motionmatcher.config.settings import LORA_TARGETS
 from motionmatcher.errors import UserError
 from motionmatcher.random_streams import stream_seed
 from motionmatcher.tensor_files import read_pickle, read_tensors, require_sound, write_tensors
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 _PUBLISHED_FILE = re.compile(r"([0-9]+)_unet\.pt")
-# Kinds of modules that can get an adapter; `attention` is the published choice.
-LORA_TARGETS = ("attention", "temporal_conv", "spatial_conv")
 
 
 @dataclass(frozen=True)
@@ -42,42 +38,14 @@ class LoraInfo:
     reference: str | None = None
 
 
-def target_modules(unet: nn.Module, targets: Sequence[str]) -> list[str]:
-    """List the modules that get an adapter, in the order of the published checkpoint format.
+def target_modules(denoiser: Denoiser, targets: Sequence[str]) -> list[str]:
+    """List the modules that get an adapter, without adapters' own `base_layer`.
 
     Args:
-        unet: A `UNet3DConditionModel`, with or without adapters.
-        targets: Kinds of modules. `attention`: Linears of `attn1` and `ff` in the spatial
-            transformers, and of `attn1`, `attn2` and `ff` in the temporal ones. `temporal_conv`: the
-            Conv3d of the temporal convolution layers. `spatial_conv`: both 3x3 Conv2d of the
-            residual blocks.
-
-    Returns:
-        Module paths without adapters' own `base_layer`.
+        denoiser: The network, with or without adapters.
+        targets: Kinds of modules, of its `lora_kinds`.
     """
-    finders = {
-        "attention": lambda: [
-            *_leaves(unet, Transformer2DModel, nn.Linear, {"attn1", "ff"}),
-            *_leaves(unet, TransformerTemporalModel, nn.Linear, {"attn1", "attn2", "ff"}),
-        ],
-        "temporal_conv": lambda: _leaves(unet, TemporalConvLayer, nn.Conv3d),
-        "spatial_conv": lambda: _leaves(unet, ResnetBlock2D, nn.Conv2d, {"conv1", "conv2"}),
-    }
-    return [name for target in targets for name in finders[target]()]
-
-
-def _leaves(
-    unet: nn.Module, container: type[nn.Module], leaf: type, within: set[str] | None = None
-) -> Iterator[str]:
-    for path, module in unet.named_modules():
-        if not isinstance(module, container):
-            continue
-        for name, part in module.named_modules():
-            parts = name.removesuffix(".base_layer").split(".")
-            adapters_own = any(word.startswith("lora_") for word in parts)
-            wanted = within is None or within.intersection(parts)
-            if isinstance(part, leaf) and wanted and not adapters_own:
-                yield ".".join([path, *parts])
+    return [name for target in targets for name in denoiser.lora_targets(target)]
 
 
 def add_lora(
@@ -88,7 +56,7 @@ def add_lora(
     Args:
         denoiser: The base; frozen by this.
         rank: Rank of every adapter.
-        targets: Kinds of modules, of `LORA_TARGETS`.
+        targets: Kinds of modules, of its `lora_kinds`.
         dropout: Probability of dropping an element of an adapter's input while training.
         seed: The run's seed; A is drawn from its stream "lora".
     """
@@ -118,10 +86,12 @@ def save_lora(denoiser: Denoiser, folder: Path, info: LoraInfo) -> None:
         info: What the adapter is.
     """
     tensors = get_peft_model_state_dict(denoiser, adapter_name="default")
-    write_tensors(folder / ADAPTER_FILE, tensors, asdict(info))
+    prefix = _prefix(denoiser)
+    named = {prefix + name: tensor for name, tensor in tensors.items()}
+    write_tensors(folder / ADAPTER_FILE, named, asdict(info))
 
 
-def read_lora(folder: Path, denoiser: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
+def read_lora(folder: Path, denoiser: Denoiser) -> tuple[LoraInfo, dict[str, Tensor]]:
     """Read an adapter, ours or published, without touching the denoiser.
 
     Args:
@@ -138,6 +108,8 @@ def read_lora(folder: Path, denoiser: nn.Module) -> tuple[LoraInfo, dict[str, Te
     if ours.is_file():
         tensors, description = read_tensors(ours)
         info = _parse_info(ours, description)
+        prefix = _prefix(denoiser)
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
             require_sound(f"{ours}: {name}", tensor)
         # Known before adapters of that rank are made: a false one could be of any size.
@@ -169,9 +141,10 @@ def load_lora(denoiser: Denoiser, folder: Path, dropout: float = 0.0) -> LoraInf
         UserError: As `read_lora`, and when the tensors do not fit the denoiser.
     """
     info, tensors = read_lora(folder, denoiser)
-    if not denoiser.lora_layers():
+    fits = set(info.targets) <= set(denoiser.lora_kinds)
+    if fits and not denoiser.lora_layers():
         add_lora(denoiser, info.rank, info.targets, dropout)
-    expected = get_peft_model_state_dict(denoiser, adapter_name="default")
+    expected = get_peft_model_state_dict(denoiser, adapter_name="default") if fits else {}
     if {name: tensor.shape for name, tensor in tensors.items()} != {
         name: tensor.shape for name, tensor in expected.items()
     }:
@@ -181,6 +154,11 @@ def load_lora(denoiser: Denoiser, folder: Path, dropout: float = 0.0) -> LoraInf
         )
     set_peft_model_state_dict(denoiser, tensors, adapter_name="default")
     return info
+
+
+def _prefix(denoiser: Denoiser) -> str:
+    """What names in a denoiser's adapter files begin with, its dot included."""
+    return f"{denoiser.lora_prefix}." if denoiser.lora_prefix else ""
 
 
 def _parse_info(file: Path, description: Mapping[str, Any]) -> LoraInfo:
@@ -203,7 +181,7 @@ def _parse_info(file: Path, description: Mapping[str, Any]) -> LoraInfo:
     )
 
 
-def _read_published(file: Path, denoiser: nn.Module) -> tuple[LoraInfo, dict[str, Tensor]]:
+def _read_published(file: Path, denoiser: Denoiser) -> tuple[LoraInfo, dict[str, Tensor]]:
     """Read `N_unet.pt`: a plain list [up, down, up, down, …] in the order of `target_modules`."""
     weights = read_pickle(file)
     modules = target_modules(denoiser, ["attention"])

@@ -114,7 +114,7 @@ class Reference:
             UserError: No cached file fits and the clip cannot be read.
         """
         depends_on = self._latents_depend_on(num_frames, width, height)
-        shape = 1, *self.base.latent_shape(num_frames, width, height)
+        shape = 1, *self.base.codec.latent_shape(num_frames, width, height)
         latents = self._find("latents", depends_on, shape)
         if latents is None:
             latents = self._published_latents(num_frames, width, height)
@@ -177,7 +177,7 @@ class Reference:
         }
         noise = self._find("inversion", depends_on, latents.shape)
         if noise is None:
-            empty = self.base.encode_prompts([""])
+            empty = self.base.text.encode([""])
             noise = invert_reference(self.base, latents, empty, num_steps, progress)
             self._keep("inversion", depends_on, noise)
         return noise.to(self.base.device)
@@ -201,7 +201,7 @@ class Reference:
         clip = self.clip
         frames = read_clip(clip.file, clip.start, clip.step, num_frames, clip.grid_fps)
         pixels = fit_frames(frames, width, height)
-        return self.base.encode_video(pixels, generator(self.seed, "latents"))
+        return self.base.codec.encode(pixels, generator(self.seed, "latents"))
 
     def _find(
         self, kind: str, depends_on: Mapping[str, Any], shape: Sequence[int]
@@ -250,7 +250,7 @@ class Reference:
 
     def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
         """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""
-        shape = self.base.latent_shape(num_frames, width, height)
+        shape = self.base.codec.latent_shape(num_frames, width, height)
         for folder in self.folders:
             for file in sorted(folder.glob("*.pt")):
                 content = read_pickle(file)

@@ -9,6 +9,8 @@ from typing import Any
 
 # Names of the solvers, see solvers.py (which imports torch, and this module must not).
 SCHEDULERS = ("ddim", "dpm++", "unipc")
+# Kinds of modules that can get an adapter, of which a denoiser has some; attention is the published choice.
+LORA_TARGETS = ("attention", "temporal_conv", "spatial_conv")
 # Videos that the published program makes of each prompt.
 PUBLISHED_REPEATS = 10
 # Finite bounds, far beyond what is of use: they keep absurd numbers from the libraries below, which
@@ -222,7 +224,7 @@ class TrainSettings:
         ["attention"],
         "modules with a LoRA: attention (the published 266 Linears), temporal_conv (Conv3d of the "
         "temporal convolutions), spatial_conv (Conv2d of the residual blocks)",
-        choices=("attention", "temporal_conv", "spatial_conv"),
+        choices=LORA_TARGETS,
     )
     lora_unet_dropout: float = setting(
         0.1,

@@ -7,10 +7,9 @@ import torch
 
 from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.cost.step import FakeStep, StepCost, empty_unet, sampling_peak_bytes
+from motionmatcher.cost.step import FakeStep, StepCost, empty_denoiser, sampling_peak_bytes
 from motionmatcher.devices import available_bytes, show_gib, weight_dtype
 from motionmatcher.diffusion.sampling import SamplingSettings
-from motionmatcher.diffusion.schedules import NoiseSchedule
 from motionmatcher.errors import UserError
 from motionmatcher.training.assembly import sampling_settings
 
@@ -130,25 +129,26 @@ def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.devi
         device: Where it shall run.
     """
     data = settings.train_data
-    unet = empty_unet(layout.unet_config, settings)
+    denoiser_class, config = layout.denoiser.part_class, layout.denoiser.config
+    denoiser = empty_denoiser(denoiser_class, config, settings)
     step = FakeStep.build(
-        unet,
-        NoiseSchedule.from_config(layout.scheduler_config, settings.rescale_schedule),
+        denoiser,
+        layout.read_schedule(settings.rescale_schedule),
         settings,
-        layout.latent_size(data.width, data.height),
+        layout.latent_shape(data.n_sample_frames, data.width, data.height),
         layout.num_tokens,
         device,
     )
     if settings.recompute_activations:
-        unet.recompute_in_backward("activations")
+        denoiser.recompute_in_backward("activations")
     plain = step.cost()
-    unet.enable_gradient_checkpointing()
+    denoiser.enable_gradient_checkpointing()
     return RunCost(
-        lora_modules=len(unet.lora_layers()),
-        lora_parameters=sum(weight.numel() for weight in unet.lora_parameters().values()),
+        lora_modules=len(denoiser.lora_layers()),
+        lora_parameters=sum(weight.numel() for weight in denoiser.lora_parameters().values()),
         plain=plain,
         checkpointed=step.cost(),
-        dtype=step.base.dtype,
+        dtype=step.base.denoiser.weight_dtype,
         device=device,
         available_bytes=available_bytes(device),
         settings=settings,
@@ -226,8 +226,14 @@ def check_sampling_memory(
     least = least_bytes(layout, passes, *size, dtype)
     _require(least, what, device)
     if least * LAYERS_OF_SAMPLING > available_bytes(device):
-        shape = (passes, layout.unet_config["in_channels"], size[0], *layout.latent_size(*size[1:]))
-        peak = sampling_peak_bytes(layout.unet_config, shape, layout.num_tokens, dtype, device)
+        peak = sampling_peak_bytes(
+            layout.denoiser.part_class,
+            layout.denoiser.config,
+            (passes, *layout.latent_shape(*size)),
+            layout.num_tokens,
+            dtype,
+            device,
+        )
         _require(peak, what, device)
 
 
@@ -236,13 +242,13 @@ def least_bytes(
 ) -> int:
     """Give the memory below which nothing goes: a first layer's input and output.
 
-    That is the UNet's for the whole batch, or the VAE's for one frame.
+    That is the denoiser's for the whole batch, or the codec's.
     """
-    latent_height, latent_width = layout.latent_size(width, height)
-    places = batch_size * frames * latent_height * latent_width
-    of_unet = places * layout.unet_config["block_out_channels"][0] * dtype.itemsize
-    of_vae = width * height * layout.vae_config["block_out_channels"][0] * 4
-    return 2 * max(of_unet, of_vae)
+    shape = (batch_size, *layout.latent_shape(frames, width, height))
+    denoiser, codec = layout.denoiser, layout.codec
+    of_denoiser = denoiser.part_class.least_values(denoiser.config, shape) * dtype.itemsize
+    of_codec = codec.part_class.least_values(codec.config, width, height) * 4
+    return 2 * max(of_denoiser, of_codec)
 
 
 def _require(size: int, what: str, device: torch.device) -> None:

@@ -5,7 +5,7 @@ without. So the figures follow the code, whatever the settings.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora import add_lora
-from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.meter import CostMeter, tensor_bytes
 from motionmatcher.devices import weight_dtype
 from motionmatcher.diffusion.schedules import NoiseSchedule
 from motionmatcher.features.extractor import MotionExtractor
-from motionmatcher.features.maps import Size
 from motionmatcher.objectives.losses import TrainingLoss
 from motionmatcher.objectives.registry import Batch, draw_batch, training_loss
 
@@ -52,16 +51,19 @@ class StepCost:
         return {**asdict(self), "peak_bytes": self.peak_bytes}
 
 
-def empty_unet(unet_config: dict[str, Any], settings: TrainSettings) -> MotionUNet:
-    """Build a UNet with its LoRA on the meta device, where weights take no memory."""
+def empty_denoiser(
+    denoiser_class: type[Denoiser], config: Mapping[str, Any], settings: TrainSettings
+) -> Denoiser:
+    """Build a denoiser with its LoRA on the meta device, where weights take no memory."""
     with init_empty_weights():
-        unet = MotionUNet.from_config(unet_config)
-        add_lora(unet, settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
-    return unet
+        denoiser: Denoiser = denoiser_class.from_config(config)
+        add_lora(denoiser, settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
+    return denoiser
 
 
 def sampling_peak_bytes(
-    unet_config: dict[str, Any],
+    denoiser_class: type[Denoiser],
+    config: Mapping[str, Any],
     latents_shape: Sequence[int],
     num_tokens: int,
     dtype: torch.dtype,
@@ -70,22 +72,20 @@ def sampling_peak_bytes(
     """Count the peak memory of one pass of sampling, weights included, on fake tensors.
 
     Args:
-        unet_config: The UNet's config.
+        denoiser_class: The denoiser's class.
+        config: Its config.
         latents_shape: Of all that one pass denoises (B, C, F, h, w), both halves of guidance.
         num_tokens: Length of an encoded prompt.
         dtype: Of the weights.
         device: Which device to imitate.
     """
     with init_empty_weights():
-        unet = MotionUNet.from_config(unet_config).eval()
+        denoiser: Denoiser = denoiser_class.from_config(config).eval()
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), CostMeter() as meter:
-        _make_fake(unet, dtype, device)
+        _make_fake(denoiser, dtype, device)
         latents = torch.zeros(*latents_shape, device=device)
-        states = torch.zeros(
-            len(latents), num_tokens, unet.config.cross_attention_dim, device=device
-        )
-        absent: Any = None  # the schedule, which a single pass does not need
-        bare_base(unet, absent, device).predict(latents, torch.zeros(1, device=device), states)
+        states = torch.zeros(len(latents), num_tokens, denoiser.text_width, device=device)
+        denoiser.predict(latents, torch.zeros(1, device=device), states)
     return meter.peak_bytes
 
 
@@ -94,7 +94,7 @@ class TrainingStep:
     """All that one step's loss depends on.
 
     Attributes:
-        base: The base model with its LoRA; a step needs its UNet and its schedule only.
+        base: The base model with its LoRA; a step needs its denoiser and its schedule only.
         settings: As in training.
         latents: (1, C, F, h, w), fp32.
         text_states: (1, T, D), fp32.
@@ -126,41 +126,42 @@ class FakeStep(TrainingStep):
     @classmethod
     def build(
         cls,
-        unet: MotionUNet,
+        denoiser: Denoiser,
         schedule: NoiseSchedule,
         settings: TrainSettings,
-        latent_size: Size,
+        latent_shape: Sequence[int],
         num_tokens: int,
         device: torch.device,
     ) -> "FakeStep":
         """Set up the step.
 
         Args:
-            unet: What `empty_unet` made; its weights become fake.
+            denoiser: What `empty_denoiser` made; its weights become fake.
             schedule: The base's noise schedule.
             settings: All settings of the run.
-            latent_size: Height and width of the latents.
+            latent_shape: Of one video (C, F, h, w).
             num_tokens: Length of an encoded prompt.
             device: Which device to imitate, for kernels and precision differ among them.
         """
-        config = unet.config
-        shape = (1, config.in_channels, settings.train_data.n_sample_frames, *latent_size)
-        base = bare_base(unet, schedule, device)
+        shape = (1, *latent_shape)
+        base = bare_base(denoiser, schedule, device)
         drawn = draw_batch(settings, base, torch.zeros(shape), 0, 0, 0)
         mode, meter = FakeTensorMode(allow_non_fake_inputs=True), CostMeter()
         with mode, meter:
-            _make_fake(unet, weight_dtype(settings.mixed_precision, device), device)
+            _make_fake(denoiser, weight_dtype(settings.mixed_precision, device), device)
             return cls(
                 base=base,
                 settings=settings,
                 latents=torch.zeros(shape, device=device),
-                text_states=torch.zeros(1, num_tokens, config.cross_attention_dim, device=device),
+                text_states=torch.zeros(1, num_tokens, denoiser.text_width, device=device),
                 batch=replace(
                     drawn,
                     noise=torch.zeros(drawn.noise.shape, device=device),
                     timesteps=torch.zeros_like(drawn.timesteps, device=device),
                 ),
-                extractor=MotionExtractor(unet, latent_size, settings.motion_extractor),
+                extractor=MotionExtractor(
+                    denoiser, (shape[-2], shape[-1]), settings.motion_extractor
+                ),
                 _mode=mode,
                 _meter=meter,
             )
@@ -178,17 +179,17 @@ class FakeStep(TrainingStep):
 
     def cost(self) -> StepCost:
         """Count what one update takes: forward and backward of all its batches."""
-        unet, settings = self.base.denoiser, self.settings
-        lora = tensor_bytes(unet.lora_parameters().values())
-        weights = tensor_bytes(unet.parameters()) - lora
-        unet.train()
-        unet.zero_grad()
+        denoiser, settings = self.base.denoiser, self.settings
+        lora = tensor_bytes(denoiser.lora_parameters().values())
+        weights = tensor_bytes(denoiser.parameters()) - lora
+        denoiser.train()
+        denoiser.zero_grad()
         with self.measured() as meter:
             for _ in range(min(settings.gradient_accumulation_steps, 2)):
                 # From the second batch on, the gradients of the first are there already.
                 meter.flops = 0
                 self.loss().total.backward()
-        unet.zero_grad()
+        denoiser.zero_grad()
         return StepCost(
             flops=meter.flops * settings.gradient_accumulation_steps,
             parts={
@@ -201,15 +202,15 @@ class FakeStep(TrainingStep):
         )
 
 
-def bare_base(unet: MotionUNet, schedule: NoiseSchedule, device: torch.device) -> BaseModel:
-    """Make a base model without tokenizer, text encoder and VAE: what a step needs."""
+def bare_base(denoiser: Denoiser, schedule: NoiseSchedule, device: torch.device) -> BaseModel:
+    """Make a base model without text encoder and codec: what a step needs."""
     absent: Any = None
-    return BaseModel(schedule, absent, absent, absent, unet, device, fingerprint="")
+    return BaseModel(schedule, absent, absent, denoiser, device, fingerprint="")
 
 
-def _make_fake(unet: MotionUNet, dtype: torch.dtype, device: torch.device) -> None:
+def _make_fake(denoiser: Denoiser, dtype: torch.dtype, device: torch.device) -> None:
     """Turn parameters on the meta device into fake ones: the LoRA's in fp32, all others in `dtype`."""
-    for path, module in unet.named_modules():
+    for path, module in denoiser.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             trained = ".lora_" in path
             weight = torch.empty(

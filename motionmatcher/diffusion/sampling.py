@@ -81,7 +81,7 @@ def sample_latents(
     Raises:
         NotFiniteError: The latents hold NaN or infinity.
     """
-    shape = base.latent_shape(settings.num_frames, settings.width, settings.height)
+    shape = base.codec.latent_shape(settings.num_frames, settings.width, settings.height)
     latents = video_noise(seeds, shape).to(base.device)  # (B, C, F, h, w)
     if settings.noise_prior > 0:
         assert inversion_noise is not None, "a noise prior needs the reference's inversion"
@@ -143,8 +143,8 @@ def guided_denoiser(
 
     def denoise(latents: Tensor, timestep: int) -> Tensor:
         if guidance_scale == 1:
-            return base.predict(latents, timestep, text_states)
-        both = base.predict(torch.cat([latents, latents]), timestep, both_states)
+            return base.denoiser.predict(latents, timestep, text_states)
+        both = base.denoiser.predict(torch.cat([latents, latents]), timestep, both_states)
         unconditional, conditional = both.chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
@@ -173,7 +173,7 @@ def invert_reference(
     """
 
     def denoise(latents: Tensor, timestep: int) -> Tensor:
-        return base.predict(latents, timestep, empty_states)
+        return base.denoiser.predict(latents, timestep, empty_states)
 
     steps = base.schedule.sampling_steps(num_steps)
     with base.denoiser.in_mode(PassMode(lora=False)):

@@ -7,10 +7,17 @@ computed in the dtype of the latents.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from motionmatcher.config.bounds import check_bounds
+from motionmatcher.config.settings import MAX_TIMESTEPS
+from motionmatcher.errors import UserError
+
+if TYPE_CHECKING:
+    from motionmatcher.bases.config_file import BaseConfig
 
 # (latents (B, C, F, h, w), timestep) -> the model's prediction, same shape
 Denoiser = Callable[[Tensor, int], Tensor]
@@ -33,6 +40,44 @@ class NoiseSchedule:
     prediction_type: str
     timesteps_of: Callable[[int], list[int]]
     scheduler_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def check_config(cls, config: "BaseConfig") -> None:
+        """Check `scheduler/scheduler_config.json`; the defaults are diffusers' own.
+
+        Raises:
+            UserError: Names the file and the key that gives no noise schedule.
+        """
+        num_timesteps = config.whole("num_train_timesteps", 2, MAX_TIMESTEPS, default=1000)
+        config.whole("steps_offset", 0, num_timesteps - 1, default=0)
+        config.choice("timestep_spacing", ("leading", "trailing", "linspace"), default="leading")
+        for key in ("set_alpha_to_one", "rescale_betas_zero_snr", "clip_sample", "thresholding"):
+            config.switch(key)
+        config.choice("prediction_type", ("epsilon", "v_prediction"), default="epsilon")
+        betas = config.content.get("trained_betas")
+        if betas is None:
+            config.choice(
+                "beta_schedule", ("linear", "scaled_linear", "squaredcos_cap_v2"), default="linear"
+            )
+            config.number("beta_start", 0, 1, default=0.0001)
+            config.number("beta_end", 0, 1, default=0.02)
+        elif not isinstance(betas, list) or len(betas) != num_timesteps:
+            config.refuse("trained_betas", f"be null or a list of {num_timesteps} numbers")
+        else:
+            for beta in betas:
+                if not isinstance(beta, int | float):
+                    config.refuse("trained_betas", "be null or a list of numbers")
+                check_bounds(beta, 0, 1, f"{config.file}: trained_betas")
+        # The signal fades; it may vanish only where the velocity is predicted.
+        schedule = cls.from_config(config.content)
+        alphas = schedule.alphas_cumprod
+        fades = bool((alphas[1:] <= alphas[:-1]).all()) and float(alphas[-1]) < float(alphas[0])
+        vanishes = float(alphas[-1]) <= 0 and schedule.prediction_type == "epsilon"
+        if not fades or vanishes:
+            raise UserError(
+                f"{config.file}: its betas make no noise schedule: the share of signal must fall from "
+                "timestep to timestep, and must not end at 0 for prediction_type epsilon."
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], rescale: bool = False) -> "NoiseSchedule":
@@ -64,6 +109,12 @@ class NoiseSchedule:
     def num_train_timesteps(self) -> int:
         """T, the number of timesteps the base was trained with."""
         return len(self.alphas_cumprod)
+
+    @property
+    def max_sampling_steps(self) -> int:
+        """The most DDIM steps that it can be walked in; the offset moves all of them up."""
+        offset: int = self.scheduler_config["steps_offset"]
+        return self.num_train_timesteps - offset
 
     def alpha_cumprod(self, timesteps: Tensor | int, like: Tensor) -> Tensor:
         """Look up abar_t, ready to be multiplied with latents.

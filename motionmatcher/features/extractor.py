@@ -1,4 +1,4 @@
-"""The motion feature extractor: the frozen base's encoder, read at chosen attention modules."""
+"""The motion feature extractor: the frozen base, read at chosen attention modules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
-from motionmatcher.bases.denoiser import Denoiser, PassMode, uncompiled
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.config.settings import MotionExtractorSettings
-from motionmatcher.features.maps import MotionFeatures, choose_feature_layers, gather_features
-from motionmatcher.features.recording import AttentionRecorder, dual_attention
+from motionmatcher.features.maps import MotionFeatures, Size
 
 
 class MotionExtractor:
@@ -24,26 +23,20 @@ class MotionExtractor:
     """
 
     def __init__(
-        self, denoiser: Denoiser, latent_size: tuple[int, int], settings: MotionExtractorSettings
+        self, denoiser: Denoiser, latent_size: Size, settings: MotionExtractorSettings
     ) -> None:
         """Choose the layers.
 
         Args:
             denoiser: The base, with or without a LoRA; the LoRA is off while features are extracted.
             latent_size: Height and width of the latents.
-            settings: The maps' scale factors.
+            settings: Which maps.
 
         Raises:
-            UserError: No layer has the wanted map size.
+            UserError: The base has no such maps.
         """
         self.denoiser = denoiser
-        self.layers = choose_feature_layers(
-            [name for name, _ in denoiser.named_modules()],
-            denoiser.config.down_block_types,
-            latent_size,
-            settings.spatial_scale_factor,
-            settings.temporal_scale_factor,
-        )
+        self.layers = denoiser.choose_layers(denoiser.config, latent_size, settings)
 
     def __call__(self, latents: Tensor, timesteps: Tensor, text_states: Tensor) -> MotionFeatures:
         """Extract the features of noisy latents.
@@ -53,7 +46,7 @@ class MotionExtractor:
             timesteps: One a batch element (B,).
             text_states: Encoded prompts (B, T, D).
         """
-        return self._run(latents, timesteps, text_states, full_precision=True)
+        return self._read(latents, timesteps, text_states, full_precision=True)
 
     def change(
         self, latents: Tensor, step: Tensor, timesteps: Tensor, text_states: Tensor
@@ -76,10 +69,10 @@ class MotionExtractor:
         latents = latents.detach()
 
         def features_at(point: Tensor) -> tuple[Tensor, Tensor]:
-            features = self._run(point, timesteps, text_states, full_precision=False)
+            features = self._read(point, timesteps, text_states, full_precision=False)
             return features.cross_attention, features.temporal_attention
 
-        with torch.no_grad(), forward_ad.dual_level(), dual_attention(self.denoiser), uncompiled():
+        with torch.no_grad(), forward_ad.dual_level(), self.denoiser.taking_dual_numbers():
             # A step of unit size stays within the range of half precision.
             size = _positive(step.detach().square().mean().sqrt())
             dual = forward_ad.make_dual(latents, step.detach() / size)
@@ -89,24 +82,10 @@ class MotionExtractor:
         cross, temporal = _LinearInStep.apply(step, features_at, latents, *change)
         return MotionFeatures(cross, temporal)
 
-    def _run(
+    def _read(
         self, latents: Tensor, timesteps: Tensor, text_states: Tensor, full_precision: bool
     ) -> MotionFeatures:
-        recorder = AttentionRecorder(self.layers.cross_attention + self.layers.temporal_attention)
-        weight_dtype = self.denoiser.weight_dtype
-        half = weight_dtype.itemsize < 4
-        dtype = latents.dtype if full_precision else weight_dtype
-        frozen_base = PassMode(
-            lora=False, recorder=recorder, full_precision=full_precision and half
-        )
-        with (
-            torch.autocast(latents.device.type, weight_dtype, enabled=half and not full_precision),
-            self.denoiser.in_mode(frozen_base),
-        ):
-            self.denoiser.run_encoder(
-                latents.to(dtype), timesteps, text_states.to(dtype), self.layers.last_block
-            )
-        return gather_features(recorder.maps, self.layers, len(latents))
+        return self.denoiser.read_maps(latents, timesteps, text_states, self.layers, full_precision)
 
 
 class _LinearInStep(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Record the attention maps of chosen modules during one pass of the UNet."""
+"""Record the attention maps of chosen modules during one pass of a denoiser."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ class AttentionRecorder:
     Only these modules form their probabilities explicitly; all others keep fused attention.
 
     Attributes:
-        module_names: Paths of the recorded attention modules in the UNet.
+        module_names: Paths of the recorded attention modules in the denoiser.
         maps: Module path -> map (N, queries, keys), N the module's batch axis. Filled by the pass.
     """
 
@@ -32,9 +32,9 @@ class AttentionRecorder:
         return AttentionRecorder(self.module_names)
 
     @contextmanager
-    def attached(self, unet: nn.Module) -> Iterator[None]:
-        """Record every pass of `unet` within the block; the processors found come back after it."""
-        modules: dict[str, Any] = {name: unet.get_submodule(name) for name in self.module_names}
+    def attached(self, denoiser: nn.Module) -> Iterator[None]:
+        """Record every pass of `denoiser` within the block; the processors found come back after it."""
+        modules: dict[str, Any] = {name: denoiser.get_submodule(name) for name in self.module_names}
         found = {name: module.processor for name, module in modules.items()}
         try:
             for name, module in modules.items():
@@ -70,9 +70,9 @@ class _RecordingProcessor:
 
 
 @contextmanager
-def dual_attention(unet: nn.Module) -> Iterator[None]:
+def dual_attention(denoiser: nn.Module) -> Iterator[None]:
     """Let all attention within the block take dual numbers, which fused attention cannot."""
-    modules: list[Any] = [module for module in unet.modules() if isinstance(module, Attention)]
+    modules: list[Any] = [module for module in denoiser.modules() if isinstance(module, Attention)]
     found = [module.processor for module in modules]
     try:
         for module in modules:

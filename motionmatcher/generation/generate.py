@@ -111,15 +111,15 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
         notes = [*request.notes]
         base_note = base.note_on_record(info.base, f"the LoRA of {request.checkpoint}")
         notes += [base_note] if base_note else []
-        notes += base.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
+        notes += base.text.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
         print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
         remove_unfinished(request.output_dir)
     if request.compile:
         base.denoiser.compile_layers()
     with processes.main_process_first():
         inversion_noise = _inversion_noise(request, base)
-    encoded = dict(zip(request.prompts, base.encode_prompts(request.prompts), strict=True))
-    negative_states = base.encode_prompts([request.sampling.negative_prompt])
+    encoded = dict(zip(request.prompts, base.text.encode(request.prompts), strict=True))
+    negative_states = base.text.encode([request.sampling.negative_prompt])
     entries: list[dict[str, Any]] = []
     # Whole batches are dealt out, so that the number of processes changes no result.
     with processes.split_between_processes(_batches(request)) as share:
@@ -134,7 +134,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
                 partial(tqdm, desc=f"batch {number} of {len(share)}"),
             )
             for job, video in zip(batch, latents, strict=True):
-                entries.append(_write_video(request, job, base.decode_video(video)))
+                entries.append(_write_video(request, job, base.codec.decode(video)))
     entries = gather_object(entries)  # of all processes, in the order of the jobs
     if processes.is_main_process:
         _write_contact_sheet(request, entries)

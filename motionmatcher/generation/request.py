@@ -100,7 +100,7 @@ def make_request(arguments: argparse.Namespace) -> GenerationRequest:
     of_run = run.find_path(trained.pretrained_model_path) if trained else PUBLISHED_MODEL
     layout = find_base(choose(arguments.model, of_run))
     layout.require_weights()
-    layout.latent_size(sampling.width, sampling.height)
+    layout.latent_shape(sampling.num_frames, sampling.width, sampling.height)
     check_num_steps(layout, sampling.num_inference_steps, "--num-steps")
     check_writable(arguments.output_dir, "--output_dir")
     read_manifest(arguments.output_dir)  # a damaged one is better known now

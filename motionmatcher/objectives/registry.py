@@ -130,7 +130,7 @@ def motion_loss(
 
     if settings.motion_extractor.mode == "tangent":
         # The same step with the student's prediction ends this much further.
-        error = base.predict(noisy, timesteps, text_states) - truth
+        error = base.denoiser.predict(noisy, timesteps, text_states) - truth
         scale = prediction_scale(timesteps, earlier, base.schedule, like=error)
         return weigh_change(
             extractor.change(true_latents, scale * error, earlier, text_states), *weights
@@ -139,7 +139,7 @@ def motion_loss(
     with torch.no_grad():  # before the student: no graph takes memory yet
         target = extractor(true_latents, earlier, text_states)
     # The same step from the same z_t with the student's prediction.
-    prediction = base.predict(noisy, timesteps, text_states)
+    prediction = base.denoiser.predict(noisy, timesteps, text_states)
     predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, base.schedule)
     predicted = extractor(predicted_latents, earlier, text_states)
     return match_features(predicted, target, *weights)
@@ -167,7 +167,7 @@ def pixel_loss(
     """
     noisy = add_noise(latents, noise, timesteps, base.schedule)
     truth = true_prediction(latents, noise, timesteps, base.schedule)
-    prediction = base.predict(noisy, timesteps, text_states)
+    prediction = base.denoiser.predict(noisy, timesteps, text_states)
     match settings.objective:
         case "denoising":
             return denoising_loss(prediction, truth)

@@ -79,7 +79,7 @@ def start_training(
     base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
     data, validation = settings.train_data, settings.validation_data
     previewed = validation.prompt if validation.sample_preview else []
-    for line in base.cut_off_notes([data.single_video_prompt, *previewed]):
+    for line in base.text.cut_off_notes([data.single_video_prompt, *previewed]):
         accelerator.print(f"note: {line}")
     run = resume[0] if resume else _create_shared_run(settings, accelerator)
     accelerator.print(f"run folder: {run.folder}")
@@ -99,7 +99,7 @@ def start_training(
         previewer = None
         if accelerator.is_main_process:
             previewer = _prepare_previews(settings, base, reference, latents)
-    text_states = base.encode_prompts([data.single_video_prompt])
+    text_states = base.text.encode([data.single_video_prompt])
     info = attach_lora(settings, base, latents, resume)
     optimizer = prepare_optimizer(settings, base, accelerator)
     progress = START
@@ -224,12 +224,12 @@ def _prepare_previews(
     return Previewer(
         base=base,
         prompts=prompts,
-        text_states=base.encode_prompts(prompts),
-        negative_states=base.encode_prompts([sampling.negative_prompt]),
+        text_states=base.text.encode(prompts),
+        negative_states=base.text.encode([sampling.negative_prompt]),
         seed=validation.seed,
         settings=sampling,
         inversion_noise=inversion_noise,
-        reference_frames=base.decode_video(latents[0]),
+        reference_frames=base.codec.decode(latents[0]),
         fps=settings.train_data.fps,
     )
 

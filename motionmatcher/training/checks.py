@@ -10,7 +10,7 @@ from motionmatcher.clips.video import bucket_size, check_length, probe
 from motionmatcher.config.loading import idle_keys, with_preview_defaults
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
-from motionmatcher.features.maps import Size, block_at_scale, map_sizes
+from motionmatcher.features.maps import Size
 from motionmatcher.files import check_writable, nearest_folder
 from motionmatcher.paths import find_path
 from motionmatcher.prompts import repetition_notes
@@ -67,18 +67,15 @@ def check_training(
                 f"{layout.folder} has no weights yet for {', '.join(layout.missing_weights())}."
             )
     data, validation = settings.train_data, settings.validation_data
-    latent_size = layout.latent_size(data.width, data.height)
+    _, _, *latent_size = layout.latent_shape(data.n_sample_frames, data.width, data.height)
+    assert validation.num_frames is not None
     assert validation.width is not None
     assert validation.height is not None
-    layout.latent_size(validation.width, validation.height)
-
-    sizes = map_sizes(layout.unet_config["down_block_types"], latent_size)
-    spatial, temporal = (
-        block_at_scale(sizes, latent_size, f"motion_extractor.{name}", scale)
-        for name, scale in (
-            ("spatial_scale_factor", settings.motion_extractor.spatial_scale_factor),
-            ("temporal_scale_factor", settings.motion_extractor.temporal_scale_factor),
-        )
+    layout.latent_shape(validation.num_frames, validation.width, validation.height)
+    _check_denoiser(settings, layout)
+    size = latent_size[0], latent_size[1]
+    layers = layout.denoiser.part_class.choose_layers(
+        layout.denoiser.config, size, settings.motion_extractor
     )
     _check_schedule(settings, layout)
     _check_folders(settings, run_folder)
@@ -97,7 +94,7 @@ def check_training(
         notes += repetition_notes(validation.prompt, "its previews will be the same")
     notes += idle_keys(settings)
     return TrainingPlan(
-        settings, layout, latent_size, sizes[spatial], sizes[temporal], tuple(notes)
+        settings, layout, size, layers.cross_size, layers.temporal_size, tuple(notes)
     )
 
 
@@ -107,11 +104,7 @@ def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
     Raises:
         UserError: Names the setting and the most steps there can be.
     """
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler.from_config(layout.scheduler_config)
-    num_timesteps = scheduler.config.num_train_timesteps
-    most = num_timesteps - scheduler.config.steps_offset  # the offset moves all steps up
+    most = layout.read_schedule().max_sampling_steps
     if num_steps > most:
         raise UserError(f"{key} must be at most {most} for this base's schedule, not {num_steps}.")
 
@@ -146,18 +139,31 @@ def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
     )
 
 
-def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
-    config = layout.scheduler_config
-    num_timesteps = config.get("num_train_timesteps", 1000)  # diffusers' own default
-    prediction_type = config.get("prediction_type", "epsilon")
-    if settings.min_timestep >= num_timesteps:
+def _check_denoiser(settings: TrainSettings, layout: BaseLayout) -> None:
+    denoiser = layout.denoiser.part_class
+    for target in settings.lora_targets:
+        if target not in denoiser.lora_kinds:
+            raise UserError(
+                f"lora_targets: this base has no {target}: expected of {', '.join(denoiser.lora_kinds)}."
+            )
+    if settings.mixed_precision not in denoiser.precisions:
         raise UserError(
-            f"min_timestep {settings.min_timestep} must be below the base's {num_timesteps} timesteps."
+            f"mixed_precision {settings.mixed_precision}: this base's weights do not stand it: use "
+            f"{' or '.join(reversed(denoiser.precisions))}."
+        )
+
+
+def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
+    schedule = layout.read_schedule()
+    if settings.min_timestep >= schedule.num_train_timesteps:
+        raise UserError(
+            f"min_timestep {settings.min_timestep} must be below the base's "
+            f"{schedule.num_train_timesteps} timesteps."
         )
     check_num_steps(
         layout, settings.validation_data.num_inference_steps, "validation_data.num_inference_steps"
     )
-    if settings.rescale_schedule and prediction_type != "v_prediction":
+    if settings.rescale_schedule and schedule.prediction_type != "v_prediction":
         raise UserError(
             "rescale_schedule wants a v-prediction base: at zero SNR an epsilon-prediction base "
             f"({settings.pretrained_model_path}) has nothing to say. Set it to false."
@@ -178,9 +184,11 @@ def _check_packages(settings: TrainSettings) -> None:
 
 
 def _check_room(settings: TrainSettings, layout: BaseLayout, folder: Path) -> None:
-    from motionmatcher.cost.step import empty_unet
+    from motionmatcher.cost.step import empty_denoiser
 
-    parameters = empty_unet(layout.unet_config, settings).lora_parameters().values()
+    denoiser = layout.denoiser
+    empty = empty_denoiser(denoiser.part_class, denoiser.config, settings)
+    parameters = empty.lora_parameters().values()
     moments = 2 if settings.use_8bit_adam else 8  # bytes of both
     needed = sum(weight.numel() for weight in parameters) * (4 + moments)
     disk = shutil.disk_usage(nearest_folder(folder))

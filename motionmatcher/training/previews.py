@@ -78,7 +78,7 @@ class Previewer:
                 )
             except _GivenUpError:
                 return False
-            frames = self.base.decode_video(latents[0])
+            frames = self.base.codec.decode(latents[0])
             write_mp4(folder / f"step-{step:05d}_{name}_{self.seed}.mp4", frames, self.fps)
             clips.append(frames)
         labels = ["reference", *(f"step {step}: {prompt}" for prompt in self.prompts)]

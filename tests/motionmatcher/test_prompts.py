@@ -59,14 +59,14 @@ def test_the_base_does_not_read_what_its_note_names(
     base: BaseModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     start, end = "a cat " * 10, "é " + "dog " * 40
-    whole = base.encode_prompts([start + end])
-    (note,) = base.cut_off_notes([start + end, "a cat", "", start + end])
+    whole = base.text.encode([start + end])
+    (note,) = base.text.cut_off_notes([start + end, "a cat", "", start + end])
     assert note.startswith('of the prompt "a cat a cat a cat')
     assert "only 77 tokens are read" in note
     left_out = note.partition('left out: "')[2].removesuffix('"')
     assert left_out
     assert (start + end).rstrip().endswith(left_out)
     read = (start + end).rstrip().removesuffix(left_out)
-    assert whole.equal(base.encode_prompts([read]))
-    assert not whole.equal(base.encode_prompts([read.rstrip()[:-1]]))
+    assert whole.equal(base.text.encode([read]))
+    assert not whole.equal(base.text.encode([read.rstrip()[:-1]]))
     assert not caplog.records, "the tokenizer's own warning says less"

@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 
 import inference
 import motionmatcher.generation.generate as generation
-from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.lora import target_modules
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.clips.video import probe, read_video
@@ -152,10 +151,12 @@ def test_lora_is_merged_down_to_min_timestep_only(
     infer: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares = {}
-    original = BaseModel.predict
+    original = MotionUNet.predict
 
-    def predict(self: BaseModel, latents: torch.Tensor, timestep: int, states: torch.Tensor) -> Any:
-        layers = self.denoiser.lora_layers()
+    def predict(
+        self: MotionUNet, latents: torch.Tensor, timestep: int, states: torch.Tensor
+    ) -> Any:
+        layers = self.lora_layers()
         assert all(layer.disable_adapters for layer in layers), "merged, it costs nothing a step"
         assert len(latents) == 2, "guidance runs in one batch"
         weight, lora = layers[5].get_base_layer().weight, layers[5].get_delta_weight("default")
@@ -164,7 +165,7 @@ def test_lora_is_merged_down_to_min_timestep_only(
         return original(self, latents, timestep, states)
 
     base_weights: list[torch.Tensor] = []
-    monkeypatch.setattr(BaseModel, "predict", predict)
+    monkeypatch.setattr(MotionUNet, "predict", predict)
     infer("-rn", 1, "-s", 5, "-np", 0, "-mn", 401, "-ls", 0.5)
     # Against the first step's weight, which has half the LoRA in it.
     assert list(shares) == [801, 601, 401, 201, 1]
@@ -365,7 +366,7 @@ def test_a_video_that_explodes_is_not_written(
 ) -> None:
     given = ["-cf", trained.folder, "-p", PROMPT, "-d", "cpu", "-o", tmp_path / "out", "-rn", 1]
     overflow = torch.finfo(torch.float32).max  # whatever range the flags may have
-    monkeypatch.setattr(BaseModel, "predict", lambda base, latents, *_: latents * overflow)
+    monkeypatch.setattr(MotionUNet, "predict", lambda base, latents, *_: latents * overflow)
     assert run_script(monkeypatch, inference.main, *given) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: NaN or infinity in the generated latents: lower guidance_scale")

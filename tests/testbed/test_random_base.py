@@ -47,8 +47,8 @@ def test_configs_alone(tmp_path: Path) -> None:
     folder = write_random_base(tmp_path, prediction_type="v_prediction", configs_only=True)
     layout = find_base(str(folder))
     assert layout.missing_weights() == ["unet", "vae", "text_encoder"]
-    assert layout.scheduler_config["prediction_type"] == "v_prediction"
-    assert layout.unet_config["block_out_channels"] == [32, 64]
+    assert layout.schedule.config["prediction_type"] == "v_prediction"
+    assert layout.denoiser.config["block_out_channels"] == [32, 64]
 
 
 def test_full_size_is_zeroscope_s_architecture(
@@ -59,8 +59,8 @@ def test_full_size_is_zeroscope_s_architecture(
     main()
     assert capsys.readouterr().out == f"{tmp_path}\n"
     layout = find_base(str(tmp_path))
-    assert layout.vae_scale_factor == 8
+    assert layout.latent_shape(16, 576, 320) == (4, 16, 40, 72)
     with torch.device("meta"):
-        unet = UNet3DConditionModel.from_config(layout.unet_config)
+        unet = UNet3DConditionModel.from_config(layout.denoiser.config)
     assert sum(weight.numel() for weight in unet.parameters()) == 1_411_233_860
-    assert FULL_SIZE["text_encoder"]["hidden_size"] == layout.unet_config["cross_attention_dim"]
+    assert FULL_SIZE["text_encoder"]["hidden_size"] == layout.denoiser.config["cross_attention_dim"]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from small_models import networks
+from torch import Tensor
 from transformers import CLIPTokenizer
 
-from motionmatcher.bases import base_model
+from motionmatcher.bases import codecs
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import NotFiniteError, UserError
@@ -28,11 +29,6 @@ PARTS = {
 
 def load(folder: Path) -> BaseModel:
     return load_base_model(find_base(str(folder)), CPU)
-
-
-def modules(base: BaseModel) -> dict[str, nn.Module]:
-    """A base's networks by the folders of their weights."""
-    return {"unet": base.denoiser, "vae": base.vae, "text_encoder": base.text_encoder}
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +63,13 @@ def test_every_layout_of_weights(
     change(folder)
     loaded = load(folder)
     for part in PARTS:
-        ours, theirs = (modules(model)[part].state_dict() for model in (loaded, base))
+        ours, theirs = (networks(model)[part].state_dict() for model in (loaded, base))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), part
 
 
 def test_everything_is_frozen_and_in_eval_mode(base: BaseModel) -> None:
-    for part in modules(base).values():
+    for part in networks(base).values():
         assert not any(weight.requires_grad for weight in part.parameters())
         assert not any(module.training for module in part.modules())
         assert {weight.dtype for weight in part.parameters()} == {torch.float32}
@@ -81,14 +77,14 @@ def test_everything_is_frozen_and_in_eval_mode(base: BaseModel) -> None:
 
 def test_the_unet_s_dtype_is_chosen(base_folder: Path, base: BaseModel) -> None:
     half = load_base_model(find_base(str(base_folder)), CPU, torch.bfloat16)
-    assert half.dtype == torch.bfloat16
+    assert half.denoiser.weight_dtype == torch.bfloat16
     assert {weight.dtype for weight in half.denoiser.parameters()} == {torch.bfloat16}
-    assert {weight.dtype for weight in half.vae.parameters()} == {torch.float32}
-    assert {weight.dtype for weight in half.text_encoder.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in half.codec.vae.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in half.text.encoder.parameters()} == {torch.float32}
     latents, states = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 7, 32)
     with torch.no_grad():
-        prediction = half.predict(latents, 500, states)
-        exact = base.predict(latents, 500, states)
+        prediction = half.denoiser.predict(latents, 500, states)
+        exact = base.denoiser.predict(latents, 500, states)
     assert prediction.dtype == torch.float32
     assert torch.equal(prediction, prediction.bfloat16().float()), "computed in half precision"
     assert (prediction - exact).norm() < 0.1 * exact.norm()
@@ -134,7 +130,7 @@ def old_tokenizer_files(folder: Path, pad_token: str) -> None:
 
 @pytest.mark.parametrize("pad_token", ["<|endoftext|>", "!"])
 def test_the_tokenizer_in_zeroscope_s_layout(folder: Path, base: BaseModel, pad_token: str) -> None:
-    vocabulary = base.tokenizer.get_vocab()
+    vocabulary = base.text.tokenizer.get_vocab()
     for token, spare in (("ca", "Ń"), ("cat</w>", "Ń</w>")):  # which no prompt below has
         vocabulary[token] = vocabulary.pop(spare)
     tokenizer = CLIPTokenizer(
@@ -151,37 +147,39 @@ def test_the_tokenizer_in_zeroscope_s_layout(folder: Path, base: BaseModel, pad_
             prompts, padding="max_length", max_length=77, return_tensors="pt"
         ).input_ids
 
-    expected = ids(load(folder).tokenizer)
+    expected = ids(load(folder).text.tokenizer)
     assert vocabulary["cat</w>"] in expected[0]
-    pad = base.tokenizer.get_vocab()[pad_token]
-    start, end = (base.tokenizer.get_vocab()[t] for t in ("<|startoftext|>", "<|endoftext|>"))
+    pad = base.text.tokenizer.get_vocab()[pad_token]
+    start, end = (base.text.tokenizer.get_vocab()[t] for t in ("<|startoftext|>", "<|endoftext|>"))
     assert expected[1].tolist() == [start, end] + [pad] * 75
     old_tokenizer_files(folder / "tokenizer", pad_token)
     loaded = load(folder)
-    assert torch.equal(ids(loaded.tokenizer), expected)
-    assert loaded.tokenizer.model_max_length == 77
+    assert torch.equal(ids(loaded.text.tokenizer), expected)
+    assert loaded.text.tokenizer.model_max_length == 77
 
 
 def test_prompts_are_encoded_one_by_one(base: BaseModel) -> None:
-    states = base.encode_prompts(["A bear.", "", "A cat."])
+    states = base.text.encode(["A bear.", "", "A cat."])
     assert states.shape == (3, 77, 32)
     assert states.dtype == torch.float32
-    torch.testing.assert_close(states[1:2], base.encode_prompts([""]), rtol=0, atol=1e-5)
-    tokens = base.tokenizer(["A cat."], padding="max_length", max_length=77, return_tensors="pt")
-    expected = base.text_encoder(tokens.input_ids).last_hidden_state
+    torch.testing.assert_close(states[1:2], base.text.encode([""]), rtol=0, atol=1e-5)
+    tokens = base.text.tokenizer(
+        ["A cat."], padding="max_length", max_length=77, return_tensors="pt"
+    )
+    expected = base.text.encoder(tokens.input_ids).last_hidden_state
     torch.testing.assert_close(states[2:], expected, rtol=0, atol=1e-5)
     assert not torch.allclose(states[0], states[2])
 
 
 def test_long_prompts_are_cut_at_77_tokens(base: BaseModel) -> None:
-    short = base.encode_prompts(["a" * 75])
-    long = base.encode_prompts(["a" * 75 + "b" * 100])
+    short = base.text.encode(["a" * 75])
+    long = base.text.encode(["a" * 75 + "b" * 100])
     assert long.shape == (1, 77, 32)
     # Both are start, 75 characters and end; only the last "a" also ends a word in the short one.
     torch.testing.assert_close(long[:, :75], short[:, :75], rtol=0, atol=1e-5)
-    cut = base.tokenizer(["a" * 200], truncation=True, max_length=77).input_ids[0]
+    cut = base.text.tokenizer(["a" * 200], truncation=True, max_length=77).input_ids[0]
     assert len(cut) == 77
-    assert cut[-1] == base.tokenizer.eos_token_id
+    assert cut[-1] == base.text.tokenizer.eos_token_id
 
 
 # --- frames and latents
@@ -195,24 +193,26 @@ def frames() -> Tensor:
 
 
 def test_encoding_by_hand(base: BaseModel, frames: Tensor) -> None:
-    latents = base.encode_video(frames, generator(0, "latents"))
+    latents = base.codec.encode(frames, generator(0, "latents"))
     assert latents.shape == (1, 4, 5, 4, 5)
     assert latents.is_contiguous()
     with torch.no_grad():
-        posterior = base.vae.encode(frames.float() / 255 * 2 - 1).latent_dist
+        posterior = base.codec.vae.encode(frames.float() / 255 * 2 - 1).latent_dist
     draw = torch.randn(5, 4, 4, 5, generator=generator(0, "latents"))
-    expected = (posterior.mean + posterior.std * draw) * base.vae.config.scaling_factor
+    expected = (posterior.mean + posterior.std * draw) * base.codec.vae.config.scaling_factor
     torch.testing.assert_close(latents[0].transpose(0, 1), expected, rtol=1e-4, atol=1e-5)
     assert posterior.std.mean() > 1e-3, "the draw must matter"
 
 
 def test_decoding_by_hand(base: BaseModel) -> None:
     latents = torch.randn(4, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    video = base.decode_video(latents)
+    video = base.codec.decode(latents)
     assert video.shape == (3, 32, 40, 3)
     assert video.dtype == np.uint8
     with torch.no_grad():
-        pixels = base.vae.decode(latents[:, 1][None] / base.vae.config.scaling_factor).sample
+        pixels = base.codec.vae.decode(
+            latents[:, 1][None] / base.codec.vae.config.scaling_factor
+        ).sample
     expected = (pixels[0] / 2 + 0.5).clamp(0, 1) * 255
     difference = torch.from_numpy(video[1]).permute(2, 0, 1).float() - expected
     assert difference.abs().max() <= 0.51
@@ -221,14 +221,16 @@ def test_decoding_by_hand(base: BaseModel) -> None:
 def test_slices_give_what_the_whole_gives(
     base: BaseModel, frames: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_latents = base.encode_video(frames, generator(0, "latents"))
-    whole_video = base.decode_video(whole_latents[0])
+    whole_latents = base.codec.encode(frames, generator(0, "latents"))
+    whole_video = base.codec.decode(whole_latents[0])
     sizes = []
-    original = base.vae.decode
-    monkeypatch.setattr(base_model, "VAE_SLICE_PIXELS", 2 * 32 * 40)
-    monkeypatch.setattr(base.vae, "decode", lambda part: sizes.append(len(part)) or original(part))
-    latents = base.encode_video(frames, generator(0, "latents"))
-    video = base.decode_video(whole_latents[0])
+    original = base.codec.vae.decode
+    monkeypatch.setattr(codecs, "VAE_SLICE_PIXELS", 2 * 32 * 40)
+    monkeypatch.setattr(
+        base.codec.vae, "decode", lambda part: sizes.append(len(part)) or original(part)
+    )
+    latents = base.codec.encode(frames, generator(0, "latents"))
+    video = base.codec.decode(whole_latents[0])
     assert sizes == [2, 2, 1]
     torch.testing.assert_close(latents, whole_latents, rtol=1e-4, atol=1e-5)
     assert np.abs(video.astype(int) - whole_video).max() <= 1
@@ -237,13 +239,12 @@ def test_slices_give_what_the_whole_gives(
 def test_a_frame_larger_than_a_slice_goes_alone(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_model, "VAE_SLICE_PIXELS", 100)
-    assert base.decode_video(torch.zeros(4, 2, 2, 2)).shape == (2, 16, 16, 3)
+    monkeypatch.setattr(codecs, "VAE_SLICE_PIXELS", 100)
+    assert base.codec.decode(torch.zeros(4, 2, 2, 2)).shape == (2, 16, 16, 3)
 
 
 def test_shapes_of_latents(base: BaseModel) -> None:
-    assert base.vae_scale_factor == 8
-    assert base.latent_shape(num_frames=6, width=80, height=64) == (4, 6, 8, 10)
+    assert base.codec.latent_shape(num_frames=6, width=80, height=64) == (4, 6, 8, 10)
 
 
 def test_damaged_and_incomplete_weights(base_folder: Path, tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_frames_that_are_not_finite_are_not_shown(base: BaseModel) -> None:
     with pytest.raises(
         NotFiniteError, match="NaN or infinity in the decoded frames: the latents are"
     ):
-        base.decode_video(latents)
+        base.codec.decode(latents)
 
 
 def test_what_a_file_records_of_its_base(base: BaseModel, folder: Path) -> None:

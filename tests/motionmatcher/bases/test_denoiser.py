@@ -356,7 +356,7 @@ def feature_gradients(unet: MotionUNet, inputs: Inputs) -> tuple[Tensor, dict[st
     prediction = unet(*inputs).sample
     recorder = AttentionRecorder([CROSS, TEMPORAL])
     with unet.in_mode(PassMode(lora=False, recorder=recorder)):
-        unet.run_encoder(sample + prediction, timesteps, text_states, last_block=1)
+        unet.run_blocks(sample + prediction, timesteps, text_states, last_block=1)
     maps = dict(recorder.maps)
     loss = sum((probabilities.square().mean() for probabilities in maps.values()), torch.zeros(()))
     loss.backward()
@@ -379,7 +379,7 @@ def test_what_is_computed_again_for_the_base_has_the_lora_off(
     assert not any(layer.disable_adapters for layer in unet.lora_layers())
 
 
-# --- the encoder pass
+# --- full precision
 
 
 def record(unet: MotionUNet, run: Callable[[], object], names: list[str]) -> dict[str, Tensor]:
@@ -387,45 +387,6 @@ def record(unet: MotionUNet, run: Callable[[], object], names: list[str]) -> dic
     with torch.no_grad(), unet.in_mode(PassMode(lora=False, recorder=recorder)):
         run()
     return recorder.maps
-
-
-def test_the_encoder_pass_gives_the_maps_of_the_whole_pass(
-    student: MotionUNet, inputs: Inputs
-) -> None:
-    whole = record(student, lambda: student(*inputs), [CROSS, TEMPORAL])
-    encoder = record(student, lambda: student.run_encoder(*inputs, 1), [CROSS, TEMPORAL])
-    assert all(torch.equal(encoder[name], whole[name]) for name in (CROSS, TEMPORAL))
-
-
-def test_one_timestep_for_all_videos(student: MotionUNet, inputs: Inputs) -> None:
-    sample, _, text_states = inputs
-    one, each = (
-        record(student, lambda t=t: student.run_encoder(sample, t, text_states, 0), [CROSS])
-        for t in (torch.tensor([600]), torch.tensor([600, 600]))
-    )
-    assert torch.equal(one[CROSS], each[CROSS])
-
-
-@pytest.mark.parametrize("last_block", [0, 1])
-def test_no_block_after_the_last_one_runs(
-    bare: MotionUNet, inputs: Inputs, last_block: int
-) -> None:
-    unet = deepcopy(bare)
-    ran: set[str] = set()
-    for name, module in unet.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(lambda module, args, out, name=name: ran.add(name))
-    with torch.no_grad():
-        unet.run_encoder(*inputs, last_block)
-    assert any(name.startswith(f"down_blocks.{last_block}.") for name in ran)
-    for unread in ("mid_block.", "up_blocks.", "conv_norm_out", "conv_out"):
-        assert not any(name.startswith(unread) for name in ran), unread
-    downsampled = any(name.startswith("down_blocks.0.downsamplers.") for name in ran)
-    assert downsampled == (last_block == 1)
-    assert any(name.startswith("down_blocks.1.") for name in ran) == (last_block == 1)
-
-
-# --- full precision
 
 
 def test_full_precision_upcasts_half_precision_weights(bare: MotionUNet, inputs: Inputs) -> None:
@@ -436,13 +397,13 @@ def test_full_precision_upcasts_half_precision_weights(bare: MotionUNet, inputs:
             module.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
     upcast = deepcopy(half).float()
     names = [CROSS, TEMPORAL]
-    expected = record(upcast, lambda: upcast.run_encoder(*inputs, 1), names)
+    expected = record(upcast, lambda: upcast.run_blocks(*inputs, 1), names)
     seen.clear()
 
     recorder = AttentionRecorder(names)
     mode = PassMode(lora=False, recorder=recorder, full_precision=True)
     with torch.no_grad(), half.in_mode(mode):
-        half.run_encoder(*inputs, 1)
+        half.run_blocks(*inputs, 1)
     assert seen == {torch.float32}
     for name in names:
         assert recorder.maps[name].dtype == torch.float32
@@ -452,7 +413,7 @@ def test_full_precision_upcasts_half_precision_weights(bare: MotionUNet, inputs:
     seen.clear()
     sample, timesteps, text_states = inputs
     with torch.no_grad():
-        half.run_encoder(sample.bfloat16(), timesteps, text_states.bfloat16(), 1)
+        half.run_blocks(sample.bfloat16(), timesteps, text_states.bfloat16(), 1)
     assert seen == {torch.bfloat16}
 
 
@@ -467,7 +428,7 @@ def test_full_precision_holds_in_what_is_computed_again(bare: MotionUNet, inputs
         recorder = AttentionRecorder([CROSS, TEMPORAL])
         mode = PassMode(lora=False, recorder=recorder, full_precision=True)
         with half.in_mode(mode):
-            half.run_encoder(sample, *inputs[1:], 1)
+            half.run_blocks(sample, *inputs[1:], 1)
         sum(m.square().sum() for m in recorder.maps.values()).backward()
         assert sample.grad is not None
         gradients.append(sample.grad)
@@ -503,7 +464,7 @@ def test_compiled_layers_compute_the_same(one_level: MotionUNet, inputs: Inputs)
             parameter.requires_grad_(True)
         prediction = unet(sample, timesteps, text_states).sample
         with unet.in_mode(frozen):
-            unet.run_encoder(prediction, timesteps, text_states, last_block=0)
+            unet.run_blocks(prediction, timesteps, text_states, last_block=0)
         assert frozen.recorder is not None
         maps = frozen.recorder.maps[CROSS]
         gradients = torch.autograd.grad(maps.square().sum(), list(parameters))

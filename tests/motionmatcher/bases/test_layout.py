@@ -8,7 +8,8 @@ import pytest
 from launching import PROJECT
 
 from motionmatcher import paths
-from motionmatcher.bases.layout import BaseLayout, choose_weights, find_base
+from motionmatcher.bases.layout import BaseLayout, Part, choose_weights, find_base
+from motionmatcher.bases.parts import KINDS
 from motionmatcher.errors import UserError
 
 COPY_ANEW = r"Copy it anew from where it comes from\.$"
@@ -24,16 +25,15 @@ def test_a_complete_folder(base_folder: Path) -> None:
     layout = find_base(str(base_folder))
     assert layout.folder == base_folder
     assert layout.name == str(base_folder)
-    assert layout.unet_config["block_out_channels"] == [32, 64]
-    assert layout.scheduler_config["beta_end"] == 0.012
-    assert layout.vae_scale_factor == 8
+    assert layout.denoiser.config["block_out_channels"] == [32, 64]
+    assert layout.schedule.config["beta_end"] == 0.012
     assert layout.missing_weights() == []
     layout.require_weights()
 
 
-def test_latent_size_is_height_first(base_folder: Path) -> None:
+def test_latents_are_height_first(base_folder: Path) -> None:
     layout = find_base(str(base_folder))
-    assert layout.latent_size(width=64, height=40) == (5, 8)
+    assert layout.latent_shape(num_frames=3, width=64, height=40) == (4, 3, 5, 8)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_latent_size_is_height_first(base_folder: Path) -> None:
 )
 def test_sizes_that_do_not_fit(base_folder: Path, width: int, height: int, message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
-        find_base(str(base_folder)).latent_size(width, height)
+        find_base(str(base_folder)).latent_shape(4, width, height)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,19 @@ def test_a_unet_of_another_class(folder: Path) -> None:
     config = folder / "unet" / "config.json"
     values = json.loads(config.read_text())
     config.write_text(json.dumps({**values, "_class_name": "UNet2DConditionModel"}))
-    message = (
-        "the UNet is a UNet2DConditionModel; expected a UNet3DConditionModel, as in cerspense/"
-    )
+    message = f"^{config}: _class_name must be of UNet3DConditionModel, not 'UNet2DConditionModel'"
+    with pytest.raises(UserError, match=message):
+        find_base(str(folder))
+
+
+def test_a_denoiser_may_lie_in_the_folder_of_transformers(folder: Path) -> None:
+    (folder / "unet").rename(folder / "transformer")
+    assert find_base(str(folder)).denoiser.folder == "transformer"
+
+
+def test_a_folder_that_is_mixed_of_two_models(folder: Path) -> None:
+    shutil.copytree(folder / "unet", folder / "transformer")
+    message = rf"^{folder} has both unet and transformer: it is mixed of two models\. {COPY_ANEW}"
     with pytest.raises(UserError, match=message):
         find_base(str(folder))
 
@@ -194,8 +204,9 @@ def test_weight_files(
     for file in files:
         (folder / part / file).touch()
     layout = find_base(str(folder))
-    assert len(layout.weight_files(part)) == found
-    assert layout.weight_variant(part) == variant
+    (weighed,) = (weighed for weighed in layout.weighed if weighed.folder == part)
+    assert len(layout.weight_files(weighed)) == found
+    assert layout.weight_variant(weighed) == variant
 
 
 def test_the_fingerprint_does_not_depend_on_the_place(base_folder: Path, folder: Path) -> None:
@@ -238,7 +249,8 @@ def test_the_sampled_fingerprint_is_that_of_older_files(tmp_path: Path) -> None:
         file = tmp_path / part / f"{stems.get(part, 'model')}.safetensors"
         file.write_bytes(part.encode() * 400_000)
     # Recorded with the program as it was when it sampled.
-    assert BaseLayout("", tmp_path, {}, {}, {}, 77).sampled_fingerprint() == "55300d57a23e221a"
+    parts = [Part(kind, kind.folders[0], {}, object) for kind in KINDS]
+    assert BaseLayout("", tmp_path, *parts, 77).sampled_fingerprint() == "55300d57a23e221a"
 
 
 def test_the_small_base_s_documents_are_of_its_weights() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_models import networks
 
 from motionmatcher.bases.base_model import load_base_model
 from motionmatcher.bases.layout import BaseLayout, find_base
@@ -58,7 +59,7 @@ def test_a_base_in_several_files_is_read(
     cpu = torch.device("cpu")
     loaded, whole = load_base_model(layout, cpu), load_base_model(find_base(str(base_folder)), cpu)
     for part in STEMS:
-        ours, theirs = (getattr(model, part).state_dict() for model in (loaded, whole))
+        ours, theirs = (networks(model)[part].state_dict() for model in (loaded, whole))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), part
     assert "error" not in capfd.readouterr().err.lower()

@@ -57,7 +57,7 @@ def test_latents_are_those_of_the_clip_s_frames(
     latents = cached(clip, base, cache).latents(*SIZE)
     assert latents.shape == (1, 4, 3, 3, 4)
     pixels = fit_frames(read_clip(clip.path, 1, 2, 3), 32, 24)
-    assert torch.equal(latents, base.encode_video(pixels, generator(0, "latents")))
+    assert torch.equal(latents, base.codec.encode(pixels, generator(0, "latents")))
 
 
 def test_the_cache_needs_no_clip(base: BaseModel, clip: ReferenceClip, cache: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_hit_computes_nothing(
     def never(*args: object, **kwargs: object) -> Tensor:
         raise AssertionError("computed although cached")
 
-    monkeypatch.setattr(base, "encode_video", never)
+    monkeypatch.setattr(base.codec, "encode", never)
     monkeypatch.setattr(reference_module, "invert_reference", never)
     again = cached(clip, base, cache)
     again.latents(*SIZE)
@@ -138,7 +138,7 @@ def test_latents_of_a_clip_whose_rate_varies_belong_to_their_fps(
     varying = ReferenceClip(str(tmp_path / "varying.gif"), start=0, step=1, grid_fps=4)
     latents = cached(varying, base, cache).latents(*SIZE)
     pixels = fit_frames(read_clip(varying.path, 0, 1, 3, grid_fps=4), 32, 24)
-    assert torch.equal(latents, base.encode_video(pixels, generator(0, "latents")))
+    assert torch.equal(latents, base.codec.encode(pixels, generator(0, "latents")))
     cached(varying, base, cache).check_clip_is_unchanged(*SIZE)
     with pytest.raises(UserError, match=r"latents of .*varying\.gif at another train_data\.fps"):
         cached(replace(varying, grid_fps=5), base, cache).check_clip_is_unchanged(*SIZE)
@@ -197,7 +197,7 @@ def test_inversion_is_the_base_s_under_the_empty_prompt(
     expected = latents
     with torch.no_grad():
         for timestep, lower in ((1, -499), (501, 1)):
-            prediction = base.denoiser(expected, timestep, base.encode_prompts([""])).sample
+            prediction = base.denoiser(expected, timestep, base.text.encode([""])).sample
             expected = ddim_step(expected, prediction, lower, timestep, base.schedule)
     torch.testing.assert_close(noise, expected, rtol=1e-5, atol=1e-5)
 
@@ -269,7 +269,7 @@ def test_what_is_not_finite_is_not_kept(
         return torch.full((1, 4, 3, 3, 4), torch.inf)
 
     with monkeypatch.context() as patch:
-        patch.setattr(base, "encode_video", explode)
+        patch.setattr(base.codec, "encode", explode)
         with pytest.raises(NotFiniteError, match="NaN or infinity in the reference's latents"):
             cached(clip, base, cache).latents(*SIZE)
     assert not cache.exists()

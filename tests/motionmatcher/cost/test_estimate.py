@@ -10,6 +10,7 @@ import torch
 from benchmarks.profiling import profiled
 from motionmatcher.bases.base_model import load_base_model
 from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.loading import parse_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost import estimate
@@ -93,7 +94,9 @@ def test_sampling_is_refused_with_what_it_takes(
     with pytest.raises(UserError, match=message):
         check_sampling_memory(layout, sampling, 3, "no", CPU)
     one = sampling_settings(settings)
-    peak = sampling_peak_bytes(layout.unet_config, (2, 4, 4, 4, 4), 77, torch.float32, CPU)
+    peak = sampling_peak_bytes(
+        MotionUNet, layout.denoiser.config, (2, 4, 4, 4, 4), 77, torch.float32, CPU
+    )
     monkeypatch.setattr(estimate, "LAYERS_OF_SAMPLING", 10**6)
     free(monkeypatch, peak)
     check_sampling_memory(layout, one, 1, "no", CPU)
@@ -110,10 +113,12 @@ def test_the_peak_of_sampling_is_what_the_allocator_gives(layout: BaseLayout) ->
 
     @torch.no_grad()
     def predict() -> None:
-        base.predict(latents, 500, states)
+        base.denoiser.predict(latents, 500, states)
 
     weights = tensor_bytes(base.denoiser.parameters())
     given = tensor_bytes([latents, states])
-    counted = sampling_peak_bytes(layout.unet_config, latents.shape, 77, torch.float32, CPU)
+    counted = sampling_peak_bytes(
+        MotionUNet, layout.denoiser.config, latents.shape, 77, torch.float32, CPU
+    )
     measured = profiled(predict, CPU).peak_bytes
     assert counted - weights - given == pytest.approx(measured, rel=0.1)

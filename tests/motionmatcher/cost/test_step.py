@@ -66,7 +66,7 @@ def test_memory_of_what_is_alive_by_hand() -> None:
 def test_estimated_peak_is_what_the_allocator_gives(case: Case) -> None:
     fake = case.fake(CPU)
     cost = fake.cost()
-    step = case.real(CPU, fake.base.dtype)
+    step = case.real(CPU, fake.base.denoiser.weight_dtype)
     assert cost.parts["weights"] + cost.parts["lora"] == sum(
         parameter.nbytes for parameter in step.base.denoiser.parameters()
     )

@@ -24,12 +24,12 @@ SHAPE = (4, 3, 2, 5)  # channels, frames, height, width
 
 
 class StandIn:
-    """A base, and its UNet, whose prediction is its prompt's number; notes how it was asked."""
+    """A base and its parts, which predicts its prompt's number; notes how it was asked."""
 
     def __init__(self) -> None:
         self.schedule = NoiseSchedule.from_config(SCHEDULER_CONFIG)
         self.device = torch.device("cpu")
-        self.denoiser = self
+        self.denoiser = self.codec = self
         self.lora_share = 1.0
         self.asked: list[tuple[int, float, list[float]]] = []  # timestep, LoRA's share, prompts
 

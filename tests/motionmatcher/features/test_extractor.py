@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
-from torch import Tensor, nn
+from torch import Tensor
 
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora import add_lora
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import MotionExtractorSettings
@@ -22,9 +23,9 @@ class HandMadeExtractor(MotionExtractor):
     """Features `z^2` and `sin z`, with the Jacobians `2 z` and `cos z`."""
 
     def __init__(self) -> None:
-        self.denoiser = nn.Module()  # type: ignore[assignment]
+        self.denoiser = Denoiser()
 
-    def _run(self, latents: Tensor, *_: object, **__: object) -> MotionFeatures:
+    def _read(self, latents: Tensor, *_: object, **__: object) -> MotionFeatures:
         return MotionFeatures(latents.square(), latents.sin())
 
 

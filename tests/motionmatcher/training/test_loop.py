@@ -539,7 +539,7 @@ def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> No
     settings = load_settings(run.config_file)
     base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
     latents = load_file(next(run.reference_folder.glob("latents-*")))["latents"]
-    text = base.encode_prompts([settings.train_data.single_video_prompt])
+    text = base.text.encode([settings.train_data.single_video_prompt])
     add_lora(base.denoiser, settings.lora_rank, settings.lora_targets, seed=settings.seed)
     extractor = MotionExtractor(base.denoiser, (4, 4), settings.motion_extractor)
     for micro_step in range(2):

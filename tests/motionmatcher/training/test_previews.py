@@ -35,8 +35,8 @@ def previewer(base: BaseModel, *prompts: str) -> Previewer:
     return Previewer(
         base=base,
         prompts=prompts,
-        text_states=base.encode_prompts(prompts),
-        negative_states=base.encode_prompts([""]),
+        text_states=base.text.encode(prompts),
+        negative_states=base.text.encode([""]),
         seed=3,
         settings=SETTINGS,
         inversion_noise=None,
@@ -59,7 +59,7 @@ def test_names_content_and_sheet(base: BaseModel, tmp_path: Path) -> None:
     latents = sample_latents(
         base, makes.text_states[1:], makes.negative_states, [3], SETTINGS, None
     )
-    expected = base.decode_video(latents[0])
+    expected = base.codec.decode(latents[0])
     write_mp4(tmp_path / "expected.mp4", expected, fps=5)
     written = (folder / "step-00050_a-dog_3.mp4").read_bytes()
     assert written == (tmp_path / "expected.mp4").read_bytes()

@@ -46,10 +46,6 @@ EXTRACTOR = mutants(
         "tests/motionmatcher/objectives/test_registry.py",
     ],
     {
-        "the adapter is left on while features are read": (
-            "lora=False, recorder",
-            "lora=True, recorder",
-        ),
         "the change is that of a step of unit size": (
             "[size * tangent.to(latents.dtype)",
             "[tangent.to(latents.dtype)",
@@ -64,13 +60,23 @@ EXTRACTOR = mutants(
             "return size.clamp(min=torch.finfo(size.dtype).tiny)",
             "return size",
         ),
-        "temporal maps take the spatial scale": (
-            "settings.temporal_scale_factor,",
-            "settings.spatial_scale_factor,",
+    },
+)
+
+READ_MAPS = mutants(
+    "motionmatcher/bases/denoiser.py",
+    [
+        "tests/motionmatcher/features/test_extractor.py",
+        "tests/motionmatcher/objectives/test_registry.py",
+    ],
+    {
+        "the adapter is left on while features are read": (
+            "lora=False, recorder=recorder",
+            "lora=True, recorder=recorder",
         ),
         "the encoder stops a block early": (
-            "text_states.to(dtype), self.layers.last_block",
-            "text_states.to(dtype), self.layers.last_block - 1",
+            "text_states.to(dtype), layers.last_block",
+            "text_states.to(dtype), layers.last_block - 1",
         ),
     },
 )
@@ -154,8 +160,8 @@ UNET = [
     *mutants(
         "motionmatcher/bases/unet3d.py",
         [
-            "tests/motionmatcher/bases/test_denoiser.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
-            "tests/motionmatcher/bases/test_denoiser.py::test_no_block_after_the_last_one_runs",
+            "tests/motionmatcher/bases/test_unet3d.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
+            "tests/motionmatcher/bases/test_unet3d.py::test_no_block_after_the_last_one_runs",
         ],
         {
             "frames and videos of the time embedding are mixed up": (
@@ -177,7 +183,7 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/bases/denoiser.py",
+        "motionmatcher/bases/full_precision.py",
         [
             "tests/motionmatcher/bases/test_denoiser.py::test_full_precision_upcasts_half_precision_weights",
         ],
@@ -188,8 +194,8 @@ UNET = [
     ),
 ]
 
-LORA = mutants(
-    "motionmatcher/bases/lora.py",
+LORA_TARGETS = mutants(
+    "motionmatcher/bases/unet3d.py",
     "tests/motionmatcher/bases/test_lora.py",
     {
         "spatial cross-attention gets an adapter": (
@@ -200,6 +206,13 @@ LORA = mutants(
             '{"attn1", "attn2", "ff"}',
             '{"attn1", "ff"}',
         ),
+    },
+)
+
+LORA = mutants(
+    "motionmatcher/bases/lora.py",
+    "tests/motionmatcher/bases/test_lora.py",
+    {
         "the LoRA counts twice": ("lora_alpha=rank", "lora_alpha=2 * rank"),
         "the base is trained too": (
             "denoiser.requires_grad_(False)",
@@ -295,7 +308,9 @@ LORA_LINEAR = mutants(
 NETWORK: list[Mutant] = [
     *ATTENTION,
     *EXTRACTOR,
+    *READ_MAPS,
     *UNET,
+    *LORA_TARGETS,
     *LORA,
     *PUBLISHED_LORA,
     *ADAPTER_AT_REST,

@@ -188,8 +188,8 @@ REFERENCE = mutants(
             "",
         ),
         "inversion is not under the empty prompt": (
-            'encode_prompts([""])',
-            'encode_prompts(["A cat."])',
+            'text.encode([""])',
+            'text.encode(["A cat."])',
         ),
         "an edited clip is trained on from the cache": (
             'if then.get("clip_content") not in (None, now["clip_content"]):',

@@ -130,8 +130,8 @@ SAMPLING = mutants(
             "return conditional + guidance_scale",
         ),
         "no guidance is the empty prompt": (
-            "return base.predict(latents, timestep, text_states)",
-            "return base.predict(latents, timestep, negative_states)",
+            "return base.denoiser.predict(latents, timestep, text_states)",
+            "return base.denoiser.predict(latents, timestep, negative_states)",
         ),
         "videos share the first one's seed": (
             "video_noise(seeds, shape)",

@@ -59,12 +59,12 @@ OBJECTIVES = mutants(
             "settings.motion_extractor.num_denoise_steps + 1\n",
         ),
         "the student sees clean latents": (
-            "error = base.predict(noisy,",
-            "error = base.predict(latents,",
+            "error = base.denoiser.predict(noisy,",
+            "error = base.denoiser.predict(latents,",
         ),
         "the student sees the earlier timestep": (
-            "error = base.predict(noisy, timesteps,",
-            "error = base.predict(noisy, earlier,",
+            "error = base.denoiser.predict(noisy, timesteps,",
+            "error = base.denoiser.predict(noisy, earlier,",
         ),
         "the student's error is not scaled to the step": ("scale * error", "error"),
         "the features' Jacobian is taken before the step": (
@@ -76,8 +76,8 @@ OBJECTIVES = mutants(
             "scale * error, timesteps, text_states",
         ),
         "the prediction is detached in tangent mode": (
-            "error = base.predict(noisy, timesteps, text_states) - truth",
-            "error = base.predict(noisy, timesteps, text_states).detach() - truth",
+            "error = base.denoiser.predict(noisy, timesteps, text_states) - truth",
+            "error = base.denoiser.predict(noisy, timesteps, text_states).detach() - truth",
         ),
     },
 )
@@ -152,32 +152,47 @@ DRAWS = mutants(
     },
 )
 
-FEATURES = mutants(
-    "motionmatcher/features/maps.py",
-    "tests/motionmatcher/features/test_maps.py",
+LAYERS = mutants(
+    "motionmatcher/bases/unet3d.py",
+    "tests/motionmatcher/bases/test_unet3d.py",
     {
         "spatial self-attention for cross-attention": (
-            r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn2",
-            r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn1",
+            ".attentions.{layer}.transformer_blocks.0.attn2",
+            ".attentions.{layer}.transformer_blocks.0.attn1",
         ),
-        "the second temporal attention is left out": ("attn[12]", "attn1"),
-        "the decoder's maps count too": (
-            r"down_blocks\.(\d+)\.temp_attentions",
-            r"(?:down|up)_blocks\.(\d+)\.temp_attentions",
+        "the second temporal attention is left out": ('in ("attn1", "attn2")', 'in ("attn1",)'),
+        "the decoder's maps count": (
+            'f"down_blocks.{temporal}.temp_attentions',
+            'f"up_blocks.{temporal}.temp_attentions',
         ),
         "odd sizes are rounded down": (
             "-(-height // 2), -(-width // 2)",
             "height // 2, width // 2",
         ),
         "cross-attention of the temporal block": (
-            "in_block(_CROSS_ATTENTION, spatial)",
-            "in_block(_CROSS_ATTENTION, temporal)",
+            'f"down_blocks.{spatial}.attentions',
+            'f"down_blocks.{temporal}.attentions',
         ),
         "map size of the temporal block": (
             "cross_size=sizes[spatial]",
             "cross_size=sizes[temporal]",
         ),
+        "grid of the spatial block": (
+            "temporal_size=sizes[temporal]",
+            "temporal_size=sizes[spatial]",
+        ),
         "the encoder stops too early": ("max(spatial, temporal)", "min(spatial, temporal)"),
+        "temporal maps take the spatial scale": (
+            'for key in ("spatial_scale_factor", "temporal_scale_factor")',
+            'for key in ("spatial_scale_factor", "spatial_scale_factor")',
+        ),
+    },
+)
+
+FEATURES = mutants(
+    "motionmatcher/features/maps.py",
+    "tests/motionmatcher/features/test_maps.py",
+    {
         "cross-attention is summed over layers": (
             "for name in layers.cross_attention]).mean(0)",
             "for name in layers.cross_attention]).sum(0)",
@@ -202,5 +217,6 @@ TRAINING_LOSS: list[Mutant] = [
     *DIFFERENCE,
     *PIXELS,
     *DRAWS,
+    *LAYERS,
     *FEATURES,
 ]

@@ -1,0 +1,90 @@
+"""Which parts a base model can be made of: the only list of what is supported.
+
+A base has four kinds of parts, each picked by the name that its own config file gives, so that they
+can be combined freely. A new one is a class in this package and a line here.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class PartKind:
+    """One kind of parts of a base model.
+
+    Attributes:
+        folders: Where it may lie in the base's folder.
+        config_name: Its config file there.
+        key: What in that file names the class.
+        classes: Name -> the class of ours that it stands for, as "module:class".
+        default: The name that a file without the key means; None when it must be there.
+        weight_stems: What its weight files may be called; empty when it has none.
+    """
+
+    folders: tuple[str, ...]
+    config_name: str
+    key: str
+    classes: dict[str, str]
+    default: str | None = None
+    weight_stems: tuple[str, ...] = ()
+
+    def find_class(self, name: str) -> type[Any]:
+        """Import the class that a name in a config file stands for."""
+        module, _, class_name = self.classes[name].partition(":")
+        found: type[Any] = getattr(import_module(module), class_name)
+        return found
+
+
+_DIFFUSERS = ("diffusion_pytorch_model",)
+_TRANSFORMERS = ("model", "pytorch_model")
+
+DENOISER = PartKind(
+    folders=("unet", "transformer"),
+    config_name="config.json",
+    key="_class_name",
+    classes={"UNet3DConditionModel": "motionmatcher.bases.unet3d:MotionUNet"},
+    weight_stems=_DIFFUSERS,
+)
+CODEC = PartKind(
+    folders=("vae",),
+    config_name="config.json",
+    key="_class_name",
+    classes={"AutoencoderKL": "motionmatcher.bases.codecs:FrameCodec"},
+    weight_stems=_DIFFUSERS,
+)
+TEXT = PartKind(
+    folders=("text_encoder",),
+    config_name="config.json",
+    key="model_type",
+    classes={"clip_text_model": "motionmatcher.bases.texts:ClipText"},
+    default="clip_text_model",
+    weight_stems=_TRANSFORMERS,
+)
+SCHEDULE = PartKind(
+    folders=("scheduler",),
+    config_name="scheduler_config.json",
+    key="_class_name",
+    # Samplers of diffusers whose configs describe a noise schedule by its betas.
+    classes=dict.fromkeys(
+        (
+            "DDIMScheduler",
+            "DDPMScheduler",
+            "DEISMultistepScheduler",
+            "DPMSolverMultistepScheduler",
+            "DPMSolverSinglestepScheduler",
+            "EulerAncestralDiscreteScheduler",
+            "EulerDiscreteScheduler",
+            "HeunDiscreteScheduler",
+            "KDPM2AncestralDiscreteScheduler",
+            "KDPM2DiscreteScheduler",
+            "LMSDiscreteScheduler",
+            "PNDMScheduler",
+            "UniPCMultistepScheduler",
+        ),
+        "motionmatcher.diffusion.schedules:NoiseSchedule",
+    ),
+    default="DDIMScheduler",
+)
+# In the order in which their files count for a base's fingerprint.
+KINDS = (DENOISER, CODEC, TEXT, SCHEDULE)
