@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.clips.video import Frames, write_mp4
+
+if TYPE_CHECKING:
+    from motionmatcher.bases.base_model import BaseModel
 
 # An affine map of pixel coordinates, first frame to this frame: 3 x 3.
 Motion = np.ndarray
@@ -139,6 +142,6 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def networks(base: BaseModel) -> dict[str, nn.Module]:
+def networks(base: "BaseModel") -> dict[str, nn.Module]:
     """A base's networks by the folders of their weights."""
     return {"unet": base.denoiser, "vae": base.codec.vae, "text_encoder": base.text.encoder}
