@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     machine.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
-        help="torch.compile the UNet's layers: pays on CUDA for many videos",
+        help="torch.compile the denoiser's layers: pays on CUDA for many videos",
     )
     machine.add_argument("-x", "--xformers", action="store_true", help="without effect")
     machine.add_argument("-S", "--sdp", action="store_true", help="without effect")

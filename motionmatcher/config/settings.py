@@ -290,7 +290,7 @@ class TrainSettings:
         choices=("no", "fp16", "bf16"),
     )
     compile: bool = setting(
-        False, "compile the UNet's layers with torch.compile; pays on CUDA, after some minutes"
+        False, "compile the denoiser's layers with torch.compile; pays on CUDA, after some minutes"
     )
     gradient_checkpointing: bool = setting(
         False, "compute activations again in backward: much less memory, about a third more time"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.denoiser import PassMode
-from motionmatcher.diffusion.schedules import Denoiser, invert_ddim, mix_noise
+from motionmatcher.diffusion.schedules import Predictor, invert_ddim, mix_noise
 from motionmatcher.diffusion.solvers import make_solver, solve
 from motionmatcher.finiteness import require_finite
 from motionmatcher.random_streams import video_noise
@@ -115,22 +115,22 @@ def denoise_with_gate(
     Raises:
         NotFiniteError: The latents hold NaN or infinity.
     """
-    denoiser = guided_denoiser(base, text_states, negative_states, settings.guidance_scale)
+    predictor = guided_predictor(base, text_states, negative_states, settings.guidance_scale)
     solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
     num_with_lora = sum(timestep >= settings.min_timestep for timestep in solver.timesteps)
     remaining = iter(progress(solver.timesteps))
     with base.denoiser.lora_merged(settings.lora_scale):
         with_lora = itertools.islice(remaining, num_with_lora)
-        latents = solve(latents, denoiser, with_lora, solver)
+        latents = solve(latents, predictor, with_lora, solver)
     with base.denoiser.in_mode(PassMode(lora=False)):
-        latents = solve(latents, denoiser, remaining, solver)
+        latents = solve(latents, predictor, remaining, solver)
     require_finite(latents, "the generated latents", _NOT_FINITE_ADVICE)
     return latents
 
 
-def guided_denoiser(
+def guided_predictor(
     base: BaseModel, text_states: Tensor, negative_states: Tensor, guidance_scale: float
-) -> Denoiser:
+) -> Predictor:
     """Combine the prompt's and the negative prompt's predictions (arXiv:2207.12598, Eq. 6).
 
     Args:
@@ -141,14 +141,14 @@ def guided_denoiser(
     """
     both_states = torch.cat([negative_states.expand_as(text_states), text_states])  # (2B, T, D)
 
-    def denoise(latents: Tensor, timestep: int) -> Tensor:
+    def predict(latents: Tensor, timestep: int) -> Tensor:
         if guidance_scale == 1:
             return base.denoiser.predict(latents, timestep, text_states)
         both = base.denoiser.predict(torch.cat([latents, latents]), timestep, both_states)
         unconditional, conditional = both.chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
-    return denoise
+    return predict
 
 
 @torch.no_grad()
@@ -172,9 +172,9 @@ def invert_reference(
         Inversion noise (1, C, F, h, w), fp32.
     """
 
-    def denoise(latents: Tensor, timestep: int) -> Tensor:
+    def predict(latents: Tensor, timestep: int) -> Tensor:
         return base.denoiser.predict(latents, timestep, empty_states)
 
     steps = base.schedule.sampling_steps(num_steps)
     with base.denoiser.in_mode(PassMode(lora=False)):
-        return invert_ddim(latents.to(base.device), denoise, steps, base.schedule, progress)
+        return invert_ddim(latents.to(base.device), predict, steps, base.schedule, progress)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from motionmatcher.bases.config_file import BaseConfig
 
 # (latents (B, C, F, h, w), timestep) -> the model's prediction, same shape
-Denoiser = Callable[[Tensor, int], Tensor]
+Predictor = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def prediction_scale(
 
 def invert_ddim(
     latents: Tensor,
-    denoiser: Denoiser,
+    predictor: Predictor,
     steps: Sequence[tuple[int, int]],
     schedule: NoiseSchedule,
     progress: Callable[[Iterable], Iterable] = iter,
@@ -251,7 +251,7 @@ def invert_ddim(
 
     Args:
         latents: Clean latents (B, C, F, h, w).
-        denoiser: The base model under the empty prompt, without guidance.
+        predictor: The base model under the empty prompt, without guidance.
         steps: What `schedule.sampling_steps` lists; walked backwards.
         schedule: The base's noise schedule.
         progress: Wraps the steps, e.g. in a progress bar.
@@ -260,7 +260,7 @@ def invert_ddim(
         Noise (B, C, F, h, w).
     """
     for timestep, lower_timestep in progress(list(reversed(steps))):
-        prediction = denoiser(latents, timestep)
+        prediction = predictor(latents, timestep)
         latents = ddim_step(latents, prediction, lower_timestep, timestep, schedule)
     return latents
 

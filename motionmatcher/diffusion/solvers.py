@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from motionmatcher.diffusion.schedules import Denoiser, NoiseSchedule, ddim_step
+from motionmatcher.diffusion.schedules import NoiseSchedule, Predictor, ddim_step
 
 
 class Solver(ABC):
@@ -72,12 +72,14 @@ def make_solver(name: str, schedule: NoiseSchedule, num_steps: int) -> Solver:
     return DiffusersSolver(name, schedule, num_steps)
 
 
-def solve(latents: Tensor, denoiser: Denoiser, timesteps: Iterable[int], solver: Solver) -> Tensor:
+def solve(
+    latents: Tensor, predictor: Predictor, timesteps: Iterable[int], solver: Solver
+) -> Tensor:
     """Walk over timesteps of a solver.
 
     Args:
         latents: At the first timestep (B, C, F, h, w); noise at the start of a run.
-        denoiser: The model, guidance and all.
+        predictor: The model, guidance and all.
         timesteps: The solver's, or the next few of them, perhaps wrapped in a progress bar.
         solver: Makes the steps.
 
@@ -85,5 +87,5 @@ def solve(latents: Tensor, denoiser: Denoiser, timesteps: Iterable[int], solver:
         Latents after the last of these steps, same shape.
     """
     for timestep in timesteps:
-        latents = solver.step(latents, denoiser(latents, timestep), timestep)
+        latents = solver.step(latents, predictor(latents, timestep), timestep)
     return latents

@@ -48,7 +48,7 @@ class GenerationRequest:
         lora_rank: The rank the user expects, or None.
         layout: The base model.
         mixed_precision: "no", "fp16" or "bf16".
-        compile: Compile the UNet's layers.
+        compile: Compile the denoiser's layers.
         fps: Frames per second of the files.
         gif: Write a GIF beside each video.
         output_dir: Folder for videos, manifest and contact sheet.

@@ -243,7 +243,7 @@ def attach_lora(
     """Give the base model the LoRA that is to be trained, new or from where it comes from.
 
     Args:
-        settings: Its size, and what it starts from; also how the UNet computes with it.
+        settings: Its size, and what it starts from; also how the denoiser computes with it.
         base: The base model, without a LoRA.
         latents: Reference latents (1, C, F, h, w).
         resume: The run and step to continue from; None starts anew.

@@ -11,7 +11,7 @@ from torch import Tensor
 from motionmatcher.bases.denoiser import PassMode
 from motionmatcher.diffusion.sampling import (
     SamplingSettings,
-    guided_denoiser,
+    guided_predictor,
     invert_reference,
     sample_latents,
 )
@@ -88,7 +88,7 @@ def test_the_lora_is_on_down_to_min_timestep() -> None:
 
 def test_guidance_by_hand() -> None:
     base, latents = StandIn(), torch.zeros(2, *SHAPE)
-    denoise = guided_denoiser(base, prompts(3, 4), prompts(1), guidance_scale=2.5)  # type: ignore[arg-type]
+    denoise = guided_predictor(base, prompts(3, 4), prompts(1), guidance_scale=2.5)  # type: ignore[arg-type]
     guided = denoise(latents, 7)
     assert guided[0].unique().tolist() == [1 + 2.5 * (3 - 1)]
     assert guided[1].unique().tolist() == [1 + 2.5 * (4 - 1)]
@@ -97,7 +97,7 @@ def test_guidance_by_hand() -> None:
 
 def test_a_guidance_scale_of_one_asks_for_the_prompt_alone() -> None:
     base, latents = StandIn(), torch.zeros(2, *SHAPE)
-    denoise = guided_denoiser(base, prompts(3, 4), prompts(1), guidance_scale=1)  # type: ignore[arg-type]
+    denoise = guided_predictor(base, prompts(3, 4), prompts(1), guidance_scale=1)  # type: ignore[arg-type]
     assert denoise(latents, 7)[:, 0, 0, 0, 0].tolist() == [3, 4]
     assert base.asked == [(7, 1.0, [3, 4])]
 

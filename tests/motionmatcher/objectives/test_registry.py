@@ -61,12 +61,12 @@ def unet(bare: MotionUNet) -> MotionUNet:
 
 
 def base_model(unet: MotionUNet | None, prediction_type: str) -> BaseModel:
-    """A base of which the loss needs the UNet and the schedule only, and a draw the schedule."""
+    """A base of which the loss needs the denoiser and the schedule only, and a draw the schedule."""
     config = {**SCHEDULER_CONFIG, "prediction_type": prediction_type}
-    unread = {"tokenizer": None, "text_encoder": None, "vae": None}
+    unread = {"text": None, "codec": None}
     schedule = NoiseSchedule.from_config(config)
     cpu = torch.device("cpu")
-    return BaseModel(schedule=schedule, unet=unet, device=cpu, fingerprint="", **unread)  # type: ignore[arg-type]
+    return BaseModel(schedule=schedule, denoiser=unet, device=cpu, fingerprint="", **unread)  # type: ignore[arg-type]
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -157,7 +157,7 @@ def test_a_perfect_student_has_no_loss(unet: MotionUNet, monkeypatch: pytest.Mon
         abar = base.schedule.alpha_cumprod(timesteps, noise).double()
         velocity = abar.sqrt() * noise - (1 - abar).sqrt() * latents
         truth = noise if prediction_type == "epsilon" else velocity
-        monkeypatch.setattr(base, "predict", lambda *inputs, truth=truth: truth)
+        monkeypatch.setattr(base.denoiser, "predict", lambda *inputs, truth=truth: truth)
         extractor = MotionExtractor(unet, (4, 6), SETTINGS.motion_extractor)
         loss = motion_loss(base, extractor, latents, noise, timesteps, text_states, SETTINGS)
         assert loss.total.item() < 1e-20

@@ -193,7 +193,7 @@ def test_a_prediction_type_nobody_knows(
     folder = shutil.copytree(base_folder, tmp_path / "base")
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text().replace('"epsilon"', '"sample"'))
-    message = "prediction_type 'sample' is not supported; expected epsilon or v_prediction"
+    message = "prediction_type must be of epsilon, v_prediction, not 'sample'"
     with pytest.raises(UserError, match=message):
         check(changed(settings, pretrained_model_path=str(folder)))
 

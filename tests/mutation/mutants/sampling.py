@@ -53,8 +53,8 @@ SCHEDULES = mutants(
         ),
         "inversion walks from noise to clean": ("list(reversed(steps))", "list(steps)"),
         "inversion asks the model at the lower timestep": (
-            "denoiser(latents, timestep)",
-            "denoiser(latents, lower_timestep)",
+            "predictor(latents, timestep)",
+            "predictor(latents, lower_timestep)",
         ),
         "inversion steps down": (
             "prediction, lower_timestep, timestep, schedule",
@@ -94,8 +94,8 @@ SOLVERS = mutants(
             '"unipc": DPMSolverMultistepScheduler',
         ),
         "the model is asked one step late": (
-            "denoiser(latents, timestep), timestep)",
-            "denoiser(latents, max(timestep - 20, 0)), timestep)",
+            "predictor(latents, timestep), timestep)",
+            "predictor(latents, max(timestep - 20, 0)), timestep)",
         ),
     },
 )
