@@ -14,6 +14,7 @@ from transformers import CLIPTextModel
 
 from testbed.autoencoder import LATENT_CHANNELS
 from testbed.config import DenoiserConfig, TransformerConfig, UNetConfig
+from testbed.random_base import SCHEDULER_CONFIG
 from testbed.renderer import FRAME_SIZE
 
 LATENT_SIZE = FRAME_SIZE // 8
@@ -136,13 +137,5 @@ def make_scheduler(objective: str) -> SchedulerMixin:
     """Make the scheduler that ships: Zeroscope's noise schedule, or a flow without a shift."""
     if objective == "flow":
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type="epsilon",
-    )
+    settings = {key: value for key, value in SCHEDULER_CONFIG.items() if key != "_class_name"}
+    return DDIMScheduler(**settings)
