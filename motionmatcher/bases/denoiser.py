@@ -147,7 +147,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         width: int = self.config[self.text_width_key]
         return width
 
-    def predict(self, latents: Tensor, timesteps: Tensor | int, text_states: Tensor) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor | float, text_states: Tensor) -> Tensor:
         """Predict noise or velocity, in the precision of the weights.
 
         Args:

@@ -37,7 +37,8 @@ class SamplingSettings:
         guidance_scale: Classifier-free guidance; 1 is off.
         lora_scale: Scale of the LoRA; 0 is the base model.
         noise_prior: Share of the reference's inversion noise in the start noise, 0 … 1.
-        min_timestep: Lowest timestep at which the LoRA is on; below, the base paints the details.
+        min_timestep: Lowest place in the schedule at which the LoRA is on; below, the base paints the
+            details.
         negative_prompt: What guidance leads away from.
         scheduler: The solver, one of `settings.SCHEDULERS`.
     """
@@ -117,7 +118,8 @@ def denoise_with_gate(
     """
     predictor = guided_predictor(base, text_states, negative_states, settings.guidance_scale)
     solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
-    num_with_lora = sum(timestep >= settings.min_timestep for timestep in solver.timesteps)
+    lowest_with_lora = base.schedule.timestep_at(settings.min_timestep)
+    num_with_lora = sum(timestep >= lowest_with_lora for timestep in solver.timesteps)
     remaining = iter(progress(solver.timesteps))
     with base.denoiser.lora_merged(settings.lora_scale):
         with_lora = itertools.islice(remaining, num_with_lora)
@@ -141,7 +143,7 @@ def guided_predictor(
     """
     both_states = torch.cat([negative_states.expand_as(text_states), text_states])  # (2B, T, D)
 
-    def predict(latents: Tensor, timestep: int) -> Tensor:
+    def predict(latents: Tensor, timestep: float) -> Tensor:
         if guidance_scale == 1:
             return base.denoiser.predict(latents, timestep, text_states)
         both = base.denoiser.predict(torch.cat([latents, latents]), timestep, both_states)
@@ -158,6 +160,7 @@ def invert_reference(
     empty_states: Tensor,
     num_steps: int,
     progress: Progress = iter,
+    repetitions: int = 0,
 ) -> Tensor:
     """Invert the reference with the base model (LoRA off) under the empty prompt.
 
@@ -167,14 +170,17 @@ def invert_reference(
         empty_states: The encoded empty prompt (1, T, D).
         num_steps: DDIM steps.
         progress: Wraps the steps, e.g. in a progress bar.
+        repetitions: As in `invert_ddim`.
 
     Returns:
         Inversion noise (1, C, F, h, w), fp32.
     """
 
-    def predict(latents: Tensor, timestep: int) -> Tensor:
+    def predict(latents: Tensor, timestep: float) -> Tensor:
         return base.denoiser.predict(latents, timestep, empty_states)
 
     steps = base.schedule.sampling_steps(num_steps)
     with base.denoiser.in_mode(PassMode(lora=False)):
-        return invert_ddim(latents.to(base.device), predict, steps, base.schedule, progress)
+        return invert_ddim(
+            latents.to(base.device), predict, steps, base.schedule, progress, repetitions
+        )

@@ -2,12 +2,13 @@
 
 Notation: `z_0` clean latents, `eps` noise, `abar_t` the cumulative product of alphas up to t,
 `z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps`. Latents are (B, C, F, h, w). Everything here is
-computed in the dtype of the latents.
+computed in the dtype of the latents. Flow matching has other scales of signal and noise, in
+`flow_schedule`, and predicts another velocity; all else is the same.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +21,39 @@ if TYPE_CHECKING:
     from motionmatcher.bases.config_file import BaseConfig
 
 # (latents (B, C, F, h, w), timestep) -> the model's prediction, same shape
-Predictor = Callable[[Tensor, int], Tensor]
+Predictor = Callable[[Tensor, float], Tensor]
+Place = TypeVar("Place", float, Tensor)
+
+
+class Schedule(Protocol):
+    """What noise and flow schedules have in common.
+
+    Attributes:
+        prediction_type: "epsilon", "v_prediction" or "flow_prediction".
+        num_train_timesteps: T, one more than the highest place in the schedule.
+        scheduler_config: Settings of diffusers' multistep schedulers on this schedule.
+    """
+
+    @property
+    def prediction_type(self) -> str: ...
+
+    @property
+    def num_train_timesteps(self) -> int: ...
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]: ...
+
+    def timestep_at(self, place: Place) -> Place:
+        """Give the timestep at a place in the schedule, which `min_timestep` counts in."""
+
+    def scales(self, timesteps: Tensor | Any, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the scales of signal and noise in `z_t`, ready to be multiplied with latents."""
+
+    def noising_scales(self, timesteps: Tensor | Any, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for noising, rounded as the published program has them."""
+
+    def sampling_steps(self, num_steps: int) -> Sequence[tuple[Any, Any]]:
+        """List the steps from noise to clean as (timestep, next timestep)."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +179,15 @@ class NoiseSchedule:
         noise = _look_up(_rounded_root(1 - alphas), _rounded_root(1 - final), timesteps, like)
         return signal.to(like.dtype), noise.to(like.dtype)
 
+    def noising_scales(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Look up the same with the roots taken in the latents' dtype, as noising has them."""
+        alpha = self.alpha_cumprod(timesteps, like).to(like.dtype)
+        return alpha.sqrt(), (1 - alpha).sqrt()
+
+    def timestep_at(self, place: Place) -> Place:
+        """Give the timestep at a place in the schedule: its own number."""
+        return place
+
     def sampling_steps(self, num_steps: int) -> list[tuple[int, int]]:
         """List the DDIM steps from noise to clean as (timestep, next timestep); the last is < 0."""
         stride = self.num_train_timesteps // num_steps
@@ -165,45 +207,52 @@ def _rounded_root(values: Tensor) -> Tensor:
     return values.double().sqrt().to(values.dtype)
 
 
-def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, schedule: NoiseSchedule) -> Tensor:
+def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, schedule: Schedule) -> Tensor:
     """Noise clean latents: `z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps` (DDPM, Eq. 4)."""
-    alpha = schedule.alpha_cumprod(timesteps, latents).to(latents.dtype)
-    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+    signal_scale, noise_scale = schedule.noising_scales(timesteps, latents)
+    return signal_scale * latents + noise_scale * noise
 
 
 def true_prediction(
-    latents: Tensor, noise: Tensor, timesteps: Tensor, schedule: NoiseSchedule
+    latents: Tensor, noise: Tensor, timesteps: Tensor, schedule: Schedule
 ) -> Tensor:
-    """What a perfect model predicts for `z_t`: the noise, or the velocity of a v-prediction base.
+    """What a perfect model predicts for `z_t`: the noise, or a velocity.
 
-    The velocity is `v = sqrt(abar_t) eps - sqrt(1 - abar_t) z_0` (arXiv:2202.00512, Appendix D).
+    The velocity of a v-prediction base is `v = sqrt(abar_t) eps - sqrt(1 - abar_t) z_0`
+    (arXiv:2202.00512, Appendix D), that of flow matching `eps - z_0`.
     """
     if schedule.prediction_type == "epsilon":
         return noise
-    alpha = schedule.alpha_cumprod(timesteps, latents).to(latents.dtype)
-    return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    if schedule.prediction_type == "flow_prediction":
+        return noise - latents
+    signal_scale, noise_scale = schedule.noising_scales(timesteps, latents)
+    return signal_scale * noise - noise_scale * latents
 
 
 def ddim_step(
     sample: Tensor,
     prediction: Tensor,
-    timesteps: Tensor | int,
-    next_timesteps: Tensor | int,
-    schedule: NoiseSchedule,
+    timesteps: Tensor | float,
+    next_timesteps: Tensor | float,
+    schedule: Schedule,
 ) -> Tensor:
     """Move latents from one timestep to another, deterministically (DDIM, Eq. 12 with eta = 0).
+
+    With flow matching it is Euler's step along the velocity.
 
     Args:
         sample: `z_t` (B, C, F, h, w).
         prediction: The model's prediction for `z_t`, same shape.
         timesteps: t, where the sample is; one, or one a batch element.
         next_timesteps: Where it goes: lower denoises, higher inverts.
-        schedule: The base's noise schedule.
+        schedule: The base's schedule.
 
     Returns:
         The latents at `next_timesteps`, same shape and dtype as `sample`.
     """
     prediction = prediction.to(sample.dtype)
+    if schedule.prediction_type == "flow_prediction":
+        return sample + prediction_scale(timesteps, next_timesteps, schedule, sample) * prediction
     signal_scale, noise_scale = schedule.scales(timesteps, sample)
     next_signal_scale, next_noise_scale = schedule.scales(next_timesteps, sample)
     if schedule.prediction_type == "epsilon":
@@ -216,17 +265,17 @@ def ddim_step(
 
 
 def prediction_scale(
-    timesteps: Tensor | int, next_timesteps: Tensor | int, schedule: NoiseSchedule, like: Tensor
+    timesteps: Tensor | float, next_timesteps: Tensor | float, schedule: Schedule, like: Tensor
 ) -> Tensor:
     """How far a DDIM step moves when the prediction changes by one; the step is linear in it.
 
     `sqrt(1 - abar_s) - sqrt(abar_s / abar_t) sqrt(1 - abar_t)` for a step from t to s, and that
-    times `sqrt(abar_t)` for a v-prediction base.
+    times `sqrt(abar_t)` for a v-prediction base; with flow matching the change of the noise level.
 
     Args:
         timesteps: t, one or one a batch element.
         next_timesteps: s.
-        schedule: The base's noise schedule.
+        schedule: The base's schedule.
         like: Latents whose device, dtype and rank the result takes.
 
     Returns:
@@ -241,28 +290,49 @@ def prediction_scale(
 def invert_ddim(
     latents: Tensor,
     predictor: Predictor,
-    steps: Sequence[tuple[int, int]],
-    schedule: NoiseSchedule,
+    steps: Sequence[tuple[float, float]],
+    schedule: Schedule,
     progress: Callable[[Iterable], Iterable] = iter,
+    repetitions: int = 0,
 ) -> Tensor:
     """Find the noise from which DDIM would generate given latents (DDIM, Sec. 4.3).
 
-    The step from t' up to t evaluates the model at t on the latents at t', as is usual.
+    The step from t' up to t evaluates the model at t on the latents at t', as is usual. Sampling
+    evaluates it on those at t: each repetition of a step does so with the latents at t that were
+    found last (a fixed-point iteration), and comes nearer to what sampling undoes.
 
     Args:
         latents: Clean latents (B, C, F, h, w).
         predictor: The base model under the empty prompt, without guidance.
         steps: What `schedule.sampling_steps` lists; walked backwards.
-        schedule: The base's noise schedule.
+        schedule: The base's schedule.
         progress: Wraps the steps, e.g. in a progress bar.
+        repetitions: Of each step, one evaluation of the model each.
 
     Returns:
         Noise (B, C, F, h, w).
     """
     for timestep, lower_timestep in progress(list(reversed(steps))):
-        prediction = predictor(latents, timestep)
-        latents = ddim_step(latents, prediction, lower_timestep, timestep, schedule)
+        found = latents
+        for _ in range(1 + repetitions):
+            prediction = predictor(found, timestep)
+            found = ddim_step(latents, prediction, lower_timestep, timestep, schedule)
+        latents = found
     return latents
+
+
+def to_unit_variance(noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale each channel of a video's noise to unit variance, as `mix_noise` takes for granted.
+
+    Args:
+        noise: Inversion noise (1, C, F, h, w).
+
+    Returns:
+        The scaled noise, and the standard deviations that it had (C,).
+    """
+    deviations = noise.std(dim=(0, 2, 3, 4))  # (C,)
+    safe = deviations.clamp(min=torch.finfo(noise.dtype).tiny)
+    return noise / safe.reshape(-1, 1, 1, 1), deviations
 
 
 def mix_noise(inverted: Tensor, fresh: Tensor, noise_prior: float) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from motionmatcher.bases.denoiser import PassMode
+from motionmatcher.diffusion.flow_schedule import FlowSchedule
 from motionmatcher.diffusion.sampling import (
     SamplingSettings,
     guided_predictor,
@@ -27,7 +28,7 @@ class StandIn:
     """A base and its parts, which predicts its prompt's number; notes how it was asked."""
 
     def __init__(self) -> None:
-        self.schedule = NoiseSchedule.from_config(SCHEDULER_CONFIG)
+        self.schedule: NoiseSchedule | FlowSchedule = NoiseSchedule.from_config(SCHEDULER_CONFIG)
         self.device = torch.device("cpu")
         self.denoiser = self.codec = self
         self.lora_share = 1.0
@@ -86,6 +87,17 @@ def test_the_lora_is_on_down_to_min_timestep() -> None:
     assert len(base.asked) == 5
 
 
+def test_min_timestep_is_a_place_in_a_flow_schedule() -> None:
+    """Four of eight steps are at noise levels of 0.75 and more, which shift 3 makes of 0.5."""
+    base = StandIn()
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+    base.schedule = FlowSchedule.from_config(config)
+    sample(base, settings(num_inference_steps=8, scheduler="euler", min_timestep=500))
+    asked = [(timestep, share) for timestep, share, _ in base.asked]
+    assert [share for _, share in asked] == 4 * [0.5] + 4 * [0]
+    assert asked[3][0] > 750 > asked[4][0] > 500
+
+
 def test_guidance_by_hand() -> None:
     base, latents = StandIn(), torch.zeros(2, *SHAPE)
     denoise = guided_predictor(base, prompts(3, 4), prompts(1), guidance_scale=2.5)  # type: ignore[arg-type]
@@ -121,3 +133,10 @@ def test_inversion_has_the_lora_off_and_walks_up() -> None:
     abar = base.schedule.alphas_cumprod
     expected = latents * (abar[TIMESTEPS[0]] / base.schedule.final_alpha_cumprod).sqrt()
     torch.testing.assert_close(noise, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_inversion_repeats_each_step_when_asked() -> None:
+    base, latents = StandIn(), torch.ones(1, *SHAPE)
+    invert_reference(base, latents, prompts(0), num_steps=5, repetitions=1)  # type: ignore[arg-type]
+    asked = [timestep for timestep, _, _ in base.asked]
+    assert asked == [timestep for timestep in reversed(TIMESTEPS) for _ in range(2)]

@@ -7,20 +7,20 @@ SCHEDULES = mutants(
     "tests/motionmatcher/diffusion/test_schedules.py",
     {
         "noising without roots": (
-            "return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise",
-            "return alpha * latents + (1 - alpha) * noise",
+            "return alpha.sqrt(), (1 - alpha).sqrt()",
+            "return alpha, 1 - alpha",
         ),
         "signal and noise are swapped": (
-            "return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise",
-            "return (1 - alpha).sqrt() * latents + alpha.sqrt() * noise",
+            "return signal_scale * latents + noise_scale * noise",
+            "return noise_scale * latents + signal_scale * noise",
         ),
         "the velocity's sign": (
-            "alpha.sqrt() * noise - (1 - alpha).sqrt() * latents",
-            "(1 - alpha).sqrt() * latents - alpha.sqrt() * noise",
+            "return signal_scale * noise - noise_scale * latents",
+            "return noise_scale * latents - signal_scale * noise",
         ),
         "every base predicts the noise": (
-            '    if schedule.prediction_type == "epsilon":\n        return',
-            "    if True:\n        return",
+            '    if schedule.prediction_type == "epsilon":\n        return noise',
+            "    if True:\n        return noise",
         ),
         "timestep 0 counts as clean": ("steps >= 0", "steps > 0"),
         "the final alpha is the first one": (
@@ -53,8 +53,8 @@ SCHEDULES = mutants(
         ),
         "inversion walks from noise to clean": ("list(reversed(steps))", "list(steps)"),
         "inversion asks the model at the lower timestep": (
-            "predictor(latents, timestep)",
-            "predictor(latents, lower_timestep)",
+            "predictor(found, timestep)",
+            "predictor(found, lower_timestep)",
         ),
         "inversion steps down": (
             "prediction, lower_timestep, timestep, schedule",
@@ -105,12 +105,12 @@ SAMPLING = mutants(
     "tests/motionmatcher/diffusion/test_sampling.py",
     {
         "the LoRA is off at min_timestep itself": (
-            "timestep >= settings.min_timestep",
-            "timestep > settings.min_timestep",
+            "timestep >= lowest_with_lora",
+            "timestep > lowest_with_lora",
         ),
         "the LoRA is on at low noise instead": (
-            "timestep >= settings.min_timestep",
-            "timestep < settings.min_timestep",
+            "timestep >= lowest_with_lora",
+            "timestep < lowest_with_lora",
         ),
         "the adapter is left on below min_timestep": (
             "    with base.denoiser.in_mode(PassMode(lora=False)):\n        latents = solve(",
