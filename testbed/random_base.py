@@ -1,10 +1,13 @@
-"""Base models with random weights in Zeroscope's layout: they draw noise, but run everything.
+"""Base models with random weights in the layout of real ones: they draw noise, but run everything.
 
-`python -m testbed.random_base FOLDER` writes a small one, for trying the programs without a
-download; `--full-size` writes Zeroscope's own architecture, for measuring time and memory.
+`python -m testbed.random_base FOLDER` writes a small one in Zeroscope's layout, for trying the
+programs without a download, and with `--kind wan` one in Wan's; `--full-size` writes the
+architecture of Zeroscope or of Wan 2.1 T2V 1.3B, for measuring time and memory.
 """
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,39 @@ FULL_SIZE: Sizes = {
         "hidden_act": "gelu",
     },
 }
+# Of Wan 2.1 T2V 1.3B.
+WAN_SCHEDULER_CONFIG = {
+    "_class_name": "UniPCMultistepScheduler",
+    "flow_shift": 3.0,
+    "num_train_timesteps": 1000,
+    "prediction_type": "flow_prediction",
+    "solver_order": 2,
+    "use_flow_sigmas": True,
+}
+WAN_SMALL: Sizes = {
+    "transformer": {
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "num_layers": 3,
+        "ffn_dim": 48,
+        "freq_dim": 16,
+        "text_dim": 32,
+    },
+    "vae": {"base_dim": 8, "num_res_blocks": 1},
+    "text_encoder": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_heads": 4, "num_layers": 2},
+}
+# Wan 2.1 T2V 1.3B: a transformer of 1.42 B parameters, and UMT5-XXL's encoder.
+WAN_FULL_SIZE: Sizes = {
+    "transformer": {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960},
+    "vae": {},
+    "text_encoder": {
+        "vocab_size": 256_384,
+        "d_model": 4096,
+        "d_ff": 10_240,
+        "num_heads": 64,
+        "num_layers": 24,
+    },
+}
 _VAE_BLOCKS = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -84,7 +120,6 @@ def write_random_base(
     Returns:
         The folder.
     """
-    import torch
     from diffusers import AutoencoderKL, UNet3DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -99,35 +134,88 @@ def write_random_base(
         folder / "scheduler" / "scheduler_config.json",
         {**SCHEDULER_CONFIG, "prediction_type": prediction_type},
     )
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if configs_only else "cpu"):
-        torch.manual_seed(seed)
+    with _weights(configs_only, seed):
         parts = {
             "unet": UNet3DConditionModel(**sizes["unet"]),
             "vae": AutoencoderKL(**sizes["vae"], **_VAE_BLOCKS),
             "text_encoder": CLIPTextModel(text_config),
         }
-        for name, part in parts.items():
-            if configs_only:
-                (folder / name).mkdir(parents=True, exist_ok=True)
-                save_config = getattr(part, "save_config", None) or part.config.save_pretrained
-                save_config(folder / name)
-                continue
-            for weight in part.parameters():
-                if not weight.any():
-                    torch.nn.init.normal_(weight, std=0.05)
-            part.save_pretrained(folder / name)
+        _write_parts(folder, parts, configs_only)
+    _write_index(folder, "TextToVideoSDPipeline", parts, "CLIPTokenizer", "DDIMScheduler")
+    return folder
+
+
+def write_random_wan(
+    folder: Path, sizes: Sizes = WAN_SMALL, configs_only: bool = False, seed: int = 0
+) -> Path:
+    """Write a base model with random weights as `WanPipeline` has them.
+
+    Args:
+        folder: Gets the diffusers layout.
+        sizes: Architecture of transformer, VAE and text encoder.
+        configs_only: Write no weights.
+        seed: Of the weights.
+
+    Returns:
+        The folder.
+    """
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    tokenizer = _write_character_t5_tokenizer(folder / "tokenizer")
+    text_config = UMT5Config(**{"vocab_size": len(tokenizer), **sizes["text_encoder"]})
+    _write_json(folder / "scheduler" / "scheduler_config.json", WAN_SCHEDULER_CONFIG)
+    with _weights(configs_only, seed):
+        parts = {
+            "transformer": WanTransformer3DModel(**sizes["transformer"]),
+            "vae": AutoencoderKLWan(**sizes["vae"]),
+            "text_encoder": UMT5EncoderModel(text_config),
+        }
+        _write_parts(folder, parts, configs_only)
+    _write_index(folder, "WanPipeline", parts, "T5TokenizerFast", "UniPCMultistepScheduler")
+    return folder
+
+
+@contextmanager
+def _weights(configs_only: bool, seed: int) -> Iterator[None]:
+    """Make networks within the block: seeded, or without weights."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if configs_only else "cpu"):
+        torch.manual_seed(seed)
+        yield
+
+
+def _write_parts(folder: Path, parts: Mapping[str, Any], configs_only: bool) -> None:
+    """Write networks, none of their weights zero."""
+    from torch import nn
+
+    for name, part in parts.items():
+        if configs_only:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            save_config = getattr(part, "save_config", None) or part.config.save_pretrained
+            save_config(folder / name)
+            continue
+        for weight in part.parameters():
+            if not weight.any():
+                nn.init.normal_(weight, std=0.05)
+        part.save_pretrained(folder / name)
+
+
+def _write_index(
+    folder: Path, pipeline: str, parts: Mapping[str, Any], tokenizer: str, scheduler: str
+) -> None:
     classes = {name: ["diffusers", type(part).__name__] for name, part in parts.items()}
     classes["text_encoder"][0] = "transformers"
     _write_json(
         folder / "model_index.json",
         {
-            "_class_name": "TextToVideoSDPipeline",
+            "_class_name": pipeline,
             **classes,
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
+            "tokenizer": ["transformers", tokenizer],
+            "scheduler": ["diffusers", scheduler],
         },
     )
-    return folder
 
 
 def write_character_tokenizer(folder: Path) -> Any:
@@ -144,6 +232,17 @@ def write_character_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def _write_character_t5_tokenizer(folder: Path) -> Any:
+    """Write a T5 tokenizer that knows single characters only, and return it."""
+    from transformers import T5Tokenizer
+
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces = [(character, -2.0) for character in ("▁", *map(chr, range(33, 127)))]
+    tokenizer = T5Tokenizer(vocab=[*special, *pieces], extra_ids=0, model_max_length=512)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
@@ -152,14 +251,18 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def main() -> None:
     parser = ArgumentParser(prog="python -m testbed.random_base", description=__doc__)
     parser.add_argument("folder", type=user_path)
-    parser.add_argument("--full-size", action="store_true", help="Zeroscope's own architecture")
+    parser.add_argument("--kind", choices=("zeroscope", "wan"), default="zeroscope")
+    parser.add_argument("--full-size", action="store_true", help="the real one's architecture")
     parser.add_argument("--configs-only", action="store_true", help="write no weights")
     parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0)
     arguments = parser.parse_args()
-    sizes = FULL_SIZE if arguments.full_size else SMALL
-    write_random_base(
-        arguments.folder, sizes, configs_only=arguments.configs_only, seed=arguments.seed
-    )
+    how = {"configs_only": arguments.configs_only, "seed": arguments.seed}
+    if arguments.kind == "wan":
+        sizes = WAN_FULL_SIZE if arguments.full_size else WAN_SMALL
+        write_random_wan(arguments.folder, sizes, **how)
+    else:
+        sizes = FULL_SIZE if arguments.full_size else SMALL
+        write_random_base(arguments.folder, sizes, **how)
     print(arguments.folder)
 
 

@@ -1,4 +1,4 @@
-"""Random bases have Zeroscope's layout, and no part of them is without effect."""
+"""Random bases have the layout of real ones, and no part of them is without effect."""
 
 import json
 import sys
@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet3DConditionModel
+from diffusers import UNet3DConditionModel, WanPipeline, WanTransformer3DModel
 from safetensors.torch import load_file
 
 from motionmatcher.bases.layout import find_base
-from testbed.random_base import FULL_SIZE, main, write_random_base
+from testbed.random_base import FULL_SIZE, main, write_random_base, write_random_wan
+
+
+@pytest.fixture(scope="module")
+def wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_wan(tmp_path_factory.mktemp("wan"))
 
 
 def test_the_layout(base_folder: Path) -> None:
@@ -24,8 +29,9 @@ def test_the_layout(base_folder: Path) -> None:
     }
 
 
-def test_nothing_is_without_effect(base_folder: Path) -> None:
-    files = list(base_folder.rglob("*.safetensors"))
+@pytest.mark.parametrize("kind", ["base_folder", "wan_folder"])
+def test_nothing_is_without_effect(kind: str, request: pytest.FixtureRequest) -> None:
+    files = list(request.getfixturevalue(kind).rglob("*.safetensors"))
     assert len(files) == 3
     for file in files:
         for name, weight in load_file(file).items():
@@ -64,3 +70,54 @@ def test_full_size_is_zeroscope_s_architecture(
         unet = UNet3DConditionModel.from_config(layout.denoiser.config)
     assert sum(weight.numel() for weight in unet.parameters()) == 1_411_233_860
     assert FULL_SIZE["text_encoder"]["hidden_size"] == layout.denoiser.config["cross_attention_dim"]
+
+
+def test_wan_pipeline_loads_and_runs_a_wan(wan_folder: Path) -> None:
+    pipeline = WanPipeline.from_pretrained(wan_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    classes = {name: type(part).__name__ for name, part in pipeline.components.items()}
+    assert classes == {
+        "transformer": "WanTransformer3DModel",
+        "transformer_2": "NoneType",
+        "vae": "AutoencoderKLWan",
+        "text_encoder": "UMT5EncoderModel",
+        "tokenizer": "T5Tokenizer",
+        "scheduler": "UniPCMultistepScheduler",
+    }
+    videos = [
+        pipeline(
+            prompt=prompt,
+            height=32,
+            width=48,
+            num_frames=5,
+            num_inference_steps=2,
+            generator=torch.Generator().manual_seed(0),
+            output_type="pt",
+        ).frames
+        for prompt in ("a red star", "a blue star")
+    ]
+    assert videos[0].shape == (1, 5, 3, 32, 48)
+    assert not torch.equal(*videos), "the prompt has an effect"
+
+
+def test_a_wan_s_tokens_are_characters_an_end_and_padding(wan_folder: Path) -> None:
+    tokenizer = WanPipeline.from_pretrained(wan_folder).tokenizer
+    tokens = tokenizer("a star", padding="max_length", max_length=512, return_tensors="pt")
+    assert tokenizer.convert_ids_to_tokens(tokens.input_ids[0, :9].tolist()) == [
+        *("▁", "a", "▁", "s", "t", "a", "r"),
+        *("</s>", "<pad>"),
+    ]
+    assert tokens.attention_mask.sum() == 8
+
+
+def test_full_size_is_wan_s_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["random_base", str(tmp_path), "--kind", "wan", "--full-size", "--configs-only"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    main()
+    config = json.loads((tmp_path / "transformer" / "config.json").read_text())
+    with torch.device("meta"):
+        transformer = WanTransformer3DModel.from_config(config)
+    assert sum(weight.numel() for weight in transformer.parameters()) == 1_418_996_800
+    text_config = json.loads((tmp_path / "text_encoder" / "config.json").read_text())
+    assert text_config["d_model"] == config["text_dim"]
+    assert not list(tmp_path.rglob("*.safetensors"))
