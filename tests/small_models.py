@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -145,3 +145,19 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def networks(base: "BaseModel") -> dict[str, nn.Module]:
     """A base's networks by the folders of their weights."""
     return {"unet": base.denoiser, "vae": base.codec.vae, "text_encoder": base.text.encoder}
+
+
+def small_wan(spread: float) -> Any:
+    """A `WanTransformer3DModel` with normal weights everywhere, of a standard deviation.
+
+    Latents have 16 channels, text states a width of 32.
+    """
+    from diffusers import WanTransformer3DModel
+
+    from testbed.random_base import WAN_SMALL
+
+    network = WanTransformer3DModel(**WAN_SMALL["transformer"])
+    generator = torch.Generator().manual_seed(0)
+    for weight in network.parameters():
+        weight.data = torch.randn(weight.shape, generator=generator) * spread
+    return network.eval()

@@ -81,7 +81,26 @@ class _WatchedForward:
         return output
 
 
-class _AttentionCalls(TorchFunctionMode):
+class _AttentionMode(TorchFunctionMode):
+    """Computes fused attention within the block by a method."""
+
+    def attend(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Take the place of `F.scaled_dot_product_attention`."""
+        raise NotImplementedError
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            func = self.attend
+        return func(*args, **(kwargs or {}))
+
+
+class _AttentionCalls(_AttentionMode):
     """Gathers from each call of fused attention, and lets it go on as it came."""
 
     def __init__(self, gather: Gather, seen: list[Tensor]) -> None:
@@ -89,47 +108,24 @@ class _AttentionCalls(TorchFunctionMode):
         self.gather = gather
         self.seen = seen
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            self.seen.append(self._map(*args, **(kwargs or {})))
-        return func(*args, **(kwargs or {}))
-
-    def _map(
+    def attend(
         self,
         query: Tensor,
         key: Tensor,
         value: Tensor,
         attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
+        *args: Any,
+        **kwargs: Any,
     ) -> Tensor:
-        assert not is_causal
-        assert not enable_gqa
-        query = _scaled(query, scale)
-        return self.gather(query, key, attn_mask)
+        self.seen.append(self.gather(_scaled(query, kwargs.get("scale")), key, attn_mask))
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, *args, **kwargs)
 
 
-class ExplicitAttention(TorchFunctionMode):
+class ExplicitAttention(_AttentionMode):
     """Computes all attention within the block explicitly, for dual numbers (fused cannot)."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            func = explicit_attention
-        return func(*args, **(kwargs or {}))
+    def attend(self, *args: Any, **kwargs: Any) -> Tensor:
+        return explicit_attention(*args, **kwargs)
 
 
 def explicit_attention(

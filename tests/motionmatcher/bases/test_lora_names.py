@@ -14,6 +14,7 @@ from diffusers import (
 )
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
+from small_models import small_wan
 from torch import Tensor
 
 from motionmatcher.bases.lora_names import (
@@ -33,18 +34,7 @@ TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
 
 @pytest.fixture(scope="module")
 def bare() -> WanTransformer3DModel:
-    torch.manual_seed(0)
-    network = WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=4,
-        out_channels=4,
-        text_dim=8,
-        freq_dim=16,
-        ffn_dim=32,
-        num_layers=2,
-    )
-    return network.eval()
+    return small_wan(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +59,8 @@ def tensors(adapted: WanTransformer3DModel) -> dict[str, Tensor]:
 @torch.no_grad()
 def run(network: Any) -> Tensor:
     generator = torch.Generator().manual_seed(2)
-    latents = torch.randn(1, 4, 3, 4, 6, generator=generator)
-    text_states = torch.randn(1, 7, 8, generator=generator)
+    latents = torch.randn(1, 16, 3, 4, 6, generator=generator)
+    text_states = torch.randn(1, 7, 32, generator=generator)
     return network(latents, torch.tensor([700.0]), text_states).sample
 
 
@@ -127,7 +117,7 @@ def test_diffusers_converter_reads_comfyui_s_names(tensors: dict[str, Tensor]) -
 
 def test_comfyui_s_names_by_hand(tensors: dict[str, Tensor]) -> None:
     names = list(wan_to_comfyui(tensors))
-    assert len(names) == 2 * 2 * 10
+    assert len(names) == 2 * 3 * 10
     for module in (
         *(f"{kind}_attn.{each}" for kind in ("self", "cross") for each in "qkvo"),
         "ffn.0",

@@ -1,14 +1,18 @@
 """Watching attention changes nothing, sees queries and keys as they are multiplied, and ends."""
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import LTXVideoTransformer3DModel, UNet3DConditionModel, WanTransformer3DModel
+from diffusers import LTXVideoTransformer3DModel, UNet3DConditionModel
+from small_models import small_wan
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from motionmatcher.errors import UserError
 from motionmatcher.features import watching
@@ -27,35 +31,17 @@ def heads_mean(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
     return probabilities(query, key, mask).mean(1)
 
 
-def randomise(network: nn.Module) -> nn.Module:
-    """Random weights everywhere, so that norms and modulation have an effect too."""
-    generator = torch.Generator().manual_seed(0)
-    for weight in network.parameters():
-        weight.data = torch.randn(weight.shape, generator=generator) * 0.3
-    return network.eval()
-
-
 def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
 def wan() -> tuple[nn.Module, dict[str, Any], list[str]]:
-    network = WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=4,
-        out_channels=4,
-        text_dim=8,
-        freq_dim=16,
-        ffn_dim=32,
-        num_layers=3,
-    )
     inputs = {
-        "hidden_states": noise(2, 4, FRAMES, HEIGHT, WIDTH),
+        "hidden_states": noise(2, 16, FRAMES, HEIGHT, WIDTH),
         "timestep": torch.tensor([900.0, 900.0]),
-        "encoder_hidden_states": noise(2, 7, 8),
+        "encoder_hidden_states": noise(2, 7, 32),
     }
-    return randomise(network), inputs, ["blocks.1.attn1", "blocks.1.attn2"]
+    return small_wan(0.3), inputs, ["blocks.1.attn1", "blocks.1.attn2"]
 
 
 def ltx() -> tuple[nn.Module, dict[str, Any], list[str]]:
@@ -77,7 +63,10 @@ def ltx() -> tuple[nn.Module, dict[str, Any], list[str]]:
         "height": HEIGHT,
         "width": WIDTH,
     }
-    return randomise(network), inputs, ["transformer_blocks.1.attn1", "transformer_blocks.1.attn2"]
+    generator = torch.Generator().manual_seed(0)
+    for weight in network.parameters():
+        weight.data = torch.randn(weight.shape, generator=generator) * 0.3
+    return network.eval(), inputs, ["transformer_blocks.1.attn1", "transformer_blocks.1.attn2"]
 
 
 def unet(base_folder: Path) -> tuple[nn.Module, dict[str, Any], list[str]]:
@@ -226,6 +215,31 @@ def test_gradients_flow_through_the_maps() -> None:
     assert gradient.abs().max() > 0
 
 
+def test_recomputation_in_backward_gives_the_same_gradients_to_the_bit() -> None:
+    """What is computed again is watched by a blank watcher, so that it is the same computation."""
+    gradients = []
+    for recompute in (False, True):
+        network, inputs, modules = wan()
+        latents = inputs["hidden_states"].requires_grad_()
+        watcher = AttentionWatcher(dict.fromkeys(modules, heads_mean))
+        watched = partial(watcher.blank().attached, network)
+        for block in network.blocks if recompute else []:
+            block.forward = partial(
+                checkpoint,
+                block.forward,
+                use_reentrant=False,
+                context_fn=lambda watched=watched: (nullcontext(), watched()),
+            )
+        with watcher.attached(network):
+            network(**inputs)
+        first = dict(watcher.maps)
+        loss = sum(maps.square().sum() for maps in first.values())
+        gradients += torch.autograd.grad(loss, latents)
+        assert all(watcher.maps[name] is maps for name, maps in first.items())
+    assert gradients[0].abs().max() > 0
+    assert torch.equal(*gradients)
+
+
 def test_attention_by_other_means_is_refused() -> None:
     network = nn.ModuleDict({"layer": nn.Linear(4, 4)})
     watcher = AttentionWatcher({"layer": heads_mean})
@@ -257,7 +271,7 @@ def test_explicit_attention_is_fused_attention(
 def test_dual_numbers_go_through_wan_and_its_maps() -> None:
     """Tangents of maps and output are their change over a small step."""
     network, inputs, modules = wan()
-    latents, step = inputs["hidden_states"], noise(2, 4, FRAMES, HEIGHT, WIDTH).flip(0)
+    latents, step = inputs["hidden_states"], noise(2, 16, FRAMES, HEIGHT, WIDTH).flip(0)
     watcher = AttentionWatcher(dict.fromkeys(modules, heads_mean))
 
     def run(point: Tensor) -> dict[str, Tensor]:
