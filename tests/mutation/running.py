@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from launching import PROJECT
 from mutation.mutant import Mutant
 
+# Not that of `launching`, whose imports of the project every process here would share with its tests.
+PROJECT = Path(__file__).parents[2]
 # What the tests need of the project.
 COPIED = ("motionmatcher", "evaluation", "testbed", "tests", "configs", "pyproject.toml")
 TIME_LIMIT = 300  # seconds; a mutant may loop for ever
