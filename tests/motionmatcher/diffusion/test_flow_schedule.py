@@ -15,7 +15,7 @@ from small_models import small_wan
 from torch import Tensor
 
 from motionmatcher.diffusion.flow_schedule import FlowSchedule, is_flow_matching
-from motionmatcher.diffusion.sampling import guided_denoiser
+from motionmatcher.diffusion.sampling import guided_predictor
 from motionmatcher.diffusion.schedules import (
     NoiseSchedule,
     add_noise,
@@ -248,9 +248,9 @@ def test_a_guided_run_is_wan_pipeline_s(name: str, shift: float) -> None:
     ).frames
 
     base: Any = WanBase(network)
-    denoiser = guided_denoiser(base, prompt, negative, 5.0)
+    predictor = guided_predictor(base, prompt, negative, 5.0)
     solver = make_solver(name, FlowSchedule.from_config(CONFIGS[name], shift), 8)
-    ours = solve(start, denoiser, solver.timesteps, solver)
+    ours = solve(start, predictor, solver.timesteps, solver)
     assert not torch.allclose(ours, start, atol=0.1)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
 

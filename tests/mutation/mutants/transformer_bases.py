@@ -29,8 +29,8 @@ FLOW_STEPS = mutants(
             "return latents - noise",
         ),
         "a repetition starts from where the step starts": (
-            "prediction = denoiser(found, timestep)",
-            "prediction = denoiser(latents, timestep)",
+            "prediction = predictor(found, timestep)",
+            "prediction = predictor(latents, timestep)",
         ),
         "inversion noise keeps its variance": (
             "return noise / safe",
