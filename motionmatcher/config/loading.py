@@ -10,7 +10,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +55,26 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSetti
     settings = parse_settings(TrainSettings, resolve(values, str(path)), str(path))
     check_combinations(settings)
     return settings
+
+
+def read_settings(settings_class: type[_Settings], *paths: Path) -> _Settings:
+    """Read any settings dataclass from YAML files.
+
+    Args:
+        settings_class: A dataclass made of `setting` and `section` fields.
+        paths: The files; a later one changes some keys of those before.
+
+    Returns:
+        The settings, each of its type and within its range.
+
+    Raises:
+        UserError: Names the last file and the key that is unknown, missing or wrong.
+    """
+    values: dict[str, Any] = {}
+    for path in paths:
+        values = merge(values, read_layers(path))
+    source = str(paths[-1])
+    return parse_settings(settings_class, resolve(values, source), source)
 
 
 def write_settings(path: Path, settings: TrainSettings) -> None:
@@ -166,27 +186,29 @@ def parse_settings(
         annotation, key = annotations[name], f"{prefix}{name}"
         required = entry.default is MISSING and entry.default_factory is MISSING
         if is_dataclass(annotation) and (name in values or required):
-            group = values.get(name, {})
-            if not isinstance(group, Mapping):
-                raise UserError(
-                    f"{source}: {key} must be a group of keys, not {shorten(repr(group))}."
-                )
-            group_class: Any = annotation
-            parsed[name] = parse_settings(group_class, group, source, f"{key}.")
+            parsed[name] = _parse_group(annotation, values.get(name, {}), source, key)
         elif name in values and not (required and values[name] == MISSING_MARK):
             given = values[name]
             if given is False and "no" in (entry.metadata["choices"] or ()):
                 given = "no"  # YAML reads a bare `no` as false
-            value = _convert(given, annotation, f"{source}: {key}")
+            value = _convert(given, annotation, source, key)
             if required and isinstance(value, str) and not value.strip():
                 raise UserError(f"{source}: {key} is blank ({entry.metadata['meaning']}).")
             _check_range(value, entry.metadata, f"{source}: {key}")
             if value is not None and entry.metadata["is_path"]:
                 value = expand_home(value)
+                if _split_optional(annotation)[0] is Path:
+                    value = Path(value)
             parsed[name] = value
         elif required:
             raise UserError(f"{source}: {key} is missing ({entry.metadata['meaning']}).")
     return settings_class(**parsed)
+
+
+def _parse_group(settings_class: Any, group: Any, source: str, key: str) -> Any:
+    if not isinstance(group, Mapping):
+        raise UserError(f"{source}: {key} must be a group of keys, not {shorten(repr(group))}.")
+    return parse_settings(settings_class, group, source, f"{key}.")
 
 
 def document_settings(settings_class: Any = TrainSettings, indent: str = "") -> str:
@@ -237,9 +259,11 @@ def _parse_override(key: str, text: str, place: str) -> Any:
     return parse_yaml(text, place)
 
 
-def _convert(value: Any, annotation: Any, place: str) -> Any:
+def _convert(value: Any, annotation: Any, source: str, key: str) -> Any:
     """Bring one plain value to its field's type, or say what was expected."""
+    place = f"{source}: {key}"
     wanted, is_optional = _split_optional(annotation)
+    wanted = str if wanted is Path else wanted
     if is_optional and value in (None, ""):
         return None  # the published files leave optional paths empty
     if wanted == list[str]:
@@ -247,6 +271,15 @@ def _convert(value: Any, annotation: Any, place: str) -> Any:
         if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
             return [check_text(entry, place) for entry in entries if entry.strip()]
         raise UserError(f"{place} must be a text or a list of texts, not {shorten(repr(value))}.")
+    if is_dataclass(wanted):
+        return _parse_group(wanted, value, source, key)
+    if (collection := typing.get_origin(wanted)) in (list, tuple):
+        if not isinstance(value, list):
+            raise UserError(f"{place} must be a list, not {shorten(repr(value))}.")
+        kind = typing.get_args(wanted)[0]  # list[X] or tuple[X, ...]
+        return collection(
+            _convert(entry, kind, source, f"{key}[{index}]") for index, entry in enumerate(value)
+        )
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         # A larger one stays as it is, for the range to refuse it.
         return float(value) if abs(value) <= sys.float_info.max else value
@@ -270,16 +303,11 @@ def _check_range(value: Any, metadata: Mapping[str, Any], place: str) -> None:
     minimum, maximum, choices = (metadata[key] for key in ("minimum", "maximum", "choices"))
     if value is None:
         return
-    if isinstance(value, int | float):
-        check_bounds(value, minimum, maximum, place)
-    if choices is not None:
-        for entry in _as_list(value):
-            if entry not in choices:
-                raise UserError(
-                    f"{place} must be one of {', '.join(choices)}, not '{entry}'."
-                    + did_you_mean(str(entry), choices)
-                )
-
-
-def _as_list(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, list) else [value]
+    for entry in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(entry, int | float):
+            check_bounds(entry, minimum, maximum, place)
+        if choices is not None and entry not in choices:
+            raise UserError(
+                f"{place} must be one of {', '.join(choices)}, not '{entry}'."
+                + did_you_mean(str(entry), choices)
+            )

@@ -137,10 +137,25 @@ def test_shipped_config_is_valid() -> None:
     ("change", "message"),
     [
         (("seed: 0", "sead: 0"), r"unknown key 'sead'\. Did you mean 'seed'\?"),
-        (("seed: 0\n", ""), "missing key 'seed'"),
-        (("seed: 0", "seed: many"), "seed: expected int, found 'many'"),
-        (("caption_dropout", "caption_drop"), r"denoiser: unknown key 'caption_drop'"),
-        (("[64, 128]", "64"), "block_out_channels: expected a list, found 64"),
+        (("seed: 0\n", ""), r"seed is missing \(fixes data, noise and initial weights\)"),
+        (("seed: 0", "seed: many"), "seed must be a whole number, not 'many'"),
+        (("seed: 0", "seed: -1"), "seed must be at least 0, not -1"),
+        (("caption_dropout", "caption_drop"), r"unknown key 'denoiser\.caption_drop'"),
+        (("[64, 128]", "64"), r"denoiser\.unet\.block_out_channels must be a list, not 64"),
+        (
+            ("[64, 128]", "[64, wide]"),
+            r"block_out_channels\[1\] must be a whole number, not 'wide'",
+        ),
+        (("[64, 128]", "[64, 0]"), r"block_out_channels must be at least 1, not 0"),
+        (
+            ("final_rate: 0.02", "final_rate: 2"),
+            r"denoiser\.stages\[1\]\.final_rate must be at most 1, not 2",
+        ),
+        (
+            ("num_frames: 8", "num_frames: 9"),
+            r"stages\[1\]\.num_frames must be at most denoiser\.num_rendered_frames 8, not 9",
+        ),
+        (("ema_decay: 0.999", "ema_decay: .nan"), r"ema_decay must be a finite number"),
     ],
 )
 def test_config_errors_name_the_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:

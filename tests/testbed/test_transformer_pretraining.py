@@ -194,14 +194,17 @@ def test_shipped_config_is_wans_layout_and_small() -> None:
     [
         (
             ("objective: flow", "objective: flaw"),
-            "objective: expected epsilon or flow, found 'flaw'",
+            "objective must be one of epsilon, flow, not 'flaw'. Did you mean 'flow'",
         ),
         (
             ("autoencoder_dir: models/moving_shapes/vae\n", ""),
-            "expected either 'autoencoder' or 'au",
+            "give either autoencoder or autoencoder_dir",
         ),
-        (("  transformer:", "  unet: null\n  transformor:"), "unknown key 'transformor'"),
-        (("    num_layers: 6\n", ""), "denoiser: transformer: missing key 'num_layers'"),
+        (
+            ("  transformer:", "  unet: null\n  transformor:"),
+            r"unknown key 'denoiser\.transformor'",
+        ),
+        (("    num_layers: 6\n", ""), r"denoiser\.transformer\.num_layers is missing"),
     ],
 )
 def test_config_errors_name_the_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from motionmatcher.config.loading import (
     idle_keys,
     load_settings,
     parse_settings,
+    read_settings,
     write_settings,
 )
-from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
+from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings, setting
 from motionmatcher.errors import UserError
 from motionmatcher.paths import expand_home
 
@@ -752,3 +753,55 @@ def minimal_file(folder: Path) -> Path:
         "train_data: {single_video_path: clip.mp4, single_video_prompt: A clip.}\n"
     )
     return file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage."""
+
+    rates: tuple[float, ...] = setting(..., "learning rates", minimum=0, maximum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Keys of other kinds than the training's."""
+
+    folder: Path = setting(..., "where to write", is_path=True)
+    stages: list[Stage] = setting([], "the stages")
+    last: Stage | None = setting(None, "one more")
+    kinds: list[str] = setting([], "of stages", choices=("short", "long"))
+    variants: list[list[str]] = setting([], "overrides")
+
+
+def test_any_dataclass_of_settings_is_read(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("folder: ~/runs\nstages: [{rates: [0, 0.5]}, {rates: []}]\n")
+    second.write_text("last: {rates: [1]}\nvariants: [[a=1, b=2], [c=3]]\nkinds: [long]\n")
+    assert read_settings(Recipe, first, second) == Recipe(
+        folder=Path.home() / "runs",
+        stages=[Stage(rates=(0.0, 0.5)), Stage(rates=())],
+        last=Stage(rates=(1.0,)),
+        kinds=["long"],
+        variants=[["a=1", "b=2"], ["c=3"]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages: {rates: [1]}", r"stages must be a list, not \{'rates'"),
+        ("stages: [3]", r"stages\[0\] must be a group of keys, not 3"),
+        ("stages: [{rates: [0, 2]}]", r"stages\[0\]\.rates must be at most 1, not 2"),
+        ("stages: [{rate: [1]}]", r"unknown key 'stages\[0\]\.rate'\. Did you mean 'rates'"),
+        ("stages: [{}]", r"stages\[0\]\.rates is missing \(learning rates\)"),
+        ("last: [1]", r"last must be a group of keys, not \[1\]"),
+        ("kinds: [long, shirt]", r"kinds must be one of short, long, not 'shirt'\. .*'short'"),
+        ("folder: 3", r"folder must be a text, not 3"),
+        ("folder: ''", r"folder is blank \(where to write\)"),
+    ],
+)
+def test_entry_of_a_list_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text if "folder" in text else f"folder: here\n{text}")
+    with pytest.raises(UserError, match=rf"recipe\.yaml: {message}"):
+        read_settings(Recipe, path)
