@@ -14,6 +14,7 @@ from testbed.config import PretrainConfig
 from testbed.denoiser import denoiser_name, latest_stage, load_denoiser, stage_name
 from testbed.model_card import model_card
 from testbed.networks import make_scheduler
+from testbed.recipe import gate_path, list_stages
 from testbed.renderer import FRAME_SIZE
 from testbed.stage import hours_spent, steps_done
 from testbed.text import load_clip, text_state_path
@@ -70,8 +71,6 @@ def export_base(config: PretrainConfig) -> str:
 
 def training_record(config: PretrainConfig) -> dict[str, Any]:
     """Tell what is behind the weights: "stages" with steps and hours, and the "gates"' figures."""
-    from testbed.pretrain import gate_path, list_stages
-
     stages = [stage for stage in list_stages(config) if steps_done(stage.state)]
     gates = {stage.name: gate_path(config, stage.name) for stage in stages}
     return {

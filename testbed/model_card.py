@@ -3,12 +3,10 @@
 from typing import Any
 
 from motionmatcher.text_files import read_json
-from testbed.autoencoder import autoencoder_state_path
 from testbed.config import PretrainConfig
-from testbed.denoiser import denoiser_state_path, stage_name
+from testbed.recipe import list_stages
 from testbed.score import format_scores, format_settings
 from testbed.stage import hours_spent, steps_done
-from testbed.text import text_state_path
 
 _CARD = """# Moving Shapes
 
@@ -80,18 +78,10 @@ def model_card(config: PretrainConfig, fingerprint: str) -> str:
 
 
 def _stage_rows(config: PretrainConfig) -> str:
-    stages = []
-    if config.autoencoder is not None:
-        path = autoencoder_state_path(config)
-        stages.append(("autoencoder", path, config.autoencoder.num_steps))
-    if config.text is not None:
-        stages.append(("small CLIP", text_state_path(config), config.text.num_steps))
-    for index, settings in enumerate(config.denoiser.stages):
-        path = denoiser_state_path(config, index)
-        stages.append((stage_name(config, index), path, settings.num_steps))
     return "\n".join(
-        f"| {name} | {steps_done(path)} | {num_steps} | {hours_spent(path):.1f} |"
-        for name, path, num_steps in stages
+        f"| {stage.title} | {steps_done(stage.state)} | {stage.num_steps} | "
+        f"{hours_spent(stage.state):.1f} |"
+        for stage in list_stages(config)
     )
 
 

@@ -7,10 +7,6 @@ denoiser. It can be stopped at any time; --resume goes on from the last checkpoi
 are lost, --restore from the exported base.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motionmatcher.command_line import ArgumentParser, run
@@ -64,66 +60,6 @@ def main() -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the recipe.
-
-    Attributes:
-        name: Names its gate.
-        state: File of its training state.
-        num_steps: Steps of the whole stage.
-        train: Goes on with the training until the stage is complete.
-        measure: Measures the figures of the gate.
-    """
-
-    name: str
-    state: Path
-    num_steps: int
-    train: Callable[[], bool]
-    measure: Callable[[], dict[str, float]]
-
-
-def list_stages(config: "PretrainConfig") -> list[Stage]:
-    """List the stages in order."""
-    from testbed import gates
-    from testbed.autoencoder import autoencoder_state_path, train_autoencoder
-    from testbed.denoiser import denoiser_state_path, train_denoiser
-    from testbed.text import text_state_path, train_text
-
-    stages = []
-    if config.autoencoder is not None:
-        stages.append(
-            Stage(
-                "autoencoder",
-                autoencoder_state_path(config),
-                config.autoencoder.num_steps,
-                partial(train_autoencoder, config),
-                partial(gates.measure_autoencoder, config),
-            )
-        )
-    if config.text is not None:
-        stages.append(
-            Stage(
-                "text",
-                text_state_path(config),
-                config.text.num_steps,
-                partial(train_text, config),
-                partial(gates.measure_text, config),
-            )
-        )
-    for index, settings in enumerate(config.denoiser.stages):
-        stages.append(
-            Stage(
-                f"denoiser-{index}",
-                denoiser_state_path(config, index),
-                settings.num_steps,
-                partial(train_denoiser, config, index),
-                partial(gates.measure_denoiser, config, index),
-            )
-        )
-    return stages
-
-
 def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
     """Run every stage that is not complete yet, in order, and export the base after each.
 
@@ -137,6 +73,7 @@ def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
     from motionmatcher.files import write_json
     from testbed.denoiser import latest_stage
     from testbed.gates import require
+    from testbed.recipe import gate_path, list_stages
     from testbed.stage import steps_done
 
     for stage in list_stages(config):
@@ -152,11 +89,6 @@ def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
             export_all(config)
         if not ignore_gates:
             require(stage.name, figures)
-
-
-def gate_path(config: "PretrainConfig", stage: str) -> Path:
-    """Where the figures of a stage's gate are."""
-    return config.state_dir / f"gate-{stage}.json"
 
 
 def export_all(config: "PretrainConfig") -> None:

@@ -19,7 +19,7 @@ from testbed.autoencoder import STANDARD_VARIANCE, StandardisedAutoencoder
 from testbed.config import PretrainConfig
 from testbed.denoiser import denoiser_name
 from testbed.networks import TextToVideo
-from testbed.pretrain import gate_path, list_stages
+from testbed.recipe import gate_path, list_stages
 from testbed.stage import write_state
 from testbed.text import ClipTrainer
 from testbed.tokenizer import build_tokenizer
@@ -62,14 +62,11 @@ def restore_states(config: PretrainConfig) -> list[str]:
         "denoiser": _denoiser_weights,
     }
     # All stages of the denoiser get the same weights, for one denoiser ships.
-    parts = {stage.name: stage.name.partition("-")[0] for stage in finished}
-    weights = {part: makers[part](config) for part in dict.fromkeys(parts.values())}
+    weights = {part: makers[part](config) for part in dict.fromkeys(s.part for s in finished)}
     config.state_dir.mkdir(parents=True, exist_ok=True)
     for stage in finished:
         both = {
-            f"{kind}.{k}": v
-            for kind in ("model", "ema")
-            for k, v in weights[parts[stage.name]].items()
+            f"{kind}.{k}": v for kind in ("model", "ema") for k, v in weights[stage.part].items()
         }
         entry = done[stage.name]
         write_state(stage.state, both, entry["steps"], 3600 * entry["hours"], [])

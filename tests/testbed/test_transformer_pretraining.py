@@ -16,8 +16,9 @@ from motionmatcher.errors import UserError
 from testbed.config import PretrainConfig, TransformerConfig, load_config
 from testbed.denoiser import build_model, denoiser_state_path, position_weight, train_denoiser
 from testbed.networks import PositionHead, make_scheduler
-from testbed.pretrain import list_stages, pretrain
+from testbed.pretrain import pretrain
 from testbed.pretraining_losses import draw_sigmas, velocity_error
+from testbed.recipe import list_stages
 from testbed.scenes import choose_frames, play_backwards, sample_scene, scene_stream
 from testbed.stage import read_state
 from tests.testbed.scene_factory import make_scene
