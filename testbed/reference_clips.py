@@ -207,14 +207,15 @@ def main() -> int:
     arguments = parser.parse_args()
     from motionmatcher.clips.contact_sheet import write_contact_sheet
     from motionmatcher.clips.video import write_mp4
-    from motionmatcher.files import write_json
     from testbed.renderer import render
     from testbed.scenes import NUM_FRAMES
+    from testbed.truth import write_truth
 
     clips = {name: render(reference_scene(name, NUM_FRAMES)) for name in REFERENCE_MOTIONS}
     for name, frames in clips.items():
-        write_mp4(arguments.output_dir / f"{name}.mp4", frames, FPS)
-        write_json(arguments.output_dir / f"{name}.json", ground_truth(name, NUM_FRAMES))
+        clip = arguments.output_dir / f"{name}.mp4"
+        write_mp4(clip, frames, FPS)
+        write_truth(clip, ground_truth(name, NUM_FRAMES))
     write_contact_sheet(
         arguments.output_dir / "contact_sheet.png", list(clips.values()), list(clips)
     )

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison.config import ComparisonConfig
-from experiments.comparison.measurement import read_truth
 from experiments.comparison.methods import BASE, FEATURE_MATCHING, TRAINED
 from experiments.comparison.statistics import Choice
 from motionmatcher.config.loading import load_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
+from testbed.truth import read_truth, truth_file
 
 # A constant learning rate, so that a run's checkpoint N is what a run of N steps would end with.
 _CONSTANT_RATES = ("constant", "constant_with_warmup")
@@ -171,7 +171,7 @@ def cell_settings(config: ComparisonConfig, base_folder: str | None, cell: Cell)
     Raises:
         UserError: A setting is unknown or wrong, or does not fit the comparison.
     """
-    truth = read_truth(Path(config.reference_dir), cell.motion)
+    truth = read_truth(config.clip(cell.motion))
     overrides = (
         *([f"pretrained_model_path={base_folder}"] if base_folder else []),
         *TRAINED.get(cell.method, ()),
@@ -194,7 +194,7 @@ def cell_settings(config: ComparisonConfig, base_folder: str | None, cell: Cell)
             f"{config.train_config}: the ground truth of {cell.motion} is of {len(truth.path)} frames "
             "from the first; expected n_sample_frames to be that and each frame to be read"
         )
-    clip = Path(config.reference_dir) / f"{cell.motion}.mp4"
+    clip = config.clip(cell.motion)
     return replace(
         settings,
         train_data=replace(data, single_video_path=str(clip), single_video_prompt=truth.prompt),
@@ -231,8 +231,8 @@ def check_motions(config: ComparisonConfig) -> None:
         ("report", config.report.motions, False),
     ):
         for motion in motions:
-            if read_truth(Path(config.reference_dir), motion).tuning != tuning:
+            if read_truth(config.clip(motion)).tuning != tuning:
                 raise UserError(
                     f"{part}.motions: {motion} is {'not ' if tuning else ''}for tuning, says "
-                    f"{config.reference_dir}/{motion}.json"
+                    f"{truth_file(config.clip(motion))}"
                 )

@@ -107,6 +107,10 @@ class ComparisonConfig:
     ablation: AblationConfig = section(AblationConfig)
     cost: CostConfig = section(CostConfig)
 
+    def clip(self, motion: str) -> Path:
+        """The reference clip of a motion; its ground truth lies beside it."""
+        return Path(self.reference_dir) / f"{motion}.mp4"
+
 
 def load_comparison(*paths: Path) -> ComparisonConfig:
     """Read the settings.

@@ -14,11 +14,11 @@ from experiments.comparison.measurement import (
     FIGURES,
     mean_of_defined,
     measure_video,
-    read_truth,
     resting_object_figures,
 )
 from experiments.comparison.methods import RESTING
 from motionmatcher.files import atomic_path
+from testbed.truth import read_truth
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def rows_of(results: Iterable[Mapping[str, Any]], config: ComparisonConfig) -> l
         cell = result["cell"]
         motion = cell["motion"]
         if motion not in truths:
-            truths[motion] = read_truth(Path(config.reference_dir), motion)
+            truths[motion] = read_truth(config.clip(motion))
         for video in result["videos"]:
             rows.append(
                 Row(
@@ -81,7 +81,7 @@ def rows_of(results: Iterable[Mapping[str, Any]], config: ComparisonConfig) -> l
 
 def resting_rows(config: ComparisonConfig, motions: Sequence[str]) -> list[Row]:
     """List an object at rest as if it were a video of each motion and prompt: computed, not sampled."""
-    truths = {motion: read_truth(Path(config.reference_dir), motion) for motion in motions}
+    truths = {motion: read_truth(config.clip(motion)) for motion in motions}
     return [
         Row("", RESTING, (), motion, 0, 0, 0.0, prompt, 0, resting_object_figures(truths[motion]))
         for motion in motions

@@ -6,19 +6,16 @@ Leakage is taken a second time of the videos with an object alone, for without o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.comparison.config import PromptConfig
-from motionmatcher.errors import UserError
-from motionmatcher.text_files import read_json
 from testbed.path_error import centred_error, path_error
 from testbed.renderer import FRAME_SIZE, TEXTURED_STYLES
 from testbed.scenes import world_to_screen
+from testbed.truth import ATTRIBUTES, Truth
 
 Array = NDArray[np.float64]
 
@@ -47,66 +44,8 @@ FIGURES = (
     "shape_leaked_by_object",
     "leakage_with_object",
 )
-_ATTRIBUTES = ("color", "shape", "background_style", "background_color")
 # World points that a camera is compared by: three by three over the first frame.
 _POINTS = FRAME_SIZE / 2 + np.stack(np.meshgrid([-24, 0, 24], [-24, 0, 24]), -1).reshape(-1, 2)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Ground truth of a reference clip, as `testbed.reference_clips` writes it.
-
-    Attributes:
-        prompt: Its own prompt.
-        appearance: Its colour, shape, background style and background colour by name.
-        tuning: For choosing settings, not for reporting.
-        path: (F, 2) the object's centre on the screen, in pixels.
-        radius: (F,) its radius, in pixels.
-        camera: (F, 3) offset (x, y) and zoom, relative to the first frame.
-    """
-
-    prompt: str
-    appearance: dict[str, str]
-    tuning: bool
-    path: Array
-    radius: Array
-    camera: Array
-
-    @property
-    def travel(self) -> float:
-        """Length of the path on the screen, in pixels."""
-        return float(np.linalg.norm(np.diff(self.path, axis=0), axis=1).sum())
-
-    @property
-    def camera_moves(self) -> bool:
-        """Whether the camera does anything."""
-        return bool(np.ptp(self.camera, axis=0).any())
-
-
-def read_truth(folder: Path, motion: str) -> Truth:
-    """Read a reference clip's ground truth.
-
-    Raises:
-        UserError: There is none.
-    """
-    file = folder / f"{motion}.json"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
-        raise UserError(f"{file}: no such ground truth; there are: {known}")
-    content = read_json(file)
-    camera = np.asarray(content["camera"])
-    first = camera[0]
-    relative = np.column_stack(
-        [(camera[:, :2] - first[:2]) * first[2], camera[:, 2] / first[2]]
-    )  # as the tracker measures it
-    return Truth(
-        prompt=content["prompt"],
-        appearance={name: content[name] for name in _ATTRIBUTES},
-        tuning=content["tuning"],
-        path=np.asarray(content["path"]),
-        radius=np.asarray(content["radius"]),
-        camera=relative,
-    )
 
 
 def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) -> dict[str, float]:
@@ -211,7 +150,7 @@ def _appearance_figures(
     """Tell for each attribute whether the prompt's is there, and whether the reference's is."""
     seen = dict(video) if found else {**video, "color": "", "shape": ""}
     kept, leaked = {}, {}
-    for name in _ATTRIBUTES:
+    for name in ATTRIBUTES:
         wanted, reference = getattr(prompt, name), truth.appearance[name]
         kept[name] = float(seen[name] == wanted)
         leaked[name] = float(seen[name] == reference) if wanted != reference else float("nan")

@@ -12,15 +12,14 @@ from experiments.comparison.laboratory import nothing_seen
 from experiments.comparison.measurement import (
     FIGURES,
     MAX_OBJECT_RADIUS,
-    Truth,
     camera_error,
     displacement_correlation,
     measure_video,
-    read_truth,
     resting_object_figures,
 )
 from motionmatcher.errors import UserError
 from testbed.path_error import chance_distance
+from testbed.truth import Truth, read_truth
 
 REFERENCES = PROJECT / "resources" / "reference_videos"
 NAN = [np.nan, np.nan]
@@ -167,16 +166,16 @@ def test_camera_counts_only_where_the_prompt_shows_it() -> None:
 
 
 def test_ground_truth_is_read_relative_to_the_first_frame() -> None:
-    truth = read_truth(REFERENCES, "camera_zoom")
+    truth = read_truth(REFERENCES / "camera_zoom.mp4")
     assert truth.camera[0].tolist() == [0.0, 0.0, 1.0]
     assert truth.camera[-1, 2] == pytest.approx(1.8, rel=1e-4)
     assert truth.camera_moves
     assert not truth.tuning
-    assert not read_truth(REFERENCES, "figure_eight").camera_moves
+    assert not read_truth(REFERENCES / "figure_eight.mp4").camera_moves
 
 
 def test_unknown_motion_lists_those_there_are() -> None:
     with pytest.raises(
         UserError, match=r"moonwalk\.json: no such ground truth; there are: .*spiral"
     ):
-        read_truth(REFERENCES, "moonwalk")
+        read_truth(REFERENCES / "moonwalk.mp4")
