@@ -1,20 +1,20 @@
 """CLIP-T, frame consistency and appearance leakage of folders of videos."""
 
+from evaluation import score
 from evaluation.command import (
     add_baseline_argument,
     add_clip_arguments,
     finish,
-    open_folders,
-    score_folders,
+    scorer_settings,
     scoring_parser,
 )
-from evaluation.folders import open_folder, read_reference
+from evaluation.metrics import CLIP
 from motionmatcher.command_line import prepare_outputs, run
 from motionmatcher.paths import user_path
 
 
 def main() -> int:
-    """Parse, check, score."""
+    """Parse, score."""
     parser = scoring_parser(
         "Score how well videos show their prompts and how smooth they are, by CLIP.",
         "what all videos should show (default: each video's own, from the folder's manifest.json)",
@@ -30,21 +30,17 @@ def main() -> int:
     args = parser.parse_args()
     if args.baseline and not args.source_video:
         parser.error("--baseline is the floor of the leakage, which needs --source_video")
-
-    from motionmatcher.devices import choose_device
-
-    device = str(choose_device(args.device))
-    folders = open_folders(args, needs_prompt=True)
-    baseline = open_folder(args.baseline, args.prompt, True) if args.baseline else None
-    reference = read_reference(args.source_video)[0] if args.source_video else None
-
-    from evaluation.clip_scorer import ClipScorer, check_clip_choice, load_clip
-
-    check_clip_choice(args.clip_model, args.clip_ckpt)
     prepare_outputs(args)
-    encoder = load_clip(args.clip_model, args.clip_ckpt, device, args.batch_size)
-    results = score_folders(folders, [ClipScorer(encoder, reference)], baseline)
-    return finish(results, args)
+    scores = score(
+        args.output_dir,
+        args.source_video,
+        args.prompt,
+        [CLIP],
+        args.device,
+        settings=scorer_settings(args),
+        baseline=args.baseline,
+    )
+    return finish(scores, args)
 
 
 if __name__ == "__main__":

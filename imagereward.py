@@ -1,36 +1,33 @@
 """ImageReward of folders of videos."""
 
+from evaluation import score
 from evaluation.command import (
     add_imagereward_argument,
     finish,
-    open_folders,
-    score_folders,
+    scorer_settings,
     scoring_parser,
 )
-from evaluation.image_reward_files import find_files
+from evaluation.metrics import REWARD
 from motionmatcher.command_line import prepare_outputs, run
 
 
 def main() -> int:
-    """Parse, check, score."""
+    """Parse, score."""
     parser = scoring_parser(
         "Score videos by ImageReward: what people would prefer for the prompt.",
         "what all videos should show (default: each video's own, from the folder's manifest.json)",
     )
     add_imagereward_argument(parser)
     args = parser.parse_args()
-
-    from motionmatcher.devices import choose_device
-
-    device = str(choose_device(args.device))
-    folders = open_folders(args, needs_prompt=True)
-    checkpoint, vocabulary = find_files(args.imagereward_ckpt)
-
-    from evaluation.image_reward import ImageRewardScorer
-
     prepare_outputs(args)
-    scorer = ImageRewardScorer(checkpoint, vocabulary, device, args.batch_size)
-    return finish(score_folders(folders, [scorer]), args)
+    scores = score(
+        args.output_dir,
+        prompt=args.prompt,
+        metrics=[REWARD],
+        device=args.device,
+        settings=scorer_settings(args),
+    )
+    return finish(scores, args)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """All metrics at once, and a page to look at: `python -m evaluation`."""
 
-from dataclasses import replace
-
-from evaluation.available import choose_tracker, clip_scorers, image_reward_scorers
+from evaluation import score
 from evaluation.command import (
     add_baseline_argument,
     add_clip_arguments,
@@ -10,11 +8,9 @@ from evaluation.command import (
     add_motion_arguments,
     add_optional_tracker_argument,
     finish,
-    open_folders,
-    score_folders,
+    scorer_settings,
     scoring_parser,
 )
-from evaluation.folders import open_folder, read_reference
 from evaluation.results import print_positions
 from motionmatcher.command_line import (
     ArgumentParser,
@@ -26,39 +22,22 @@ from motionmatcher.paths import user_path
 
 
 def main() -> int:
-    """Parse, check, score with all that is available, write the page."""
-    parser = make_parser()
-    args = parser.parse_args()
-    from motionmatcher.devices import choose_device
-
-    device = str(choose_device(args.device))
-    reference, fps = read_reference(args.source_video)
-    folders = open_folders(args, needs_prompt=False)
-    baseline = open_folder(args.baseline, args.prompt) if args.baseline else None
-
-    from evaluation.controls import score_controls
-    from evaluation.motion_scorer import MotionScorer
-
+    """Parse, score with all that is available, write the page."""
+    args = make_parser().parse_args()
     prepare_outputs(args)
-    left_out: list[str] = []
-    everything = [*folders, *([baseline] if baseline else [])]
-    judges = [
-        *clip_scorers(args, everything, reference, device, left_out),
-        *image_reward_scorers(args, parser, everything, device, left_out),
-    ]
-    tracker = choose_tracker(args, device, left_out)
-    for reason in left_out:
-        print(f"left out: {reason}")
-    motion = MotionScorer(tracker, reference, args.height, args.width)
-    controls = score_controls(motion, reference)
-    scored = score_folders(folders, [*judges, motion], baseline)
-    results = replace(scored, controls=controls, left_out=left_out)
-    exit_code = finish(results, args)
-    print_positions(results)
+    scores = score(
+        args.output_dir,
+        args.source_video,
+        args.prompt,
+        device=args.device,
+        settings=scorer_settings(args),
+        baseline=args.baseline,
+        controls=True,
+        report=args.report,
+    )
+    exit_code = finish(scores, args)
+    print_positions(scores)
     if args.report:
-        from evaluation.report import write_report
-
-        write_report(args.report, results, args.source_video, reference, fps, motion.reference)
         print(f"\nreport: {args.report}")
     return exit_code
 

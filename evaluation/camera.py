@@ -63,6 +63,31 @@ class CameraPath:
         return transform_points(torch.linalg.inv(self.transforms), tracks)
 
 
+@dataclass(frozen=True)
+class MotionAnalysis:
+    """The motion of one video.
+
+    Attributes:
+        tracks: N tracks over F frames.
+        camera: The camera's path.
+        stabilised: The tracks without the camera's motion, (N, F, 2).
+        moving: Which tracks belong to moving objects, bool (N,).
+    """
+
+    tracks: Tracks
+    camera: CameraPath
+    stabilised: Tensor
+    moving: Tensor
+
+
+def split_motion(tracks: Tracks, width: int, height: int) -> MotionAnalysis:
+    """Split tracks, of frames of `width` x `height` pixels, into camera and objects."""
+    camera = fit_camera(tracks, width, height)
+    stabilised = camera.stabilise(tracks.points)
+    moving = moving_tracks(stabilised, tracks.visible, width, height)
+    return MotionAnalysis(tracks, camera, stabilised, moving)
+
+
 def transform_points(transforms: Tensor, points: Tensor) -> Tensor:
     """Apply an affine map per frame.
 

@@ -11,24 +11,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from evaluation.clip_metrics import appearance_leakage, clip_text_score, frame_consistency
-from evaluation.scoring import Metric, Setting, VideoScores
+from evaluation.metrics import CLIP_T, FRAME_CONSISTENCY, LEAKAGE
+from evaluation.scoring import Setting, VideoScores
 from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.prompts import cut_off_note
 from motionmatcher.tensor_files import require_named_tensors
-
-CLIP_T = Metric(
-    "clip_t", "CLIP-T", "higher", "Mean cosine between the prompt and each frame under CLIP."
-)
-FRAME_CONSISTENCY = Metric(
-    "frame_consistency", "T. Cons.", "higher", "Mean cosine between adjacent frames under CLIP."
-)
-LEAKAGE = Metric(
-    "leakage",
-    "Leakage",
-    "lower",
-    "Mean cosine between the frames of output and reference under CLIP: appearance taken over.",
-)
+from motionmatcher.transformers_bars import without_transformers_bars
 
 # What reading weights raises for a file that holds none.
 _NO_CHECKPOINT = (pickle.UnpicklingError, EOFError, SafetensorError)
@@ -166,7 +155,9 @@ class TransformersClipEncoder:
         from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
         try:
-            self.model = CLIPModel.from_pretrained(folder, local_files_only=True).to(device).eval()
+            with without_transformers_bars():
+                model = CLIPModel.from_pretrained(folder, local_files_only=True)
+            self.model = model.to(device).eval()
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self.processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, *_NO_CHECKPOINT) as error:

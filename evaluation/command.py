@@ -1,18 +1,11 @@
-"""What the command lines of all scorers share: arguments, opening folders, scoring, writing."""
+"""What the command lines of all scorers share: arguments, tables, files."""
 
 from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import fields
 
-from evaluation.folders import OutputFolder, open_folder
-from evaluation.results import (
-    Results,
-    print_comparison,
-    print_folder,
-    write_results_csv,
-    write_results_json,
-)
-from evaluation.scoring import Scorer, score_folder
+from evaluation.results import print_comparison, write_scores_csv, write_scores_json
+from evaluation.scorers import DEFAULT_IMAGE_REWARD, EVALUATION_DIR, TRACKERS, ScorerSettings
+from evaluation.scoring import Scores
 from motionmatcher.command_line import ArgumentParser, add_json_argument, add_output_argument
 from motionmatcher.config.bounds import whole_number
 from motionmatcher.config.settings import MAX_PIXELS
@@ -20,7 +13,7 @@ from motionmatcher.paths import expand_home, user_path
 
 MAX_BATCH_SIZE = 10_000
 MAX_GRID_SIZE = 1000
-EVALUATION_DIR = Path(__file__).parent
+DEFAULTS = ScorerSettings()
 
 
 def scoring_parser(description: str, prompt_help: str) -> ArgumentParser:
@@ -44,8 +37,8 @@ def scoring_parser(description: str, prompt_help: str) -> ArgumentParser:
     parser.add_argument(
         "--batch_size",
         type=whole_number(1, MAX_BATCH_SIZE),
-        default=16,
-        help="frames per step (default: 16)",
+        default=DEFAULTS.batch_size,
+        help=f"frames per step (default: {DEFAULTS.batch_size})",
     )
     add_json_argument(parser)
     add_output_argument(parser, "--csv", "also write one row per video to FILE")
@@ -57,17 +50,17 @@ def add_clip_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--clip_model",
         type=expand_home,
-        default="ViT-B-32-quickgelu",
+        default=DEFAULTS.clip_model,
         metavar="NAME|DIR",
         help="open_clip architecture, or a folder with a CLIP model of transformers "
-        "(default: ViT-B-32-quickgelu, the paper's)",
+        f"(default: {DEFAULTS.clip_model}, the paper's)",
     )
     parser.add_argument(
         "--clip_ckpt",
         type=expand_home,
-        default="openai",
+        default=DEFAULTS.clip_ckpt,
         metavar="TAG|FILE",
-        help="weights of an open_clip architecture: a tag or a file (default: openai)",
+        help=f"weights of an open_clip architecture: a tag or a file (default: {DEFAULTS.clip_ckpt})",
     )
 
 
@@ -85,7 +78,7 @@ def add_optional_tracker_argument(parser: ArgumentParser) -> None:
     """Add the choice of the tracker where one that is not installed may be replaced."""
     parser.add_argument(
         "--tracker",
-        choices=("cotracker", "flow"),
+        choices=TRACKERS,
         help="point tracker (default: CoTracker when it is installed, else flow, and says so)",
     )
 
@@ -102,8 +95,8 @@ def add_motion_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--grid_size",
         type=whole_number(1, MAX_GRID_SIZE),
-        default=50,
-        help="tracks per side (default: 50)",
+        default=DEFAULTS.grid_size,
+        help=f"tracks per side (default: {DEFAULTS.grid_size})",
     )
     size = "all videos are resized to it (default: the reference's own)"
     parser.add_argument("--height", type=whole_number(1, MAX_PIXELS), metavar="PIXELS", help=size)
@@ -115,50 +108,25 @@ def add_imagereward_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--imagereward_ckpt",
         type=expand_home,
-        default=str(EVALUATION_DIR / "imagereward" / "ImageReward.pt"),
+        default=DEFAULT_IMAGE_REWARD,
         metavar="FILE|HUB_ID",
         help="ImageReward-v1.0 checkpoint with BERT's vocab.txt beside it, or a hub id such as "
         "THUDM/ImageReward (default: evaluation/imagereward/ImageReward.pt)",
     )
 
 
-def open_folders(args: Namespace, needs_prompt: bool) -> list[OutputFolder]:
-    """Open the folders of `--output_dir`, checking all of them before anything heavy loads."""
-    return [open_folder(path, args.prompt, needs_prompt) for path in args.output_dir]
+def scorer_settings(args: Namespace) -> ScorerSettings:
+    """Take the models from a command line; what it has no flag for stays at its default."""
+    names = {entry.name for entry in fields(ScorerSettings)}
+    return ScorerSettings(**{key: value for key, value in vars(args).items() if key in names})
 
 
-def score_folders(
-    folders: Sequence[OutputFolder],
-    scorers: Sequence[Scorer],
-    baseline: OutputFolder | None = None,
-) -> Results:
-    """Score folders and print the figures as they come.
-
-    Args:
-        folders: What to score.
-        scorers: With what.
-        baseline: The base model's own videos; they become one more row.
-
-    Returns:
-        All figures.
-    """
-    metrics = [metric for scorer in scorers for metric in scorer.metrics]
-    settings = {key: value for scorer in scorers for key, value in scorer.settings.items()}
-    tag = ", ".join(f"{key} {value}" for key, value in settings.items())
-    scored = []
-    for folder in [*folders, *([] if baseline is None else [baseline])]:
-        print(f"\n{folder.path}")
-        scored.append(score_folder(folder, scorers, is_baseline=folder is baseline))
-        print_folder(scored[-1], metrics, tag)
-    return Results(metrics, settings, scored)
-
-
-def finish(results: Results, args: Namespace) -> int:
+def finish(scores: Scores, args: Namespace) -> int:
     """Print the comparison, write what `--json` and `--csv` ask for, and give the exit code."""
-    if len(results.folders) > 1 or results.controls:
-        print_comparison(results)
+    if len(scores.folders) > 1 or scores.controls:
+        print_comparison(scores)
     if args.json:
-        write_results_json(args.json, results)
+        write_scores_json(args.json, scores)
     if args.csv:
-        write_results_csv(args.csv, results)
-    return results.exit_code
+        write_scores_csv(args.csv, scores)
+    return scores.exit_code

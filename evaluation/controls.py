@@ -26,17 +26,20 @@ CONTROLS: dict[str, Callable[[Frames], Frames]] = {
 }
 
 
-def score_controls(scorer: MotionScorer, reference: Frames) -> dict[str, dict[str, float]]:
+def score_controls(
+    scorer: MotionScorer, reference: Frames, quiet: bool = False
+) -> dict[str, dict[str, float]]:
     """Score the reference clip against itself, mirrored, frozen, reversed and time-shuffled.
 
     Args:
         scorer: Made for this reference.
         reference: uint8 (F, H, W, 3).
+        quiet: Show no progress.
 
     Returns:
-        Figures by metric, by control; the reference itself comes first.
+        Values by metric, by control; the reference itself comes first.
     """
-    progress = tqdm(CONTROLS.items(), desc="controls", leave=False)
+    progress = tqdm(CONTROLS.items(), desc="controls", leave=False, disable=quiet)
     return {
         name: dict(scorer.score(np.ascontiguousarray(alter(reference))).values)
         for name, alter in progress

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from motionmatcher.clips.video import VIDEO_SUFFIXES, ClipInfo, Frames, probe, read_video
+from motionmatcher.clips.clip_file import ClipFile, Frames
+from motionmatcher.clips.video import VIDEO_SUFFIXES
 from motionmatcher.errors import UserError
 from motionmatcher.paths import require_folder
 from motionmatcher.runs.manifest import MANIFEST_NAME, read_manifest
@@ -27,6 +28,7 @@ class OutputVideo:
         seed: Likewise.
         settings: What else the manifest says of how it was made.
         notes: What is done to it when it is read.
+        clip: The file, opened; None of a video that a manifest lists, which may not be there.
     """
 
     path: Path
@@ -34,6 +36,36 @@ class OutputVideo:
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    clip: ClipFile | None = field(default=None, compare=False, repr=False)
+
+    def read(self) -> Frames:
+        """Read all frames, uint8 (F, H, W, 3).
+
+        Raises:
+            UserError: The file was changed since it was opened.
+        """
+        clip = self.clip or ClipFile(self.path)
+        return clip.read(range(len(clip)))
+
+
+@dataclass(frozen=True)
+class ReferenceVideo:
+    """The clip whose motion the videos shall have.
+
+    Attributes:
+        path: The file.
+        frames: uint8 (F, H, W, 3).
+        fps: Frames per second.
+    """
+
+    path: Path
+    frames: Frames
+    fps: float
+
+    @property
+    def duration_s(self) -> float:
+        """Its length."""
+        return len(self.frames) / self.fps
 
 
 @dataclass(frozen=True)
@@ -78,17 +110,18 @@ def open_folder(path: Path, prompt: str | None = None, needs_prompt: bool = Fals
     videos, unreadable = [], []
     for file in tqdm(files, desc=f"reading {path}", unit="video", leave=False, delay=2):
         try:
-            clip = probe_moving(file)
+            clip = open_moving(file)
         except UserError as error:
             unreadable.append(UnreadableVideo(file, str(error)))
             continue
         made = manifest[file.name] if file.name in manifest else OutputVideo(file)
-        video = OutputVideo(file, prompt or made.prompt, made.seed, made.settings)
+        notes = (clip.timeline.note,) if clip.timeline.note else ()
+        video = OutputVideo(file, prompt or made.prompt, made.seed, made.settings, notes, clip)
         if needs_prompt and video.prompt is None:
             raise UserError(
                 f'{file} has no prompt: give --prompt "…" or put a {MANIFEST_NAME} beside it.'
             )
-        videos.append(replace(video, notes=(clip.note,)) if clip.note else video)
+        videos.append(video)
     if not videos:
         raise UserError(
             f"{path}: none of its {len(files)} videos can be scored: {unreadable[0].reason}"
@@ -112,29 +145,26 @@ def list_videos(folder: Path) -> list[Path]:
     )
 
 
-def read_reference(path: Path) -> tuple[Frames, float]:
+def read_reference(path: Path, quiet: bool = False) -> ReferenceVideo:
     """Read the reference clip, and say so when its frame rate varies.
 
-    Returns:
-        Frames, uint8 (F, H, W, 3), and frames per second.
+    Raises:
+        UserError: It cannot be read or has one frame only.
+    """
+    clip = open_moving(path)
+    if clip.timeline.note is not None and not quiet:
+        print(f"note: {path}: {clip.timeline.note}.")
+    return ReferenceVideo(path, clip.read(range(len(clip))), clip.timeline.fps)
+
+
+def open_moving(path: Path) -> ClipFile:
+    """Open a video in which something can move.
 
     Raises:
         UserError: It cannot be read or has one frame only.
     """
-    clip = probe_moving(path)
-    if clip.note is not None:
-        print(f"note: {path}: {clip.note}.")
-    return read_video(path)
-
-
-def probe_moving(path: Path) -> ClipInfo:
-    """Probe a video in which something can move.
-
-    Raises:
-        UserError: It cannot be read or has one frame only.
-    """
-    clip = probe(path)
-    if clip.num_frames < MIN_FRAMES:
+    clip = ClipFile(path)
+    if len(clip) < MIN_FRAMES:
         raise UserError(f"{path} has one frame only: to be scored, a video needs two or more.")
     return clip
 

@@ -23,17 +23,12 @@ from transformers import (
     BlipVisionModel,
 )
 
-from evaluation.scoring import Metric, Setting, VideoScores
+from evaluation.metrics import IMAGE_REWARD
+from evaluation.scoring import Setting, VideoScores
 from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
 from motionmatcher.prompts import cut_off_note
 
-IMAGE_REWARD = Metric(
-    "image_reward",
-    "ImageReward",
-    "higher",
-    "Human preference for each frame given the prompt, as learnt by ImageReward-v1.0.",
-)
 # The published scores have mean 0 and standard deviation 1 over the training set.
 SCORE_MEAN, SCORE_STD = 0.16717362830052426, 1.0333394966054072
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -9,9 +9,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from tqdm import tqdm
-
-from evaluation.motion_scorer import DISCREPANCY, MotionAnalysis
+from evaluation.camera import MotionAnalysis
+from evaluation.folders import ReferenceVideo
+from evaluation.metrics import CLIP_T, MOTION_DISCREPANCY
 from evaluation.report_data import clip_data_uri, motion_data
 from evaluation.report_html import (
     folder_section,
@@ -21,57 +21,54 @@ from evaluation.report_html import (
     video_card,
     video_table,
 )
-from evaluation.results import Results, row_name
-from motionmatcher.clips.video import Frames, read_video
+from evaluation.results import row_name
+from evaluation.scoring import Scores
 from motionmatcher.files import write_text
 
 PAGE_DIR = Path(__file__).parent / "report_page"
 SCRIPTS = ("player.js", "tracks.js", "charts.js", "tables.js")
-CLIP_T_NAME = "clip_t"
 
 
 def write_report(
     path: Path,
-    results: Results,
-    reference_path: Path,
-    reference: Frames,
-    fps: float,
+    scores: Scores,
+    reference: ReferenceVideo,
     motion: MotionAnalysis,
+    uris: Mapping[Path, str],
 ) -> None:
     """Write the page.
 
     Args:
         path: The HTML file.
-        results: What was measured, with the motion of every video.
-        reference_path: The reference clip's file, for its name.
-        reference: Its frames, uint8 (F, H, W, 3).
-        fps: Its frames per second.
+        scores: What was measured, with the motion of every video.
+        reference: The reference clip.
         motion: Its motion.
+        uris: The scored videos, by file, as `clip_data_uri` gives them.
     """
-    duration_s = len(reference) / fps
-    details = f"{reference.shape[2]} × {reference.shape[1]}, {len(reference)} frames, {fps:g} fps"
-    uri = clip_data_uri(reference, duration_s)
-    sections = [reference_card(reference_path.name, uri, details)]
+    frames = reference.frames
+    details = f"{frames.shape[2]} × {frames.shape[1]}, {len(frames)} frames, {reference.fps:g} fps"
+    uri = clip_data_uri(frames, reference.duration_s)
+    sections = [reference_card(reference.path.name, uri, details)]
     motions = {"reference": motion_data(motion)}
-    for series, folder in enumerate(results.folders):
+    for series, folder in enumerate(scores.folders):
         cards = []
-        for number, scored in enumerate(tqdm(folder.videos, desc="report", leave=False)):
+        for number, scored in enumerate(folder.videos):
             key = f"{series}-{number}"
             if scored.scores.motion is not None:
                 motions[key] = motion_data(scored.scores.motion)
-            uri = clip_data_uri(read_video(scored.video.path)[0], duration_s)
-            cards.append(video_card(scored, key, uri, results.metrics, series))
+            uri = uris[scored.video.path]
+            cards.append(video_card(scored, key, uri, scores.metrics, series))
         sections.append(folder_section(folder, series, cards))
     data = {
-        "frames": len(reference),
-        "duration": duration_s,
+        "frames": len(frames),
+        "duration": reference.duration_s,
         "motions": motions,
-        "comparison": comparison_data(results),
+        "comparison": comparison_data(scores),
     }
-    write_text(path, page(reference_path.name, results, sections, data))
+    write_text(path, page(reference.path.name, scores, sections, data))
 
 
-def page(name: str, results: Results, sections: list[str], data: Mapping[str, Any]) -> str:
+def page(name: str, scores: Scores, sections: list[str], data: Mapping[str, Any]) -> str:
     """Fill the template. Its policy lets only our own script run, whatever the texts say."""
     style = _read("style.css")
     script = "\n".join(_read(file) for file in SCRIPTS)
@@ -81,30 +78,30 @@ def page(name: str, results: Results, sections: list[str], data: Mapping[str, An
         script=script,
         script_hash=_hash(script),
         name=escape(name),
-        subtitle=escape(_subtitle(results)),
-        summary=summary_table(results),
-        videos=video_table(results),
+        subtitle=escape(_subtitle(scores)),
+        summary=summary_table(scores),
+        videos=video_table(scores),
         reference=sections[0],
         folders="".join(sections[1:]),
-        footnotes=footnotes(results),
+        footnotes=footnotes(scores),
         last_frame=data["frames"] - 1,
         frames=data["frames"],
         data=json_for_html(data),
     )
 
 
-def comparison_data(results: Results) -> list[dict[str, Any]]:
+def comparison_data(scores: Scores) -> list[dict[str, Any]]:
     """Give each folder's CLIP-T and motion discrepancy, when there are several to compare."""
-    metrics = {metric.name: metric for metric in results.metrics}
-    if len(results.folders) < 2 or CLIP_T_NAME not in metrics:
+    metrics = {metric.name: metric for metric in scores.metrics}
+    if len(scores.folders) < 2 or CLIP_T.name not in metrics:
         return []
     return [
         {
             "name": row_name(folder),
-            "x": vars(folder.interval(metrics[DISCREPANCY.name])),
-            "y": vars(folder.interval(metrics[CLIP_T_NAME])),
+            "x": vars(folder.interval(metrics[MOTION_DISCREPANCY.name])),
+            "y": vars(folder.interval(metrics[CLIP_T.name])),
         }
-        for folder in results.folders
+        for folder in scores.folders
     ]
 
 
@@ -116,9 +113,9 @@ def json_for_html(data: Mapping[str, Any]) -> str:
     return text
 
 
-def _subtitle(results: Results) -> str:
-    videos = sum(len(folder.videos) for folder in results.folders)
-    folders = len(results.folders)
+def _subtitle(scores: Scores) -> str:
+    videos = sum(len(folder.videos) for folder in scores.folders)
+    folders = len(scores.folders)
     made_of = f"{videos} videos" if videos != 1 else "1 video"
     return f"{made_of} in {folders} folder{'s' if folders != 1 else ''} against one reference clip"
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.camera import CameraPath
-from evaluation.motion_scorer import MotionAnalysis
+from evaluation.camera import CameraPath, MotionAnalysis
 from motionmatcher.clips.video import Frames, write_mp4
 
 MAX_SIDE, MIN_SIDE = 448, 192

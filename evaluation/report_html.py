@@ -5,54 +5,55 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from evaluation.intervals import Interval
-from evaluation.results import Results, position, row_name
-from evaluation.scoring import Metric, ScoredFolder, ScoredVideo
+from evaluation.metrics import Metric
+from evaluation.results import position, row_name
+from evaluation.scoring import ScoredFolder, ScoredVideo, Scores
 
 NUM_SERIES = 6
 
 
-def summary_table(results: Results) -> str:
+def summary_table(scores: Scores) -> str:
     """Tabulate folders and controls, one row each; any column can be sorted by."""
-    best = {metric.name: _best(results.folders, metric) for metric in results.metrics}
+    best = {metric.name: _best(scores.folders, metric) for metric in scores.metrics}
     rows = []
-    for index, folder in enumerate(results.folders):
+    for index, folder in enumerate(scores.folders):
         cells = [
             _interval_cell(
                 folder.interval(metric),
                 metric,
-                results.controls,
-                folder.interval(metric).mean == best[metric.name] and len(results.folders) > 1,
+                scores.controls,
+                folder.interval(metric).mean == best[metric.name] and len(scores.folders) > 1,
             )
-            for metric in results.metrics
+            for metric in scores.metrics
         ]
         rows.append(
             f'<tr class="series-{index % NUM_SERIES}"><th scope="row" data-value="'
             f'{escape(row_name(folder))}"><span class="dot"></span>{escape(row_name(folder))}</th>'
             f'<td data-value="{len(folder.videos)}">{len(folder.videos)}</td>{"".join(cells)}</tr>'
         )
-    for name, values in results.controls.items():
-        cells = [_cell(values.get(metric.name, math.nan), metric) for metric in results.metrics]
+    for name, values in scores.controls.items():
+        cells = [_cell(values.get(metric.name, math.nan), metric) for metric in scores.metrics]
         rows.append(
             f'<tr class="control"><th scope="row" data-value="{escape(name)}">{escape(name)}</th>'
             f'<td data-value="">–</td>{"".join(cells)}</tr>'
         )
-    head = _head("Folder", False) + _head("n", True) + _metric_heads(results.metrics)
+    head = _head("Folder", False) + _head("n", True) + _metric_heads(scores.metrics)
     return _table("summary", "Means with 95 % intervals, and controls", head, rows)
 
 
-def video_table(results: Results) -> str:
+def video_table(scores: Scores) -> str:
     """Tabulate all videos, one row each."""
     rows = []
-    for index, folder in enumerate(results.folders):
+    for index, folder in enumerate(scores.folders):
         for scored in folder.videos:
             name = scored.video.path.name
-            cells = [_cell(scored.scores.values[m.name], m) for m in results.metrics]
+            cells = [_cell(scored.scores.values[m.name], m) for m in scores.metrics]
             rows.append(
                 f'<tr class="series-{index % NUM_SERIES}"><th scope="row" data-value="'
                 f'{escape(folder.name)} {escape(name)}"><span class="dot"></span>{escape(name)}'
                 f'<span class="note">{escape(row_name(folder))}</span></th>{"".join(cells)}</tr>'
             )
-    head = _head("Video", False) + _metric_heads(results.metrics)
+    head = _head("Video", False) + _metric_heads(scores.metrics)
     return _table("videos", "Every video", head, rows)
 
 
@@ -105,18 +106,18 @@ def folder_section(folder: ScoredFolder, series: int, cards: Sequence[str]) -> s
     )
 
 
-def footnotes(results: Results) -> str:
+def footnotes(scores: Scores) -> str:
     """Say what the metrics are, what they were computed with, and what was left out."""
     metrics = "".join(
         f"<div><dt>{escape(m.label)}</dt><dd>{escape(m.description)} "
         f"{m.better.capitalize()} is better.</dd></div>"
-        for m in results.metrics
+        for m in scores.metrics
     )
     settings = "".join(
         f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in results.settings.items()
+        for name, value in scores.settings.items()
     )
-    left_out = "".join(f"<li>{escape(reason)}</li>" for reason in results.left_out)
+    left_out = "".join(f"<li>{escape(reason)}</li>" for reason in scores.left_out)
     missing = f'<h3>Left out</h3><ul class="left-out">{left_out}</ul>' if left_out else ""
     return f"<h3>Metrics</h3><dl>{metrics}</dl><h3>Computed with</h3><dl>{settings}</dl>{missing}"
 

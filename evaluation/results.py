@@ -4,40 +4,15 @@ import csv
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evaluation.intervals import Interval
-from evaluation.scoring import Metric, ScoredFolder, Setting
+from evaluation.metrics import Metric
+from evaluation.scoring import ScoredFolder, Scores
 from motionmatcher.files import atomic_path, write_json
 
 JSON_FORMAT = 1
-SOME_UNREADABLE = 1
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything one command measured.
-
-    Attributes:
-        metrics: The columns.
-        settings: What the figures depend on: models, tracker, sizes.
-        folders: The folders scored.
-        controls: Figures of the reference's controls by control name; empty without them.
-        left_out: What was not measured, and why.
-    """
-
-    metrics: Sequence[Metric]
-    settings: Mapping[str, Setting]
-    folders: Sequence[ScoredFolder]
-    controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    left_out: Sequence[str] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 1 when a video could not be scored."""
-        return SOME_UNREADABLE if any(item.folder.unreadable for item in self.folders) else 0
 
 
 def print_folder(folder: ScoredFolder, metrics: Sequence[Metric], tag: str) -> None:
@@ -63,26 +38,26 @@ def print_folder(folder: ScoredFolder, metrics: Sequence[Metric], tag: str) -> N
         )
 
 
-def print_comparison(results: Results) -> None:
+def print_comparison(scores: Scores) -> None:
     """Print several folders and the controls under each other, metric by metric."""
-    names = [row_name(folder) for folder in results.folders]
-    width = max(map(len, [*names, *results.controls]))
-    for metric in results.metrics:
+    names = [row_name(folder) for folder in scores.folders]
+    width = max(map(len, [*names, *scores.controls]))
+    for metric in scores.metrics:
         print(f"\n{metric.label} ({metric.better} is better), mean and 95 % interval")
-        for name, folder in zip(names, results.folders, strict=True):
+        for name, folder in zip(names, scores.folders, strict=True):
             interval = folder.interval(metric)
             print(f"  {name:<{width}}  {interval.format(metric.digits)}  n = {interval.n}")
-        for name, values in results.controls.items():
+        for name, values in scores.controls.items():
             if metric.name in values:
                 print(f"  {name:<{width}}  {_figure(values[metric.name], metric)}  control")
 
 
-def print_positions(results: Results) -> None:
+def print_positions(scores: Scores) -> None:
     """Print where each folder lies between the reference itself and the worst control."""
     print("\nWhere the outputs lie: 0 % is the reference itself, 100 % the worst control")
-    for folder in results.folders:
-        for metric in results.metrics:
-            place = position(folder.interval(metric), metric, results.controls)
+    for folder in scores.folders:
+        for metric in scores.metrics:
+            place = position(folder.interval(metric), metric, scores.controls)
             if place is not None:
                 percent, worst = place
                 print(f"  {row_name(folder)}  {metric.label}: {round(percent)} % (worst: {worst})")
@@ -121,41 +96,41 @@ def row_name(folder: ScoredFolder) -> str:
     return f"{folder.name} (base model)" if folder.is_baseline else folder.name
 
 
-def write_results_json(path: Path, results: Results) -> None:
+def write_scores_json(path: Path, scores: Scores) -> None:
     """Write all figures as JSON; what is not defined becomes null."""
-    write_json(path, results_as_dict(results))
+    write_json(path, scores_as_dict(scores))
 
 
-def results_as_dict(results: Results) -> dict[str, Any]:
+def scores_as_dict(scores: Scores) -> dict[str, Any]:
     """Put the results into plain JSON types."""
     return {
         "format": JSON_FORMAT,
-        "settings": dict(results.settings),
+        "settings": dict(scores.settings),
         "metrics": {
             metric.name: {"label": metric.label, "better": metric.better}
-            for metric in results.metrics
+            for metric in scores.metrics
         },
-        "folders": [_folder_as_dict(folder, results.metrics) for folder in results.folders],
-        "controls": {name: _defined(values) for name, values in results.controls.items()},
-        "left_out": list(results.left_out),
+        "folders": [_folder_as_dict(folder, scores.metrics) for folder in scores.folders],
+        "controls": {name: _defined(values) for name, values in scores.controls.items()},
+        "left_out": list(scores.left_out),
     }
 
 
-def write_results_csv(path: Path, results: Results) -> None:
+def write_scores_csv(path: Path, scores: Scores) -> None:
     """Write one row per video, unreadable ones too; settings are columns, so rows can be pooled."""
-    names = [metric.name for metric in results.metrics]
+    names = [metric.name for metric in scores.metrics]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["folder", "file", "seed", "prompt", *names, *results.settings, "error"])
-        for folder in results.folders:
+        writer.writerow(["folder", "file", "seed", "prompt", *names, *scores.settings, "error"])
+        for folder in scores.folders:
             for scored in folder.videos:
                 video, values = scored.video, _defined(scored.scores.values)
                 row = [folder.name, video.path.name, video.seed, video.prompt]
                 figures = [values[name] for name in names]
-                writer.writerow([*row, *figures, *results.settings.values(), None])
+                writer.writerow([*row, *figures, *scores.settings.values(), None])
             for broken in folder.folder.unreadable:
                 row = [folder.name, broken.path.name, None, None, *[None] * len(names)]
-                writer.writerow([*row, *results.settings.values(), broken.reason])
+                writer.writerow([*row, *scores.settings.values(), broken.reason])
 
 
 def _folder_as_dict(folder: ScoredFolder, metrics: Sequence[Metric]) -> dict[str, Any]:

@@ -1,39 +1,26 @@
 """Score folders of videos, whatever the metric."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
 from evaluation.folders import OutputFolder, OutputVideo, UnreadableVideo
 from evaluation.intervals import Interval, bootstrap_interval
-from motionmatcher.clips.video import Frames, read_video
+from evaluation.metrics import Metric
+from motionmatcher.clips.clip_file import Frames
 from motionmatcher.errors import UserError
 
 if TYPE_CHECKING:
-    from evaluation.motion_scorer import MotionAnalysis
+    from evaluation.camera import MotionAnalysis
 
 Setting = str | int | float
+SOME_UNREADABLE = 1
 
 
-@dataclass(frozen=True)
-class Metric:
-    """What a column of figures is.
-
-    Attributes:
-        name: Its key in JSON and CSV.
-        label: Its name for people.
-        better: Which way is better.
-        description: One sentence for the report.
-        digits: Decimals worth printing.
-    """
-
-    name: str
-    label: str
-    better: Literal["higher", "lower"]
-    description: str
-    digits: int = 4
+# Called with each video that is scored and its frames, uint8 (F, H, W, 3), while they are decoded.
+OnVideo = Callable[[OutputVideo, Frames], None]
 
 
 @dataclass(frozen=True)
@@ -101,8 +88,36 @@ class ScoredFolder:
         return bootstrap_interval([video.scores.values[metric.name] for video in self.videos])
 
 
+@dataclass(frozen=True)
+class Scores:
+    """All that was measured at one time.
+
+    Attributes:
+        metrics: The columns.
+        settings: What the values depend on: models, tracker, sizes.
+        folders: The folders scored.
+        controls: Values of the reference's controls by control name; empty without them.
+        left_out: What was not measured, and why.
+    """
+
+    metrics: Sequence[Metric]
+    settings: Mapping[str, Setting]
+    folders: Sequence[ScoredFolder]
+    controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 when a video could not be scored."""
+        return SOME_UNREADABLE if any(item.folder.unreadable for item in self.folders) else 0
+
+
 def score_folder(
-    folder: OutputFolder, scorers: Sequence[Scorer], is_baseline: bool = False
+    folder: OutputFolder,
+    scorers: Sequence[Scorer],
+    is_baseline: bool = False,
+    quiet: bool = False,
+    on_video: OnVideo | None = None,
 ) -> ScoredFolder:
     """Score every video of a folder, printing a line for each.
 
@@ -110,19 +125,20 @@ def score_folder(
         folder: An opened folder.
         scorers: All of them see each video; it is decoded once.
         is_baseline: Recorded with the result.
-
-    Returns:
-        The scores.
+        quiet: Print nothing, not even a progress bar.
+        on_video: See `OnVideo`.
     """
     scored, unreadable = [], list(folder.unreadable)
     labels = {metric.name: metric for scorer in scorers for metric in scorer.metrics}
-    progress = tqdm(folder.videos, desc=str(folder.path), unit="video", leave=False)
+    progress = tqdm(folder.videos, desc=str(folder.path), unit="video", leave=False, disable=quiet)
     for video in progress:
         try:
-            frames, _ = read_video(video.path)
+            frames = video.read()
         except UserError as error:  # it could be read when the folder was opened
             unreadable.append(UnreadableVideo(video.path, str(error)))
             continue
+        if on_video is not None:
+            on_video(video, frames)
         scores = merge_scores(
             [
                 VideoScores({}, video.notes),
@@ -130,7 +146,8 @@ def score_folder(
             ]
         )
         scored.append(ScoredVideo(video, scores))
-        progress.write(_video_line(video, scores, labels))
+        if not quiet:
+            progress.write(_video_line(video, scores, labels))
     folder = replace(
         folder,
         videos=tuple(video.video for video in scored),

@@ -18,8 +18,10 @@ from motionmatcher.errors import UserError
 from motionmatcher.text_files import read_json
 
 if TYPE_CHECKING:
-    from motionmatcher.clips.video import Frames
+    from evaluation.folders import OutputVideo
+    from motionmatcher.clips.clip_file import Frames
     from motionmatcher.config.settings import TrainSettings
+    from testbed.truth import Truth
 
 CONFIG = Path("configs/demo.yaml")
 SMALL_CLIP = Path("models/moving_shapes_clip")
@@ -88,14 +90,8 @@ def main() -> None:
         )
 
     _announce(5, "Scoring all videos")
-    report = output / "report.html"
-    _program(
-        *("-m", "evaluation", "--source_video", reference, "--output_dir", *folders.values()),
-        *("--clip_model", SMALL_CLIP, "--tracker", "flow", "--grid_size", TRACKS_PER_SIDE),
-        *("--report", report),
-    )
-    videos = {name: measure_videos(folder, truth) for name, folder in folders.items()}
-    sheet = output / "contact_sheet.png"
+    report, sheet = output / "report.html", output / "contact_sheet.png"
+    videos = score_videos(folders, reference, truth, report)
     write_comparison_sheet(sheet, reference, videos)
 
     minutes = (time.monotonic() - started) / 60
@@ -123,59 +119,79 @@ def sampling_flags(settings: "TrainSettings") -> dict[str, tuple[object, ...]]:
     }
 
 
-def read_truth(reference: Path, settings: "TrainSettings") -> list[list[float]]:
+def read_truth(reference: Path, settings: "TrainSettings") -> "Truth":
     """Read where the object of a rendered clip is.
 
     Args:
-        reference: The clip, with its ground truth beside it as JSON.
+        reference: The clip, with its ground truth beside it.
         settings: The run's; it must see the clip as it was rendered.
-
-    Returns:
-        The object's place (x, y) in each frame, in pixels.
 
     Raises:
         UserError: There is no ground truth, or the settings do not fit it.
     """
+    from testbed import truth
     from testbed.renderer import FRAME_SIZE
 
-    file = reference.with_suffix(".json")
+    file = truth.truth_file(reference)
     if not file.is_file():
         raise UserError(
             f"{reference} has no ground truth {file.name} beside it: the demo wants one of the clips "
             "in resources/reference_videos; train.py takes any."
         )
-    path: list[list[float]] = read_json(file)["path"]
+    found = truth.read_truth(reference)
     data = settings.train_data
-    found = (data.n_sample_frames, data.width, data.height)
-    expected = (len(path), FRAME_SIZE, FRAME_SIZE)
-    if found != expected:
+    size = (data.n_sample_frames, data.width, data.height)
+    expected = (len(found.path), FRAME_SIZE, FRAME_SIZE)
+    if size != expected:
         raise UserError(
-            f"the demo measures clips of (frames, width, height) {expected}, not {found}: leave "
+            f"the demo measures clips of (frames, width, height) {expected}, not {size}: leave "
             "train_data.n_sample_frames, width and height as they are."
         )
-    return path
+    return found
 
 
-def measure_videos(folder: Path, truth: Sequence[Sequence[float]]) -> list[DemoVideo]:
-    """Measure the path error of all videos of a folder, in the order they were made.
+def score_videos(
+    folders: Mapping[str, Path], reference: Path, truth: "Truth", report: Path
+) -> dict[str, list[DemoVideo]]:
+    """Score all videos by all that is available, write the page, and measure the path errors.
 
     Args:
-        folder: As inference.py wrote it.
-        truth: The reference object's place (x, y) in each frame, in pixels.
-    """
-    import numpy as np
+        folders: As inference.py wrote them, by the names of `VARIANTS`.
+        reference: The clip.
+        truth: Where its object is.
+        report: The page to write.
 
-    from motionmatcher.clips.video import read_video
-    from motionmatcher.runs.manifest import read_manifest
+    Returns:
+        By the names of `VARIANTS`, in the order they were made.
+    """
+    from evaluation import ScorerSettings, score
+    from evaluation.folders import read_outputs
+    from evaluation.results import print_comparison, print_positions
     from testbed.path_error import path_error
     from testbed.tracker import measure_clip
 
-    videos = []
-    for entry in read_manifest(folder):
-        frames, _ = read_video(folder / entry["file"])
-        error = path_error(measure_clip(frames).path, np.asarray(truth))
-        videos.append(DemoVideo(entry["prompt"], entry["seed"], frames, error))
-    return videos
+    found: dict[Path, DemoVideo] = {}
+
+    def measure(video: "OutputVideo", frames: "Frames") -> None:
+        error = path_error(measure_clip(frames).path, truth.path)
+        found[video.path] = DemoVideo(video.prompt or "", video.seed or 0, frames, error)
+
+    scores = score(
+        list(folders.values()),
+        reference,
+        settings=ScorerSettings(
+            clip_model=str(SMALL_CLIP), tracker="flow", grid_size=TRACKS_PER_SIDE
+        ),
+        controls=True,
+        report=report,
+        on_video=measure,
+    )
+    print_comparison(scores)
+    print_positions(scores)
+    return {
+        name: [found[folder / file] for file in read_outputs(folder)]
+        for name, folder in folders.items()
+    }
 
 
 def write_comparison_sheet(

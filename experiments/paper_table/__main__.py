@@ -15,7 +15,9 @@ from evaluation.command import (
     add_imagereward_argument,
     add_motion_arguments,
     add_optional_tracker_argument,
+    scorer_settings,
 )
+from evaluation.scorers import ScorerSettings, check_scorers
 from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
 from motionmatcher.config.bounds import whole_number
 from motionmatcher.config.settings import MAX_REPEATS, PUBLISHED_REPEATS
@@ -36,14 +38,14 @@ def main() -> int:
     args = parse_arguments(parser)
     from experiments.paper_table.motions import plan_motions
     from experiments.paper_table.processes import child_environment, joined_processes
-    from experiments.paper_table.scoring import check_scorers
     from motionmatcher.devices import choose_device
     from motionmatcher.errors import UserError
     from motionmatcher.files import check_writable
 
     device = choose_device(args.device)
     check_writable(args.output_dir, "--output_dir")
-    check_scorers(args, parser)
+    settings = scorer_settings(args)
+    check_scorers(settings, None)
     motions, left_out, failures = plan_motions(
         args.configs, args.overrides, args.output_dir, args.repeat_num, args.dry_run
     )
@@ -60,7 +62,7 @@ def main() -> int:
         shares = processes.gather(mine)
         failures = sorted([*failures, *(failure for share in shares for failure in share)])
     # Failures are for the main process to report: launchers stop all processes when one fails.
-    return write_results(motions, failures, args, parser, str(device)) if processes.is_main else 0
+    return write_results(motions, failures, args, settings, str(device)) if processes.is_main else 0
 
 
 def make_parser() -> ArgumentParser:
@@ -200,7 +202,7 @@ def write_results(
     motions: Sequence["Motion"],
     failures: list["Failure"],
     args: Namespace,
-    parser: ArgumentParser,
+    settings: ScorerSettings,
     device: str,
 ) -> int:
     """Score what is made, write the table, and give the exit code."""
@@ -208,14 +210,15 @@ def write_results(
 
     failed = {failure.name for failure in failures}
     made = [motion for motion in motions if motion.name not in failed]
-    scored, left_out = score_motions(made, failures, args, parser, device) if made else ([], [])
+    scored, left_out = score_motions(made, failures, settings, device) if made else ([], [])
     for name, reason in failures:
         print(f"not in the table: {name}: {reason}")
     if not scored:
         print("no motion could be scored, so there is no table.")
         return SOME_FAILED
 
-    from evaluation.results import Results, results_as_dict
+    from evaluation.results import scores_as_dict
+    from evaluation.scoring import Scores
     from experiments.paper_table.table import make_table, write_csv, write_markdown, write_page
     from motionmatcher.files import write_json
 
@@ -227,16 +230,16 @@ def write_results(
     print(f"\n{files[0].read_text(encoding='utf-8')}")
     for file in files:
         print(file)
-    results = Results(
+    scores = Scores(
         scored[0].metrics, table.settings, [item.scores for item in scored], {}, left_out
     )
     if args.json:
-        figures = {
+        more = {
             "all_motions": {name: vars(value) for name, value in table.total.intervals.items()},
             "failed": {failure.name: failure.reason for failure in failures},
         }
-        write_json(args.json, results_as_dict(results) | figures)
-    return SOME_FAILED if failures else results.exit_code
+        write_json(args.json, scores_as_dict(scores) | more)
+    return SOME_FAILED if failures else scores.exit_code
 
 
 if __name__ == "__main__":

@@ -7,14 +7,19 @@ from html import escape
 from pathlib import Path
 
 from evaluation.intervals import Interval, bootstrap_interval
+from evaluation.metrics import (
+    CLIP_T,
+    FRAME_CONSISTENCY,
+    IMAGE_REWARD,
+    MOTION_DISCREPANCY,
+    Metric,
+)
 from evaluation.report import PAGE_DIR
-from evaluation.report_data import clip_data_uri
-from evaluation.scoring import Metric, ScoredFolder, Setting
-from experiments.paper_table.motions import Failure, Motion, read_trained_frames
-from motionmatcher.clips.video import read_video
+from evaluation.scoring import ScoredFolder, Setting
+from experiments.paper_table.motions import Failure, Motion
 from motionmatcher.files import atomic_path, write_text
 
-COLUMNS = ("clip_t", "frame_consistency", "image_reward", "motion_discrepancy")
+COLUMNS = (CLIP_T, FRAME_CONSISTENCY, IMAGE_REWARD, MOTION_DISCREPANCY)
 ALL_MOTIONS = "all motions"
 ARROWS = {"higher": "↑", "lower": "↓"}
 EXPLANATION = "Means over videos with 95 % bootstrap intervals; n videos."
@@ -31,13 +36,17 @@ class ScoredMotion:
         motion: The motion.
         scores: Its videos and their scores.
         metrics: What was measured.
-        settings: What the figures depend on.
+        settings: What the values depend on.
+        reference_uri: The reference clip, as `clip_data_uri` gives it.
+        video_uris: The first videos, likewise.
     """
 
     motion: Motion
     scores: ScoredFolder
     metrics: Sequence[Metric]
     settings: Mapping[str, Setting]
+    reference_uri: str
+    video_uris: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,7 @@ def make_table(
         left_out: What was not measured, and why.
         failures: The motions that have no scores.
     """
-    of_name = {metric.name: metric for metric in motions[0].metrics}
-    columns = [of_name[name] for name in COLUMNS if name in of_name]
+    columns = [metric for metric in COLUMNS if metric in motions[0].metrics]
     rows = [_row(scored.motion.name, [scored], columns) for scored in motions]
     first, *others = (scored.settings for scored in motions)
     shared = {
@@ -204,12 +212,9 @@ def _html_row(row: Row, metrics: Sequence[Metric]) -> str:
 
 def _section(scored: ScoredMotion, folder: Path) -> str:
     """Show a motion's reference and its first videos, playing in a loop."""
-    data = scored.motion.settings.train_data
-    reference = read_trained_frames(data)
-    duration_s = len(reference) / data.fps
-    cards = [_card(clip_data_uri(reference, duration_s), "Reference", data.single_video_prompt)]
-    for video in scored.scores.folder.videos[:SHOWN_VIDEOS]:
-        uri = clip_data_uri(read_video(video.path)[0], duration_s)
+    prompt = scored.motion.settings.train_data.single_video_prompt
+    cards = [_card(scored.reference_uri, "Reference", prompt)]
+    for video, uri in zip(scored.scores.folder.videos, scored.video_uris, strict=False):
         cards.append(_card(uri, f"seed {video.seed}", video.prompt or ""))
     report = scored.motion.report_file.relative_to(folder).as_posix()
     return (

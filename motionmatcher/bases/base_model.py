@@ -1,8 +1,6 @@
 """A base model: its parts together, loaded from one diffusers folder and frozen."""
 
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
 from motionmatcher.bases.codecs import FrameCodec
 from motionmatcher.bases.denoiser import Denoiser
@@ -20,6 +17,7 @@ from motionmatcher.diffusion.schedules import NoiseSchedule
 from motionmatcher.errors import UserError
 from motionmatcher.finiteness import is_finite
 from motionmatcher.tensor_files import require_named_tensors
+from motionmatcher.transformers_bars import without_transformers_bars
 
 
 @dataclass
@@ -115,7 +113,7 @@ def load_base_model(
 
     denoiser_class, codec_class = layout.denoiser.part_class, layout.codec.part_class
     text_class = layout.text.part_class
-    with _without_transformers_bars():
+    with without_transformers_bars():
         denoiser = load(denoiser_class, layout.denoiser, torch_dtype=dtype)
         text_encoder = load(text_class.model_class, layout.text, dtype=torch.float32)
         vae = load(codec_class.model_class, layout.codec, torch_dtype=torch.float32)
@@ -150,15 +148,3 @@ def _require_finite_weights(folder: Path, part: nn.Module) -> None:
             f"the weights in {folder} hold NaN or infinity in {len(wrong)} tensors, such as {wrong[0]}: "
             f"use sound weights of the base model{precision}."
         )
-
-
-@contextmanager
-def _without_transformers_bars() -> Iterator[None]:
-    """Keep transformers' bar of a second or less from standing among ours."""
-    found = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if found:
-            transformers_logging.enable_progress_bar()

@@ -123,6 +123,9 @@ class ClipFile:
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
+
+        Raises:
+            UserError: The file has gone, or breaks off now.
         """
         sources = [self.timeline.sources[index] for index in indices]
         missing, shown = set(sources), {}
@@ -133,6 +136,8 @@ class ClipFile:
                     missing.remove(source)
                 if not missing:
                     break
+        if missing:  # the file was changed since it was opened
+            raise _breaks_off(self.path)
         return np.stack([shown[source] for source in sources])
 
 

@@ -24,8 +24,7 @@ def evaluate(monkeypatch, video_folder, clip_folder):
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch, tmp_path):
     """Neither CoTracker nor ImageReward, whatever this machine has."""
-    monkeypatch.setattr("evaluation.available.EVALUATION_DIR", tmp_path)
-    monkeypatch.setattr("evaluation.command.EVALUATION_DIR", tmp_path)
+    monkeypatch.setattr("evaluation.scorers.EVALUATION_DIR", tmp_path)
 
 
 def test_what_is_missing_is_left_out_and_said(evaluate, capsys):

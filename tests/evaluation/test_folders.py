@@ -90,8 +90,8 @@ def test_a_variable_frame_rate_is_noted(tmp_path, capsys):
     frames[0].save(video, save_all=True, append_images=frames[1:], duration=[100, 100, 300, 100])
     note = "its frame rate varies: 6 frames are taken at even steps (10 fps) from the 4 in the file"
     assert open_folder(tmp_path).videos[0].notes == (note,)
-    reference, fps = read_reference(video)
-    assert (len(reference), fps) == (6, 10)
+    reference = read_reference(video)
+    assert (len(reference.frames), reference.fps) == (6, 10)
     assert capsys.readouterr().out == f"note: {video}: {note}.\n"
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from evaluation.controls import CONTROLS, ITSELF, score_controls
 from evaluation.flow_tracker import FlowTracker
-from evaluation.motion_scorer import METRICS, MotionScorer
+from evaluation.metrics import MOTION_METRICS
+from evaluation.motion_scorer import MotionScorer
 
 SIZE, FRAMES = 64, 8
 
@@ -26,7 +27,7 @@ def test_controls_lie_where_they_should(scorer, reference):
     controls = score_controls(scorer, reference)
     assert list(controls) == list(CONTROLS)
     assert next(iter(controls)) == ITSELF
-    for metric in METRICS:
+    for metric in MOTION_METRICS:
         best = 1.0 if metric.better == "higher" else 0.0
         assert controls[ITSELF][metric.name] == pytest.approx(best, abs=1e-12)
         for name in set(CONTROLS) - {ITSELF}:

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from evaluation import __main__ as command
-from evaluation.camera import CameraPath
-from evaluation.motion_scorer import MotionAnalysis
+from evaluation.camera import CameraPath, MotionAnalysis
 from evaluation.report import json_for_html
 from evaluation.report_data import (
     clip_data_uri,

@@ -7,12 +7,13 @@ import pytest
 
 from evaluation.controls import score_controls
 from evaluation.flow_tracker import FlowTracker
-from evaluation.folders import OutputFolder, OutputVideo
-from evaluation.motion_scorer import METRICS, MotionScorer
+from evaluation.folders import OutputFolder, OutputVideo, ReferenceVideo
+from evaluation.metrics import CLIP_T, MOTION_METRICS
+from evaluation.motion_scorer import MotionScorer
 from evaluation.report import write_report
-from evaluation.results import Results
-from evaluation.scoring import Metric, ScoredFolder, ScoredVideo
-from motionmatcher.clips.video import write_mp4
+from evaluation.report_data import clip_data_uri
+from evaluation.scoring import ScoredFolder, ScoredVideo, Scores
+from motionmatcher.clips.video import read_video, write_mp4
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -29,7 +30,6 @@ pytestmark = [
 
 SIZE, FRAMES, FPS = 64, 8, 8
 HOSTILE = "</script><img src=x onerror=\"document.title='broken in'\">"
-CLIP_T = Metric("clip_t", "CLIP-T", "higher", "Stands in for CLIP.")
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +43,24 @@ def page(tmp_path_factory, render, similarity):
 
     reference = pan(2.0)
     scorer = MotionScorer(FlowTracker(grid_size=8), reference)
-    folders = []
+    folders, uris = [], {}
     for name, speeds in (("ours", (1.0, 3.0)), ("theirs", (-2.0,))):
         scored = []
         for index, speed in enumerate(speeds):
             path = folder / name / f"clip-{index}.mp4"
             write_mp4(path, pan(speed), FPS)
+            uris[path] = clip_data_uri(read_video(path)[0], FRAMES / FPS)
             scores = scorer.score(pan(speed))
-            scores.values["clip_t"] = 0.2 + 0.01 * speed
+            scores.values[CLIP_T.name] = 0.2 + 0.01 * speed
             scored.append(ScoredVideo(OutputVideo(path, f"{HOSTILE} {name}", index), scores))
         opened = OutputFolder(folder / name, tuple(item.video for item in scored))
         folders.append(ScoredFolder(opened, tuple(scored)))
-    results = Results(
-        [CLIP_T, *METRICS], scorer.settings, folders, score_controls(scorer, reference)
+    results = Scores(
+        [CLIP_T, *MOTION_METRICS], scorer.settings, folders, score_controls(scorer, reference)
     )
     file = folder / "report.html"
-    write_report(file, results, folder / "reference.mp4", reference, FPS, scorer.reference)
+    clip = ReferenceVideo(folder / "reference.mp4", reference, FPS)
+    write_report(file, results, clip, scorer.reference, uris)
     return file.as_uri()
 
 
@@ -236,7 +238,7 @@ def test_keyboard_alone_is_enough(browser):
         "scrub",
         "tracks",
     ]
-    assert reached.count("button") >= 1 + 1 + len(METRICS) + 1  # every heading of the table
+    assert reached.count("button") >= 1 + 1 + len(MOTION_METRICS) + 1  # every heading of the table
     browser.find_element("css selector", "#summary thead th:nth-child(4) button").send_keys(
         Keys.ENTER
     )

@@ -1,6 +1,5 @@
 """The benchmark: a table of motions, made once, resumed, shared by processes, with failures."""
 
-import ast
 import csv
 import json
 import os
@@ -61,7 +60,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch, clip_folder: Path, configs: list[Path], tmp_path: Path
 ) -> Callable[..., int]:
     """Run the command on the two sound motions and give its exit code."""
-    monkeypatch.setattr("evaluation.available.EVALUATION_DIR", tmp_path)
+    monkeypatch.setattr("evaluation.scorers.EVALUATION_DIR", tmp_path)
 
     def run(output_dir: Path, *arguments: object) -> int:
         given = ["--configs", *configs[:2], *OVERRIDES, *OPTIONS, "--clip_model", clip_folder]
@@ -313,7 +312,7 @@ def test_what_was_asked_for_by_name_is_checked_first(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr("experiments.paper_table.scoring.EVALUATION_DIR", tmp_path)
+    monkeypatch.setattr("evaluation.scorers.EVALUATION_DIR", tmp_path)
     assert call(tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -413,17 +412,6 @@ def test_ctrl_c_reaches_the_program_once_and_it_may_finish(tmp_path: Path) -> No
 )  # fmt: skip
 def test_why_a_program_failed(printed: bytes, reason: str) -> None:
     assert last_words(printed) == reason
-
-
-def test_nothing_in_evaluation_imports_training() -> None:
-    """The benchmark runs train.py; all else works on videos."""
-    training = {"train", "motionmatcher.training.loop", "motionmatcher.training.assembly"}
-    for path in sorted((PROJECT / "evaluation").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "asname")]
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or "", *(f"{node.module}.{name}" for name in names)]
-            assert training.isdisjoint(names), f"{path.name} imports training"
 
 
 def test_help_imports_nothing_heavy() -> None:

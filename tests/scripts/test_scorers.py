@@ -9,7 +9,7 @@ import pytest
 from launching import PROJECT
 from PIL import Image
 
-from evaluation import clip_scorer, command
+from evaluation import api, clip_scorer
 from motionmatcher.clips.video import write_mp4
 from motionmatcher.errors import UserError
 
@@ -99,14 +99,14 @@ def test_a_video_that_goes_while_others_are_scored(
     clip_scores, video_folder, tmp_path, monkeypatch, capsys
 ):
     gone = video_folder / "clip-2.mp4"
-    opened = command.open_folder
+    opened = api.open_folder
 
     def open_and_lose(*arguments):
         folder = opened(*arguments)
         gone.unlink()
         return folder
 
-    monkeypatch.setattr(command, "open_folder", open_and_lose)
+    monkeypatch.setattr(api, "open_folder", open_and_lose)
     assert clip_scores("--output_dir", video_folder, "--json", tmp_path / "scores.json") == 1
     folder = json.loads((tmp_path / "scores.json").read_text())["folders"][0]
     assert [video["file"] for video in folder["videos"]] == ["clip-10.mp4"]
@@ -130,7 +130,7 @@ def test_json_holds_null_for_what_is_not_finite(
 def test_an_output_that_cannot_be_written_is_known_before_any_video_is_read(
     clip_scores, video_folder, tmp_path, monkeypatch, capsys, flag
 ):
-    monkeypatch.setattr(command, "open_folder", lambda *_: pytest.fail("read videos"))
+    monkeypatch.setattr(api, "open_folder", lambda *_: pytest.fail("read videos"))
     with pytest.raises(SystemExit) as stop:
         clip_scores("--output_dir", video_folder, flag, tmp_path)
     assert stop.value.code == 2
