@@ -45,10 +45,11 @@ def main() -> int:
     )
     add_json_argument(parser)
     arguments = parser.parse_args()
-    from experiments.comparison.cells import check_motions, tuning_cells
+    from experiments.comparison.cells import SCRATCH_PREFIX, check_motions, tuning_cells
     from experiments.comparison.config import load_comparison
     from experiments.comparison.markdown import MIN_MOTIONS, SMALL_TRIAL
-    from experiments.comparison.workers import exclusive, worker_pool
+    from experiments.jobs.resumable import exclusive
+    from experiments.jobs.workers import worker_pool
 
     files = [arguments.config, *([QUICK_CONFIG] if arguments.quick else [])]
     config = load_comparison(*files)
@@ -60,7 +61,10 @@ def main() -> int:
         print_plan(bench, arguments.workers)
         return 0
     try:
-        with exclusive(Path(config.cells_dir)), worker_pool(arguments.workers) as pool:
+        with (
+            exclusive(Path(config.cells_dir), SCRATCH_PREFIX),
+            worker_pool(arguments.workers) as pool,
+        ):
             outcome, figures = compare(bench, pool, command(arguments), arguments.workers)
     except KeyboardInterrupt:
         print(

@@ -80,6 +80,10 @@ class CellJob:
     code_version: str | None
     result: Path
 
+    def is_done(self) -> bool:
+        """Whether the result is there."""
+        return self.result.is_file()
+
 
 def tuning_cells(config: ComparisonConfig) -> list[Cell]:
     """List every method at every learning rate on the tuning motions."""

@@ -1,35 +1,21 @@
-"""Make cells in several processes, keep what is finished, and tell what is left."""
+"""Make the cells that are missing, and tell how long what is left takes."""
 
 import math
-import multiprocessing
-import os
-import shutil
 import statistics
-import threading
-import traceback
-from collections.abc import Container, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from experiments.comparison.cells import (
-    SCRATCH_PREFIX,
-    Cell,
-    CellJob,
-    cell_settings,
-    num_videos,
-)
+from experiments.comparison.cells import Cell, CellJob, cell_settings, num_videos
 from experiments.comparison.config import ComparisonConfig
 from experiments.comparison.identity import code_version, identify, result_path
 from experiments.comparison.methods import BASE
+from experiments.jobs.resumable import keep_traceback, run_missing
 from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.errors import UserError
-from motionmatcher.files import write_text
 from motionmatcher.text_files import read_json
 
 Result = dict[str, Any]
@@ -55,7 +41,7 @@ class Bench:
         self.base_folder = base_folder
         self.layout = layout
         self.fingerprint = layout.fingerprint()
-        self.failures: dict[Cell, BaseException] = {}
+        self.failures: dict[Cell, Exception] = {}
         self._code_version = code_version()
         self._jobs: dict[Cell, CellJob] = {}
 
@@ -105,21 +91,11 @@ class Bench:
         Raises:
             UserError: A worker was killed; the cells finished are kept.
         """
-        missing = [cell for cell in cells if not self.path(cell).is_file()]
-        bar.update(len(cells) - len(missing))
-        futures = {pool.submit(_make_cell, self.job(cell)): cell for cell in missing}
-        for future in as_completed(futures):
-            cell, error = futures[future], future.exception()
-            if isinstance(error, BrokenProcessPool):
-                raise UserError(
-                    "a worker was killed, perhaps for want of memory: try fewer --workers; finished "
-                    f"cells are kept in {self.config.cells_dir}"
-                ) from error
-            traceback_file = self.path(cell).with_suffix(TRACEBACK_SUFFIX)
-            traceback_file.unlink(missing_ok=True)  # of an earlier try
+        for job, error in run_missing([self.job(cell) for cell in cells], _make_cell, pool):
+            keep_traceback(error, job.result.with_suffix(TRACEBACK_SUFFIX))
             if error is not None:
-                self._keep_failure(cell, error, traceback_file)
-            bar.set_postfix_str(cell.label)
+                self.failures[job.cell] = error
+            bar.set_postfix_str(job.cell.label)
             bar.update()
         return self.results(cells)
 
@@ -140,13 +116,6 @@ class Bench:
                 f"{self.config.cells_dir}, with tracebacks in *{TRACEBACK_SUFFIX}; the same command tries "
                 f"again. {reasons}"
             )
-
-    def _keep_failure(self, cell: Cell, error: BaseException, traceback_file: Path) -> None:
-        if not isinstance(error, Exception):
-            raise error  # an interruption
-        self.failures[cell] = error
-        if not isinstance(error, UserError):  # a bug, whose place somebody will look for
-            write_text(traceback_file, "".join(traceback.format_exception(error)))
 
     def estimate_seconds(self, cells: Iterable[Cell], measured: Sequence[Result]) -> float:
         """Estimate what the missing ones of some cells need on one core.
@@ -207,59 +176,6 @@ def _ratio(results: Sequence[Result], parts: Any) -> float | None:
     pairs = [parts(result) for result in results]
     count = sum(number for _, number in pairs)
     return sum(seconds for seconds, _ in pairs) / count if count else None
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder of cells, so that no second comparison makes the same ones.
-
-    Raises:
-        UserError: Another comparison holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            for abandoned in folder.glob(f"{SCRATCH_PREFIX}*"):
-                shutil.rmtree(abandoned)
-            yield
-    except Timeout:
-        raise UserError(
-            f"{folder}: another comparison is running there; wait for it, or give it more --workers"
-        ) from None
-
-
-@contextmanager
-def worker_pool(workers: int) -> Iterator[Executor]:
-    """Start processes of one thread each; whatever they are at is dropped when the block raises.
-
-    Args:
-        workers: How many.
-    """
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_depend_on_parent)
-    try:
-        yield pool
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _depend_on_parent() -> None:
-    """Let Ctrl-C reach the parent process alone, and end with it, whatever it ends of."""
-    if hasattr(os, "setsid"):
-        os.setsid()
-
-    def end_with_parent() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def bar_over(num_cells: int) -> Any:

@@ -26,8 +26,8 @@ from motionmatcher.paths import PROJECT, user_path
 if TYPE_CHECKING:
     import torch
 
+    from experiments.jobs.processes import Processes
     from experiments.paper_table.motions import Failure, Motion
-    from experiments.paper_table.processes import Processes
 
 SOME_FAILED = 1
 
@@ -36,8 +36,8 @@ def main() -> int:
     """Parse, check, then do this process's share; the main process writes the table."""
     parser = make_parser()
     args = parse_arguments(parser)
+    from experiments.jobs.processes import child_environment, joined_processes
     from experiments.paper_table.motions import plan_motions
-    from experiments.paper_table.processes import child_environment, joined_processes
     from motionmatcher.devices import choose_device
     from motionmatcher.errors import UserError
     from motionmatcher.files import check_writable
@@ -153,14 +153,15 @@ def make_videos(
     Returns:
         The motions that failed; the others are made all the same.
     """
+    from experiments.jobs.resumable import run_missing
     from experiments.paper_table.motions import Failure
-    from motionmatcher.errors import UserError
+
+    def make(motion: "Motion") -> None:
+        make_motion(motion, environment, str(device), show=processes.count == 1)
 
     failures = []
-    for motion in motions:
-        try:
-            make_motion(motion, environment, str(device), show=processes.count == 1)
-        except UserError as error:
+    for motion, error in run_missing(motions, make):
+        if error is not None:
             print(f"{motion.name}: {error}")
             failures.append(Failure(motion.name, str(error)))
     return failures
@@ -172,8 +173,8 @@ def make_motion(motion: "Motion", environment: dict[str, str], device: str, show
     Raises:
         UserError: train.py or inference.py failed.
     """
+    from experiments.jobs.processes import run_program
     from experiments.paper_table.motions import as_series, videos_folder
-    from experiments.paper_table.processes import run_program
     from motionmatcher.config.loading import write_settings
 
     def run_script(name: str, *arguments: object) -> None:

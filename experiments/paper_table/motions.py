@@ -104,6 +104,11 @@ class Motion:
         """Tell whether all steps of the run are made."""
         return run is not None and run.checkpoint_steps()[-1] >= self.settings.max_train_steps
 
+    def is_done(self) -> bool:
+        """Whether the run has made all steps and has all its videos."""
+        found = self.find_run()
+        return found is not None and self.is_trained(found) and not self.missing_takes(found)
+
     def missing_takes(self, run: Run) -> list[Take]:
         """List the videos of the run's last checkpoint that are not there yet."""
         made = {

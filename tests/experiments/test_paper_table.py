@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from launching import PROJECT, launch, run_script, write_config
 
 import inference
 import train
+from experiments.jobs.processes import run_program
 from experiments.paper_table import __main__ as benchmark
 from experiments.paper_table.motions import (
     Series,
@@ -27,7 +25,6 @@ from experiments.paper_table.motions import (
     plan_motions,
     read_trained_frames,
 )
-from experiments.paper_table.processes import Processes, child_environment, last_words, run_program
 from motionmatcher.clips.video import write_mp4
 from motionmatcher.config.settings import TrainData
 from motionmatcher.errors import UserError
@@ -94,7 +91,7 @@ def made(
     given += ["--output_dir", folder, "--json", folder / "figures.json", *OVERRIDES]
     with pytest.MonkeyPatch.context() as patch, (folder / "output.txt").open("w") as output:
         patch.setattr(sys, "stdout", output)
-        patch.setattr("experiments.paper_table.processes.run_program", run_here)
+        patch.setattr("experiments.jobs.processes.run_program", run_here)
         code = run_script(patch, benchmark.main, *given)
     return folder, code, (folder / "output.txt").read_text()
 
@@ -102,7 +99,7 @@ def made(
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "experiments.paper_table.processes.run_program", lambda *given: pytest.fail(str(given))
+        "experiments.jobs.processes.run_program", lambda *given: pytest.fail(str(given))
     )
 
 
@@ -235,7 +232,7 @@ def test_an_unfinished_run_is_resumed(
     trained = checkpoint.read_bytes()
     shutil.rmtree(run / "videos")
     shutil.rmtree(run / "checkpoint-2")
-    monkeypatch.setattr("experiments.paper_table.processes.run_program", run_here)
+    monkeypatch.setattr("experiments.jobs.processes.run_program", run_here)
     assert call(folder) == 0
     assert list(folder.glob("star/train_*")) == [run]
     assert checkpoint.read_bytes() == trained
@@ -357,61 +354,6 @@ def test_the_reference_is_what_was_trained_on(tmp_path: Path) -> None:
     centre = found[:, 8:40, 8:40].astype(int).mean(axis=(1, 2, 3))
     assert centre == pytest.approx([208, 220, 232], abs=3)
     assert found[:, 8:40, 4].min() > 150, "the edges are cropped"
-
-
-def test_a_program_sees_no_launch_and_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "ACCELERATE_USE_CPU"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-b")
-    second = Processes(index=1, count=3, local_index=1)
-    environment = child_environment(second, torch.device("cuda"))
-    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-b"
-    launch = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "ACCELERATE_USE_CPU"}
-    assert launch.isdisjoint(environment)
-    assert environment["PATH"] == os.environ["PATH"]
-
-    third = Processes(index=2, count=3, local_index=2)
-    assert child_environment(third, torch.device("cuda"))["CUDA_VISIBLE_DEVICES"] == "4"
-    alone = child_environment(Processes(), torch.device("cuda:1"))
-    assert alone["CUDA_VISIBLE_DEVICES"] == "4,GPU-b"
-    with pytest.raises(UserError, match="--device cuda:1 names one device for 3 processes"):
-        child_environment(second, torch.device("cuda:1"))
-
-
-def test_motions_are_dealt_out_whole() -> None:
-    shares = [Processes(index, 3, index).share("abcdefgh") for index in range(3)]
-    assert shares == ["adg", "beh", "cf"]
-
-
-def test_ctrl_c_reaches_the_program_once_and_it_may_finish(tmp_path: Path) -> None:
-    script = tmp_path / "program.py"
-    script.write_text(
-        "import os, signal, sys, time\n"
-        "came = []\n"
-        "signal.signal(signal.SIGINT, lambda *_: came.append(1))\n"
-        "os.kill(os.getppid(), signal.SIGINT)\n"
-        "while not came: time.sleep(0.01)\n"
-        "time.sleep(0.2)\n"
-        "print('saved', len(came))\n"
-        "sys.exit(130)\n"
-    )
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        run_program(script, [], dict(os.environ), tmp_path / "log.txt", show=False)
-    assert (tmp_path / "log.txt").read_text().splitlines()[-1] == "saved 1"
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-@pytest.mark.parametrize(
-    ("printed", "reason"),
-    [
-        (b"step 1\rstep 2\nerror: the clip is gone\n  0%|   | 0/4\r", "the clip is gone"),
-        (b"Traceback\n  a line\nRuntimeError: CUDA out of memory\n\n", "RuntimeError: CUDA out of memory"),
-        (b"", "it printed nothing"),
-    ],
-)  # fmt: skip
-def test_why_a_program_failed(printed: bytes, reason: str) -> None:
-    assert last_words(printed) == reason
 
 
 def test_help_imports_nothing_heavy() -> None:

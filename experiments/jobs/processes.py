@@ -1,7 +1,7 @@
-"""Which share of a benchmark a process has, and how it runs train.py and inference.py for it.
+"""Which share of the jobs a process of a launch has, and how it runs train.py and inference.py for it.
 
-Each motion is trained by a program of its own, in one process on one device, whatever started the
-benchmark: accelerate's state belongs to a process, and a program gives all memory back.
+Each job runs programs of its own, in one process on one device, whatever started the jobs: accelerate's
+state belongs to a process, and a program gives all memory back.
 """
 
 import os
@@ -46,7 +46,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether it is the one that writes the table."""
+        """Whether it is the one that writes the results."""
         return self.index == 0
 
     def share(self, items: Sequence[Any]) -> Sequence[Any]:

@@ -1,0 +1,1 @@
+"""Jobs that can be stopped at any time: run what is missing, here, by programs or by workers."""
