@@ -93,7 +93,7 @@ def main() -> None:
     forward, backward, update, saving = (b - a for a, b in pairwise(marks))
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
     dtype_name = str(dtype).removeprefix("torch.")
-    figures = {
+    values = {
         "case": vars(case),
         "dtype": dtype_name,
         "loss": loss.item(),
@@ -117,26 +117,26 @@ def main() -> None:
     ]
     text = f"{describe(case, dtype_name)}, mode {case.mode}, checkpointing on."
     title = f"Full size, {case.mode}, {dtype_name}"
-    report(arguments, title, figures, text, table(["what", "figure"], rows))
+    report(arguments, title, values, text, table(["what", "value"], rows))
 
 
 def report_counts(arguments: Namespace, case: "Case", device: Any) -> None:
     """Count the steps of both modes with each kind of recomputation and report them."""
     from motionmatcher.devices import weight_dtype
 
-    rows, figures = [], []
+    rows, values = [], []
     for mode in ("difference", "tangent"):
         step = replace(case, mode=mode, checkpointing=False).fake(device)
         for what, name in RECOMPUTED.items():
             step.base.denoiser.recompute_in_backward(what)
             cost = step.cost()
             rows.append((mode, name, cost.flops / 1e12, cost.peak_bytes / 2**30))
-            figures.append({"mode": mode, "recomputed": what, **cost.figures()})
+            values.append({"mode": mode, "recomputed": what, **cost.figures()})
     dtype = str(weight_dtype(case.precision, device)).removeprefix("torch.")
     report(
         arguments,
         f"Full size, counted, {dtype}",
-        {"case": vars(case), "counted": figures},
+        {"case": vars(case), "counted": values},
         f"{describe(case, dtype)}.",
         table(["mode", "recomputation", "TFLOP", "peak GiB"], rows),
     )

@@ -40,13 +40,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-def report(arguments: Namespace, title: str, figures: dict[str, Any], *paragraphs: str) -> None:
+def report(arguments: Namespace, title: str, values: dict[str, Any], *paragraphs: str) -> None:
     """Print a benchmark's results, and write them to the page and to the JSON file.
 
     Args:
         arguments: Of a `benchmark_parser`.
         title: The section, which is replaced or added.
-        figures: For the JSON file.
+        values: For the JSON file.
         paragraphs: Text and tables of the section.
     """
     setting = machine(arguments.device)
@@ -63,7 +63,7 @@ def report(arguments: Namespace, title: str, figures: dict[str, Any], *paragraph
         text = f"{text}\n{section}"
     write_text(page, text)
     if arguments.json:
-        write_json(arguments.json, {"machine": setting, **figures})
+        write_json(arguments.json, {"machine": setting, **values})
 
 
 def machine(device: str) -> str:

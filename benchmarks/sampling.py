@@ -160,7 +160,7 @@ def main() -> None:
 
     medians = {name: statistics.median(clock.seconds) for name, clock in clocks.items()}
     base = medians["plain UNet, no LoRA"]
-    figures = {
+    values = {
         "case": vars(case),
         "seconds_per_step": medians,
         "all_seconds": {name: clock.seconds for name, clock in clocks.items()},
@@ -174,11 +174,11 @@ def main() -> None:
     report(
         arguments,
         f"Sampling, width {case.width}",
-        figures,
+        values,
         f"Width {case.width}, {size}, {str(dtype).removeprefix('torch.')}, guidance in one batch; medians "
         f"of {arguments.steps * arguments.repeats} steps, in turn. Merging the LoRA and putting the "
-        f"weights back takes {figures['merge_seconds']:.3g} s, once a video.",
-        table(["loop", "seconds a step", "of the plain one"], rows),
+        f"weights back takes {values['merge_seconds']:.3g} s, once per video.",
+        table(["loop", "seconds per step", "of the plain one"], rows),
     )
 
 

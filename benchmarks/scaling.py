@@ -37,7 +37,7 @@ def main() -> None:
     if arguments.quick:
         middle = Case("tiny", frames=2, size=8)
         axes = {"frames": [2, 4], "size": [8, 16], "rank": [2, 4]}
-    figures: dict[str, Any] = {"case": vars(middle)}
+    results: dict[str, Any] = {"case": vars(middle)}
     paragraphs = []
     for axis, values in axes.items():
         cases = [replace(middle, **{axis: value}) for value in values]  # type: ignore[arg-type]
@@ -49,7 +49,7 @@ def main() -> None:
         if not arguments.untimed:
             columns["seconds"] = [step_seconds(case, device, arguments.repeats) for case in cases]
         exponents = {name: fit_exponent(values, column) for name, column in columns.items()}
-        figures[axis] = {"values": values, **columns, "exponents": exponents}
+        results[axis] = {"values": values, **columns, "exponents": exponents}
         rows = [(value, *cells) for value, *cells in zip(values, *columns.values(), strict=True)]
         rows.append(("exponent", *exponents.values()))
         paragraphs.append(table([axis, *columns], rows))
@@ -57,7 +57,7 @@ def main() -> None:
         f"Width {middle.width}; where nothing else is said {middle.frames} frames, "
         f"{middle.size}x{middle.size} latents, rank {middle.rank}."
     )
-    report(arguments, f"Scaling, width {middle.width}", figures, text, *paragraphs)
+    report(arguments, f"Scaling, width {middle.width}", results, text, *paragraphs)
 
 
 def step_seconds(case: Any, device: Any, repeats: int) -> float:

@@ -191,7 +191,7 @@ def main() -> None:
     }
     floor = count_floor(ours)
     lowest = floor.checkpointed if ours.checkpointing else floor.plain
-    figures: dict[str, Any] = {"case": vars(ours), "floor_flops": lowest, "counted": counted}
+    values: dict[str, Any] = {"case": vars(ours), "floor_flops": lowest, "counted": counted}
     rows: list[tuple[Any, ...]] = [("floor", lowest / 1e12, 1.0, "", "")]
     for method, found in counted.items():
         memory = found["peak_bytes"] / 2**30
@@ -212,7 +212,7 @@ def main() -> None:
     if arguments.timed_frames:
         timed = replace(ours, frames=arguments.timed_frames)
         measured = measure(timed, device, arguments.repeats, methods)
-        figures["measured"] = {"frames": timed.frames, **measured}
+        values["measured"] = {"frames": timed.frames, **measured}
         slow = measured["straightforward"]
         rows = [
             (
@@ -235,7 +235,7 @@ def main() -> None:
                 "seconds", methods, lambda method, phase: f"{measured[method]['phases'][phase]:.3g}"
             ),
         ]
-    report(arguments, f"Training step, width {ours.width}", figures, *paragraphs)
+    report(arguments, f"Training step, width {ours.width}", values, *paragraphs)
 
 
 def describe(case: "Case") -> str:
@@ -249,7 +249,7 @@ def describe(case: "Case") -> str:
 
 
 def phase_table(what: str, methods: Sequence[str], cell: Callable[[str, str], str]) -> str:
-    """Make a table of a figure for each phase and method."""
+    """Make a table of a value for each phase and method."""
     rows = [(phase, *(cell(method, phase) for method in methods)) for phase in PHASES]
     return table([what, *methods], rows)
 

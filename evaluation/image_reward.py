@@ -1,7 +1,7 @@
 """ImageReward-v1.0 (Xu et al., NeurIPS 2023) on the BLIP parts of transformers.
 
 The published package pins libraries that cannot live beside today's, so its checkpoint is loaded
-into the same network put together anew: a ViT sees the image, BERT reads the prompt with
+into the same network put together here: a ViT sees the image, BERT reads the prompt with
 cross-attention to it, and a linear head scores the state of BERT's first token.
 """
 

@@ -82,8 +82,8 @@ def video_card(
     prompt = escape(video.prompt) if video.prompt else "<em>no prompt</em>"
     seed = f" · seed {video.seed}" if video.seed is not None else ""
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in scores.notes)
-    figures = "".join(
-        f"<div><dt>{escape(m.label)}</dt><dd>{_figure(scores.values[m.name], m)}</dd></div>"
+    shown = "".join(
+        f"<div><dt>{escape(m.label)}</dt><dd>{_value(scores.values[m.name], m)}</dd></div>"
         for m in metrics
     )
     charts = '<div class="charts" aria-hidden="true"></div>' if scores.motion else ""
@@ -92,7 +92,7 @@ def video_card(
         f"{_screen(uri, video.path.name)}"
         f'<div class="words"><h3 class="prompt">{prompt}</h3>'
         f'<p class="note">{escape(video.path.name)}{seed}</p>{notes}{charts}'
-        f'<dl class="figures">{figures}</dl>{_settings(video.settings)}</div></article>'
+        f'<dl class="figures">{shown}</dl>{_settings(video.settings)}</div></article>'
     )
 
 
@@ -178,17 +178,17 @@ def _interval_cell(
     if place is not None:
         lines += '<span class="note" title="0 % is the reference itself, 100 % the worst '
         lines += f'control ({escape(place[1])})">{round(place[0])} %</span>'
-    figure = f"{interval.mean:.{metric.digits}f}"
-    best = f"<strong>{figure}</strong>" if is_best else figure
+    mean = f"{interval.mean:.{metric.digits}f}"
+    best = f"<strong>{mean}</strong>" if is_best else mean
     return f'<td data-value="{interval.mean!r}">{best}{lines}</td>'
 
 
 def _cell(value: float, metric: Metric) -> str:
     sorting = "" if math.isnan(value) else repr(value)
-    return f'<td data-value="{sorting}">{_figure(value, metric)}</td>'
+    return f'<td data-value="{sorting}">{_value(value, metric)}</td>'
 
 
-def _figure(value: float, metric: Metric) -> str:
+def _value(value: float, metric: Metric) -> str:
     return "–" if math.isnan(value) else f"{value:.{metric.digits}f}"
 
 

@@ -21,7 +21,7 @@ def print_folder(folder: ScoredFolder, metrics: Sequence[Metric], tag: str) -> N
     Args:
         folder: The scored folder.
         metrics: Its columns.
-        tag: What the figures depend on most: the model's or tracker's name.
+        tag: What the scores depend on most: the model's or tracker's name.
     """
     means = ", ".join(
         f"{metric.label}: {folder.interval(metric).format(metric.digits)}" for metric in metrics
@@ -49,7 +49,7 @@ def print_comparison(scores: Scores) -> None:
             print(f"  {name:<{width}}  {interval.format(metric.digits)}  n = {interval.n}")
         for name, values in scores.controls.items():
             if metric.name in values:
-                print(f"  {name:<{width}}  {_figure(values[metric.name], metric)}  control")
+                print(f"  {name:<{width}}  {_value(values[metric.name], metric)}  control")
 
 
 def print_positions(scores: Scores) -> None:
@@ -71,16 +71,16 @@ def position(
     Args:
         interval: The folder's mean.
         metric: What was averaged.
-        controls: Figures by control name; the first is the reference against itself.
+        controls: Values by control name; the first is the reference against itself.
 
     Returns:
         Percent of the way from the reference itself to the worst control, and that one's name; None
         when the metric has no controls or they do not differ.
     """
     values = {
-        name: figures[metric.name]
-        for name, figures in controls.items()
-        if metric.name in figures and math.isfinite(figures[metric.name])
+        name: control[metric.name]
+        for name, control in controls.items()
+        if metric.name in control and math.isfinite(control[metric.name])
     }
     if interval.mean is None or not values:
         return None
@@ -97,7 +97,7 @@ def row_name(folder: ScoredFolder) -> str:
 
 
 def write_scores_json(path: Path, scores: Scores) -> None:
-    """Write all figures as JSON; what is not defined becomes null."""
+    """Write all scores as JSON; what is not defined becomes null."""
     write_json(path, scores_as_dict(scores))
 
 
@@ -126,8 +126,8 @@ def write_scores_csv(path: Path, scores: Scores) -> None:
             for scored in folder.videos:
                 video, values = scored.video, _defined(scored.scores.values)
                 row = [folder.name, video.path.name, video.seed, video.prompt]
-                figures = [values[name] for name in names]
-                writer.writerow([*row, *figures, *scores.settings.values(), None])
+                columns = [values[name] for name in names]
+                writer.writerow([*row, *columns, *scores.settings.values(), None])
             for broken in folder.folder.unreadable:
                 row = [folder.name, broken.path.name, None, None, *[None] * len(names)]
                 writer.writerow([*row, *scores.settings.values(), broken.reason])
@@ -158,5 +158,5 @@ def _defined(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def _figure(value: float, metric: Metric) -> str:
+def _value(value: float, metric: Metric) -> str:
     return f"{value:.{metric.digits}f}" if math.isfinite(value) else "–"

@@ -48,7 +48,7 @@ class Scorer(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Setting]:
-        """What its figures depend on."""
+        """What its scores depend on."""
         ...
 
     def score(self, frames: Frames, prompt: str | None) -> VideoScores:
@@ -165,9 +165,9 @@ def merge_scores(scores: Sequence[VideoScores]) -> VideoScores:
 
 
 def _video_line(video: OutputVideo, scores: VideoScores, metrics: Mapping[str, Metric]) -> str:
-    figures = "  ".join(
+    values = "  ".join(
         f"{metric.label} {scores.values[name]:.{metric.digits}f}"
         for name, metric in metrics.items()
     )
     notes = f"  ({'; '.join(scores.notes)})" if scores.notes else ""
-    return f"{video.path.name}  {figures}{notes}"
+    return f"{video.path.name}  {values}{notes}"

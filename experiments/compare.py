@@ -65,7 +65,7 @@ def main() -> int:
             exclusive(Path(config.cells_dir), SCRATCH_PREFIX),
             worker_pool(arguments.workers) as pool,
         ):
-            outcome, figures = compare(bench, pool, command(arguments), arguments.workers)
+            outcome, summary = compare(bench, pool, command(arguments), arguments.workers)
     except KeyboardInterrupt:
         print(
             f"interrupted: finished cells are kept in {config.cells_dir}; the same command goes on",
@@ -80,7 +80,7 @@ def main() -> int:
     if arguments.json:
         from motionmatcher.files import write_json
 
-        write_json(arguments.json, figures)
+        write_json(arguments.json, summary)
     bench.require_made(["ablation"])
     return 0
 
@@ -110,8 +110,8 @@ def later_cells(bench: "Bench") -> list[Any]:
         tuning_cells,
     )
     from experiments.comparison.conclusions import tune
-    from experiments.comparison.figures import rows_of
     from experiments.comparison.methods import FEATURE_MATCHING
+    from experiments.comparison.rows import rows_of
 
     tuning = tuning_cells(bench.config)
     results = bench.results(tuning)
@@ -141,9 +141,9 @@ def compare(
     """
     from experiments.comparison.cells import ablation_cells, report_cells, tuning_cells
     from experiments.comparison.conclusions import conclude, tune
-    from experiments.comparison.figures import rows_of
     from experiments.comparison.methods import FEATURE_MATCHING
     from experiments.comparison.results import provenance, write_results
+    from experiments.comparison.rows import rows_of
     from experiments.comparison.workers import bar_over, seconds_per_step
 
     config = bench.config
@@ -167,7 +167,7 @@ def compare(
     missing = [cell.description for cell in ablation_list if cell in bench.failures]
     outcome = conclude(config, tuning, report, ablation, seconds, missing)
     results = [*tuning_results, *report_results, *ablation_results]
-    figures = write_results(
+    summary = write_results(
         bench,
         outcome,
         [*tuning, *report, *ablation],
@@ -175,11 +175,11 @@ def compare(
         results,
         provenance(bench, results, command_line, workers),
     )
-    return outcome, figures
+    return outcome, summary
 
 
 def command(arguments: Namespace) -> str:
-    """Repeat the command line as it matters for the figures, without this machine's folders."""
+    """Repeat the command line as it matters for the results, without this machine's folders."""
     words = ["python -m experiments.compare"]
     if arguments.quick:
         words.append("--quick")

@@ -73,9 +73,9 @@ def main() -> None:
     truth = read_truth(reference, settings)
 
     _announce(1, "Training on the reference clip")
-    figures = OUTPUT / "train.json"
-    _program("train.py", "--config", CONFIG, *arguments.overrides, "--json", figures)
-    run_folder = Path(read_json(figures)["run"])
+    record = OUTPUT / "train.json"
+    _program("train.py", "--config", CONFIG, *arguments.overrides, "--json", record)
+    run_folder = Path(read_json(record)["run"])
 
     output = OUTPUT / "videos" / run_folder.name
     folders = {}
@@ -104,7 +104,7 @@ def main() -> None:
         files = {"run": run_folder, "videos": output, "contact_sheet": sheet, "report": report}
         write_json(
             arguments.json,
-            comparison_figures(errors) | {name: str(path) for name, path in files.items()},
+            compare_errors(errors) | {name: str(path) for name, path in files.items()},
         )
     print(f"\n{conclusion(errors)}")
 
@@ -210,7 +210,7 @@ def write_comparison_sheet(
     write_contact_sheet(path, clips, labels)
 
 
-def comparison_figures(errors: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def compare_errors(errors: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Compare the models by their videos' path errors.
 
     Args:
@@ -235,14 +235,14 @@ def conclusion(errors: Mapping[str, Sequence[float]]) -> str:
     """Say the demo's outcome in one line."""
     from testbed.renderer import FRAME_SIZE
 
-    figures = comparison_figures(errors)
-    means = figures["path_error_px"]
+    comparison = compare_errors(errors)
+    means = comparison["path_error_px"]
     numbers = (
-        f"Path error in pixels of {FRAME_SIZE}, mean of {figures['num_videos']} videos: "
+        f"Path error in pixels of {FRAME_SIZE}, mean of {comparison['num_videos']} videos: "
         + ", ".join(f"{label} {means[name]:.1f}" for name, label in VARIANTS.items())
     )
-    verb = "beats" if figures["trained_beats_noise_prior"] else "does NOT beat"
-    part = f"nearer in {figures['num_improved']} of {figures['num_videos']}"
+    verb = "beats" if comparison["trained_beats_noise_prior"] else "does NOT beat"
+    part = f"nearer in {comparison['num_improved']} of {comparison['num_videos']}"
     return f"{numbers}: training {verb} the noise prior alone ({part})."
 
 

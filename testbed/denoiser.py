@@ -120,14 +120,14 @@ def train_denoiser(config: PretrainConfig, stage: int, stop_after: int | None = 
     def compute_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         latents, token_ids = batches.draw(step)
         stream = generator(config.seed, "denoiser", stage, step)
-        loss, figures = compute_denoising_loss(
+        loss, values = compute_denoising_loss(
             model, latents, token_ids, settings.noise_offset, stream
         )
         if model.position_head is not None:
             position_loss = model.position_loss()
             loss = loss + position_weight(settings, step / stage_settings.num_steps) * position_loss
-            figures["position_loss"] = float(position_loss.detach())
-        return loss, figures
+            values["position_loss"] = float(position_loss.detach())
+        return loss, values
 
     return run_stage(
         stage_name(config, stage),

@@ -70,7 +70,7 @@ def export_base(config: PretrainConfig) -> str:
 
 
 def training_record(config: PretrainConfig) -> dict[str, Any]:
-    """Tell what is behind the weights: "stages" with steps and hours, and the "gates"' figures."""
+    """Tell what is behind the weights: "stages" with steps and hours, and the "gates"' values."""
     stages = [stage for stage in list_stages(config) if steps_done(stage.state)]
     gates = {stage.name: gate_path(config, stage.name) for stage in stages}
     return {

@@ -57,7 +57,7 @@ def measure_autoencoder(config: PretrainConfig) -> dict[str, float]:
         [render(scene)[i % scene.num_frames] for i, scene in enumerate(scenes)]
     )  # (N, H, W, 3)
     stream = torch.Generator().manual_seed(GATE_SEED)
-    figures: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name, deviation in (("", 0.0), ("noisy_", config.autoencoder.latent_noise / 2)):
         decoded = np.concatenate(
             [
@@ -68,7 +68,7 @@ def measure_autoencoder(config: PretrainConfig) -> dict[str, float]:
         pairs = [
             (measure_clip(frame[None]), scene) for frame, scene in zip(decoded, scenes, strict=True)
         ]
-        figures |= {
+        values |= {
             f"{name}shape_accuracy": _part(clip.shape == scene.shape for clip, scene in pairs),
             f"{name}color_accuracy": _part(clip.color == scene.color for clip, scene in pairs),
             f"{name}background_accuracy": _part(
@@ -76,8 +76,8 @@ def measure_autoencoder(config: PretrainConfig) -> dict[str, float]:
             ),
         }
         squared = (decoded.astype(np.float64) - frames) ** 2
-        figures[f"{name}psnr_db"] = float(10 * np.log10(255**2 / squared.mean()))
-    return figures
+        values[f"{name}psnr_db"] = float(10 * np.log10(255**2 / squared.mean()))
+    return values
 
 
 def _part(right: Iterable[bool]) -> float:
@@ -115,14 +115,14 @@ def measure_denoiser(config: PretrainConfig, stage: int) -> dict[str, float]:
     clips = _held_out_clips(config, stage)
     features = _probe_features(model, config, clips.latents)
     positions = torch.stack([torch.from_numpy(scene.path.copy()) for scene in clips.scenes])
-    figures = {"position_r2": _probe_r2(features.flatten(2), positions.float() / FRAME_SIZE)}
+    values = {"position_r2": _probe_r2(features.flatten(2), positions.float() / FRAME_SIZE)}
     num_frames = features.shape[1]
     if num_frames > 1:
         numbers = torch.linspace(-1, 1, num_frames).expand(len(features), -1)[..., None]
-        figures["frame_r2"] = _probe_r2(features.mean(dim=(-2, -1)), numbers)
+        values["frame_r2"] = _probe_r2(features.mean(dim=(-2, -1)), numbers)
     if config.denoiser.objective == "flow":
-        figures |= measure_word_gain(model, clips)
-    return figures
+        values |= measure_word_gain(model, clips)
+    return values
 
 
 @dataclass(frozen=True)
@@ -243,19 +243,19 @@ def _probe_r2(features: Tensor, targets: Tensor) -> float:
     return float(1 - residual / (y_test - y_mean).square().sum())
 
 
-def require(stage: str, figures: dict[str, float]) -> None:
+def require(stage: str, values: dict[str, float]) -> None:
     """Refuse a stage that fell short.
 
     Args:
         stage: Its name, for people.
-        figures: What was measured; those without a bound are for information.
+        values: What was measured; those without a bound are for information.
 
     Raises:
-        UserError: A figure is below its bound.
+        UserError: A value is below its bound.
     """
     for name, least in BOUNDS.items():
-        if name in figures and figures[name] < least:
+        if name in values and values[name] < least:
             raise UserError(
-                f"{stage}: {name} is {figures[name]:.3f}, at least {least} is needed; train longer "
+                f"{stage}: {name} is {values[name]:.3f}, at least {least} is needed; train longer "
                 "(num_steps), or go on anyway with --ignore_gates"
             )

@@ -14,7 +14,7 @@ from testbed.config import PretrainConfig
 from testbed.renderer import Scene, render
 from testbed.scenes import sample_scene, scene_stream
 
-PART_SIZE = 512  # clips a file: what an interruption can cost
+PART_SIZE = 512  # clips per file: what an interruption can cost
 
 
 def encode_clips(config: PretrainConfig) -> None:

@@ -58,7 +58,7 @@ def model_card(config: PretrainConfig, fingerprint: str) -> str:
     """Write the card.
 
     Args:
-        config: Names the states, the gates' figures and the scores.
+        config: Names the states, the gates' values and the scores.
         fingerprint: Of the exported base; scores of other weights are not shown.
 
     Returns:
@@ -88,9 +88,9 @@ def _stage_rows(config: PretrainConfig) -> str:
 def _gate_lines(config: PretrainConfig) -> str:
     lines = []
     for path in sorted(config.state_dir.glob("gate-*.json")):
-        figures: dict[str, float] = read_json(path)
-        values = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        lines.append(f"- {path.stem.removeprefix('gate-')}: {values}")
+        values: dict[str, float] = read_json(path)
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        lines.append(f"- {path.stem.removeprefix('gate-')}: {shown}")
     return "\n".join(lines) or "None measured yet."
 
 

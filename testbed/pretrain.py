@@ -29,8 +29,8 @@ def main() -> int:
     parser.add_argument(
         "--restore",
         action="store_true",
-        help="the states are lost: make them anew from the exported base, as far as its stages are finished, "
-        "then go on",
+        help="the states are lost: make them again from the exported base, as far as its stages are "
+        "finished, then go on",
     )
     parser.add_argument(
         "--ignore_gates", action="store_true", help="go on although a stage fell short"
@@ -83,12 +83,12 @@ def pretrain(config: "PretrainConfig", ignore_gates: bool = False) -> None:
             stage.train()
         if not gate.is_file():
             write_json(gate, stage.measure())
-        figures: dict[str, float] = read_json(gate)
-        print(f"{stage.name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        values: dict[str, float] = read_json(gate)
+        print(f"{stage.name}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()))
         if latest_stage(config) is not None:
             export_all(config)
         if not ignore_gates:
-            require(stage.name, figures)
+            require(stage.name, values)
 
 
 def export_all(config: "PretrainConfig") -> None:

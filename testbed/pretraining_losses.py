@@ -59,7 +59,7 @@ def epsilon_loss(
         stream: Draws noise and timesteps.
 
     Returns:
-        The loss, and figures to log.
+        The loss, and values to log.
     """
     alphas_cumprod = _alphas_cumprod()
     noise = draw_noise(latents.shape, offset, stream)

@@ -1,4 +1,4 @@
-"""Make the states of finished stages anew from the exported base, where they were lost.
+"""Make the states of finished stages again from the exported base, where they were lost.
 
 The states hold more than what ships: the weights beside their average, and the optimiser's moments.
 So a finished stage is restored, from which the next one begins, but none in the middle of its steps.

@@ -35,7 +35,7 @@ def base_sampling(num_frames: int, num_steps: int, guidance_scale: float) -> Sam
 def sample_videos(
     base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: SamplingSettings
 ) -> list[Frames]:
-    """Sample one video a prompt, with a progress bar.
+    """Sample one video per prompt, with a progress bar.
 
     Args:
         base: The model.

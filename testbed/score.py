@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_BASE = Path("models/moving_shapes")
 NUM_STEPS, GUIDANCE_SCALE = 25, 5.0  # as in configs/moving_shapes.yaml
 SHEET_ROWS = 16
-# Parts that are to be right, by the names of the figures.
+# Parts that are to be right, by the names of the values.
 TARGETS = {"color": 0.90, "shape": 0.80, "background": 0.95, "one_object": 0.95}
-PATH_FIGURES = ("roughness", "spread")
+PATH_METRICS = ("roughness", "spread")
 PATH_PERCENTILES = (10, 90)
 MIN_PATH_FRAMES = 3  # shorter videos, as of the image stage, have no path to speak of
 _DATA_SCENES = 500
@@ -102,7 +102,7 @@ def main() -> int:
     print(format_scores(scores))
     if arguments.json:
         write_json(arguments.json, scores)
-        print(f"figures: {arguments.json}")
+        print(f"scores: {arguments.json}")
     if arguments.sheet:
         _write_sheet(arguments.sheet, prompts, videos, measurements)
         print(f"contact sheet: {arguments.sheet}")
@@ -115,14 +115,14 @@ def score_videos(
     """Compare measured videos with what their prompts ask for.
 
     Args:
-        prompts: One a video.
-        measurements: One a video.
+        prompts: One per video.
+        measurements: One per video.
 
     Returns:
         "appearance": parts of the videos (of the frames for "one_object") that are right;
         "object_in_every_frame": the part of videos that "paths" and "motion_words" are about;
         "paths": median of the videos, the data's percentiles, and the part of videos between them;
-        "motion_words": for each kind of words, the part of prompts that is obeyed with its 95 %
+        "motion_words": for each kind of words, the part of prompts that is followed with its 95 %
         bootstrap interval, the part if the videos are dealt out to the prompts at random, and the
         number of prompts. Videos of less than three frames have "appearance" alone.
     """
@@ -164,7 +164,7 @@ def right_appearance(prompt: "HeldOutPrompt", measured: "ClipMeasurement") -> di
 def _score_paths(paths: "list[NDArray[np.float64]]") -> dict[str, dict[str, float]]:
     import numpy as np
 
-    from testbed.obedience import path_statistics
+    from testbed.motion_words import path_statistics
     from testbed.scenes import sample_scene, scene_stream
 
     if not paths:
@@ -174,7 +174,7 @@ def _score_paths(paths: "list[NDArray[np.float64]]") -> dict[str, dict[str, floa
     data = [path_statistics(scene.path) for scene in scenes]
     videos = [path_statistics(path) for path in paths]
     scores = {}
-    for name in PATH_FIGURES:
+    for name in PATH_METRICS:
         low, high = np.percentile([statistics[name] for statistics in data], PATH_PERCENTILES)
         values = np.asarray([statistics[name] for statistics in videos])
         scores[name] = {
@@ -193,7 +193,7 @@ def _score_motion_words(
     import numpy as np
 
     from evaluation.intervals import bootstrap_interval
-    from testbed.obedience import kept_promises
+    from testbed.motion_words import followed_words
 
     own: dict[str, list[bool]] = {}
     others: dict[str, list[bool]] = {}
@@ -202,7 +202,7 @@ def _score_motion_words(
             if measured is None:
                 continue
             counts = own if other == index else others
-            for name, kept in kept_promises(prompt, measured).items():
+            for name, kept in followed_words(prompt, measured).items():
                 counts.setdefault(name, []).append(kept)
     scores = {}
     for name, answers in own.items():
@@ -210,9 +210,9 @@ def _score_motion_words(
             continue
         interval = bootstrap_interval(answers)
         scores[name] = {
-            "obeyed": interval.mean,
-            "obeyed_low": interval.low,
-            "obeyed_high": interval.high,
+            "followed": interval.mean,
+            "followed_low": interval.low,
+            "followed_high": interval.high,
             "chance": float(np.mean(others[name])),
             "prompts": interval.n,
         }
@@ -226,20 +226,20 @@ def target_results(scores: dict[str, Any]) -> dict[str, bool]:
         scores: What `score_videos` gives.
 
     Returns:
-        By the figures' names: appearance against `TARGETS`; the median of a path's figure within
-        the data's percentiles; motion words obeyed above chance, also at the low end of the 95 %
+        By the values' names: appearance against `TARGETS`; the median of a path's value within
+        the data's percentiles; motion words followed above chance, also at the low end of the 95 %
         interval.
     """
     results = {name: scores["appearance"][name] >= least for name, least in TARGETS.items()}
     if "paths" not in scores:
         return results
-    for name in PATH_FIGURES:
-        figures = scores["paths"].get(name)  # there is none without a single whole path
-        results[name] = bool(figures) and (
-            figures["data_low"] <= figures["median"] <= figures["data_high"]
+    for name in PATH_METRICS:
+        values = scores["paths"].get(name)  # there is none without a single whole path
+        results[name] = bool(values) and (
+            values["data_low"] <= values["median"] <= values["data_high"]
         )
-    for name, figures in scores["motion_words"].items():
-        results[f"{name}_words"] = figures["obeyed_low"] > figures["chance"]
+    for name, values in scores["motion_words"].items():
+        results[f"{name}_words"] = values["followed_low"] > values["chance"]
     return results
 
 
@@ -266,15 +266,15 @@ def format_scores(scores: dict[str, Any]) -> str:
     if "paths" in scores:
         lines.append(row("in every frame", f"{scores['object_in_every_frame']:.1%}"))
         lines.append(f"{'paths':<20}{'median, part inside':>22}{'data 10th to 90th':>22}")
-        for name, figures in scores["paths"].items():
-            value = f"{figures['median']:.2f}, {figures['inside']:.0%}"
-            bounds = f"{figures['data_low']:.2f} to {figures['data_high']:.2f}"
+        for name, values in scores["paths"].items():
+            value = f"{values['median']:.2f}, {values['inside']:.0%}"
+            bounds = f"{values['data_low']:.2f} to {values['data_high']:.2f}"
             lines.append(row(name, value, bounds, name))
-        lines.append(f"{'motion words':<20}{'obeyed [95 %], prompts':>22}{'chance':>22}")
-        for name, figures in scores["motion_words"].items():
-            interval = f"[{figures['obeyed_low']:.0%}, {figures['obeyed_high']:.0%}]"
-            value = f"{figures['obeyed']:.0%} {interval}, {figures['prompts']}"
-            lines.append(row(name, value, f"{figures['chance']:.0%}", f"{name}_words"))
+        lines.append(f"{'motion words':<20}{'followed [95 %], prompts':>22}{'chance':>22}")
+        for name, values in scores["motion_words"].items():
+            interval = f"[{values['followed_low']:.0%}, {values['followed_high']:.0%}]"
+            value = f"{values['followed']:.0%} {interval}, {values['prompts']}"
+            lines.append(row(name, value, f"{values['chance']:.0%}", f"{name}_words"))
     missed = [name for name, reached in results.items() if not reached]
     lines.append(
         f"{len(results) - len(missed)} of {len(results)} targets reached"

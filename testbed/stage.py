@@ -161,7 +161,7 @@ def run_stage(
         name: Shown on the progress bar.
         state: What to train; gone on with from `checkpoint` when that exists.
         num_steps: Steps of the whole stage.
-        compute_loss: Takes the number of the step; returns its loss and figures to log.
+        compute_loss: Takes the number of the step; returns its loss and values to log.
         schedule: Factor of the learning rates at a step.
         checkpoint: The state's file.
         checkpoint_minutes: Time between two writes of it.
@@ -189,7 +189,7 @@ def run_stage(
         while state.step < last_step and not stop_requests:
             for group, rate in zip(state.optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * schedule(state.step)
-            loss, figures = compute_loss(state.step)
+            loss, values = compute_loss(state.step)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
             if not math.isfinite(float(norm)):  # the last written state is still good
@@ -198,8 +198,8 @@ def run_stage(
             state.optimizer.zero_grad(set_to_none=True)
             state.step += 1
             state.update_ema()
-            figures = {"loss": float(loss.detach()), "gradient_norm": float(norm)} | figures
-            sums, count = {k: sums.get(k, 0.0) + v for k, v in figures.items()}, count + 1
+            values = {"loss": float(loss.detach()), "gradient_norm": float(norm)} | values
+            sums, count = {k: sums.get(k, 0.0) + v for k, v in values.items()}, count + 1
             if state.step % 50 == 0 or state.step == last_step:
                 means = {k: v / count for k, v in sums.items()}
                 log.append({"step": state.step} | means)

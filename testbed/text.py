@@ -54,7 +54,7 @@ class ClipTrainer(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(EMBEDDING_SIZE, len(names)) for names in ATTRIBUTES)
 
     def forward(self, images: Tensor, token_ids: Tensor, attributes: Tensor) -> dict[str, Tensor]:
-        """Compute the loss and figures of a batch.
+        """Compute the loss and values of a batch.
 
         Args:
             images: (B, 3, H, W) in [-1, 1].

@@ -64,7 +64,7 @@ class CellJob:
         cell: What it is.
         settings: The trainer's settings.
         prompts: Texts.
-        samples: Videos a step, noise prior and prompt.
+        samples: Videos per step, noise prior and prompt.
         batch_size: Videos sampled at a time.
         identity: What the result depends on, of `identity.identify`.
         code_version: What git calls the program's state; None outside a repository.

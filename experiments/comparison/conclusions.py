@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.comparison.config import ComparisonConfig
-from experiments.comparison.figures import Row, resting_rows, table
-from experiments.comparison.measurement import FIGURES
+from experiments.comparison.measurement import METRICS
 from experiments.comparison.methods import BASE, FEATURE_MATCHING, PIXEL_METHODS, RESTING, title
 from experiments.comparison.outcome import (
     COMPARED,
@@ -20,6 +19,7 @@ from experiments.comparison.outcome import (
     Difference,
     Outcome,
 )
+from experiments.comparison.rows import Row, resting_rows, table
 from experiments.comparison.statistics import (
     Choice,
     Verdict,
@@ -52,7 +52,7 @@ def tune(
             (rate, steps): float(
                 np.mean(
                     [
-                        row.figures["path_error"]
+                        row.metrics["path_error"]
                         for row in rows
                         if (row.method, row.variant, row.step)
                         == (method, (f"learning_rate={rate:g}",), steps)
@@ -75,24 +75,24 @@ def conclude(
     seconds_per_step: Mapping[str, float],
     missing_ablations: Sequence[str] = (),
 ) -> Outcome:
-    """Draw the conclusions from all figures.
+    """Draw the conclusions from all metrics.
 
     Args:
         config: What was compared.
         tuning: Videos of the tuning.
         report: Videos of the report.
         ablation: Videos of the ablations.
-        seconds_per_step: Method -> training seconds a step on one core, NaN for unknown.
+        seconds_per_step: Method -> training seconds per step on one core, NaN for unknown.
         missing_ablations: Cells of the ablations that could not be made.
     """
     grid, choices = tune(tuning, config)
     resting = resting_rows(config, config.report.motions)
     tables = ReportTables(config, [*report, *resting], choices, seconds_per_step)
-    judged = [_judge(tables, noise_prior) for noise_prior in config.noise_priors]
+    compared = [_find(tables, noise_prior) for noise_prior in config.noise_priors]
     resting_on_tuning = resting_rows(config, config.tuning.motions)
     return Outcome(
         grid,
-        float(np.mean([row.figures["path_error"] for row in resting_on_tuning])),
+        float(np.mean([row.metrics["path_error"] for row in resting_on_tuning])),
         choices,
         [
             tables.arm(method, noise_prior)
@@ -100,12 +100,12 @@ def conclude(
             for method in (BASE, *config.methods)
         ],
         tables.arm(RESTING, 0.0),
-        [difference for part in judged for difference in part.differences],
+        [difference for part in compared for difference in part.differences],
         _curves(tables),
         tables.equal_seconds,
-        [difference for part in judged for difference in part.at_equal_seconds],
-        [verdict for part in judged for verdict in part.verdicts],
-        [part.against_resting for part in judged],
+        [difference for part in compared for difference in part.at_equal_seconds],
+        [verdict for part in compared for verdict in part.verdicts],
+        [part.against_resting for part in compared],
         _ablations(ablation, config),
         list(missing_ablations),
     )
@@ -113,13 +113,13 @@ def conclude(
 
 @dataclass(frozen=True)
 class ReportTables:
-    """Looks up the figures of the report.
+    """Looks up the metrics of the report.
 
     Attributes:
         config: What was compared.
         rows: Videos of the report, and the resting object's.
         choices: Method -> what the tuning chose.
-        seconds_per_step: Method -> training seconds a step on one core, NaN for unknown.
+        seconds_per_step: Method -> training seconds per step on one core, NaN for unknown.
     """
 
     config: ComparisonConfig
@@ -140,43 +140,43 @@ class ReportTables:
         wanted = (method, steps, noise_prior)
         return [row for row in self.rows if (row.method, row.step, row.noise_prior) == wanted]
 
-    def of(self, figure: str, method: str, noise_prior: float, steps: int | None = None) -> Array:
+    def of(self, metric: str, method: str, noise_prior: float, steps: int | None = None) -> Array:
         """Table (motions, prompts) of a method after some steps; None for those chosen."""
         found = self.videos(method, noise_prior, steps)
-        return table(found, figure, self.config.report.motions, len(self.config.prompts))
+        return table(found, metric, self.config.report.motions, len(self.config.prompts))
 
-    def over_steps(self, figure: str, method: str, noise_prior: float) -> dict[int, Array]:
+    def over_steps(self, metric: str, method: str, noise_prior: float) -> dict[int, Array]:
         """Tables (motions, prompts) of a method after each number of steps; 0 is the base."""
         trained = {
-            steps: self.of(figure, method, noise_prior, steps) for steps in self.config.steps
+            steps: self.of(metric, method, noise_prior, steps) for steps in self.config.steps
         }
-        return {0: self.of(figure, BASE, noise_prior), **trained}
+        return {0: self.of(metric, BASE, noise_prior), **trained}
 
-    def at_equal_seconds(self, figure: str, method: str, noise_prior: float) -> Array:
+    def at_equal_seconds(self, metric: str, method: str, noise_prior: float) -> Array:
         """Table (motions, prompts) of a method after the time that all have in common."""
-        curve = self.over_steps(figure, method, noise_prior)
+        curve = self.over_steps(metric, method, noise_prior)
         return read_curve(curve, self.equal_seconds / self.seconds_per_step[method])
 
     def difference(self, noise_prior: float, other: str, other_prior: float) -> Difference:
         """Compare feature matching with another method on the same motions and prompts."""
-        figures = {
-            figure: crossed_interval(
-                self.of(figure, FEATURE_MATCHING, noise_prior) - self.of(figure, other, other_prior)
+        metrics = {
+            metric: crossed_interval(
+                self.of(metric, FEATURE_MATCHING, noise_prior) - self.of(metric, other, other_prior)
             )
-            for figure in COMPARED
+            for metric in COMPARED
         }
-        return Difference(noise_prior, title(other, other_prior), figures)
+        return Difference(noise_prior, title(other, other_prior), metrics)
 
     def difference_at_equal_seconds(self, noise_prior: float, other: str) -> Difference:
         """Compare feature matching with another method, each trained for as long."""
-        figures = {
-            figure: crossed_interval(
-                self.at_equal_seconds(figure, FEATURE_MATCHING, noise_prior)
-                - self.at_equal_seconds(figure, other, noise_prior)
+        metrics = {
+            metric: crossed_interval(
+                self.at_equal_seconds(metric, FEATURE_MATCHING, noise_prior)
+                - self.at_equal_seconds(metric, other, noise_prior)
             )
-            for figure in COMPARED_AT_EQUAL_SECONDS
+            for metric in COMPARED_AT_EQUAL_SECONDS
         }
-        return Difference(noise_prior, title(other, noise_prior), figures)
+        return Difference(noise_prior, title(other, noise_prior), metrics)
 
     def arm(self, method: str, noise_prior: float) -> Arm:
         """Sum up a method as it was chosen and is sampled."""
@@ -189,14 +189,14 @@ class ReportTables:
             choice.learning_rate if choice else None,
             choice.steps if choice else 0,
             choice.steps * self.seconds_per_step[method] if choice else 0.0,
-            {figure: crossed_interval(self.of(figure, method, noise_prior)) for figure in FIGURES},
-            {f: sum(not math.isnan(row.figures[f]) for row in videos) for f in FIGURES},
+            {metric: crossed_interval(self.of(metric, method, noise_prior)) for metric in METRICS},
+            {f: sum(not math.isnan(row.metrics[f]) for row in videos) for f in METRICS},
             dict(zip(self.config.report.motions, errors.tolist(), strict=True)),
         )
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Findings:
     """Feature matching with one noise prior against all others."""
 
     differences: list[Difference]
@@ -205,7 +205,7 @@ class _Judged:
     against_resting: Verdict
 
 
-def _judge(tables: ReportTables, noise_prior: float) -> _Judged:
+def _find(tables: ReportTables, noise_prior: float) -> _Findings:
     name = title(FEATURE_MATCHING, noise_prior)
     base_error = float(tables.of("path_error", BASE, 0.0).mean())
     differences, verdicts = [], []
@@ -214,25 +214,25 @@ def _judge(tables: ReportTables, noise_prior: float) -> _Judged:
         found = tables.difference(noise_prior, BASE, untrained_prior)
         differences.append(found)
         claim = f"{name} moves more like the reference than {found.other}"
-        error, correlation = found.figures["path_error"], found.figures["correlation"]
+        error, correlation = found.metrics["path_error"], found.metrics["correlation"]
         verdicts.append(moves_better(claim, error, correlation))
     pixel_methods = [method for method in PIXEL_METHODS if method in tables.config.methods]
     for method in pixel_methods:
         found = tables.difference(noise_prior, method, noise_prior)
         differences.append(found)
         equal = f"{name} moves at least as well as {found.other}"
-        verdicts.append(moves_equally(equal, found.figures["path_error"], base_error))
+        verdicts.append(moves_equally(equal, found.metrics["path_error"], base_error))
         less = f"{name} leaks less than {found.other}"
-        leakages = found.figures["leakage"], found.figures["leakage_with_object"]
+        leakages = found.metrics["leakage"], found.metrics["leakage_with_object"]
         verdicts.append(leaks_less(less, *leakages))
     resting = tables.difference(noise_prior, RESTING, 0.0)
-    return _Judged(
+    return _Findings(
         differences,
         [tables.difference_at_equal_seconds(noise_prior, method) for method in pixel_methods],
         verdicts,
         has_less_error(
             f"{name} has a lower path error than an object resting in the middle of the frame",
-            resting.figures["path_error"],
+            resting.metrics["path_error"],
         ),
     )
 
@@ -262,7 +262,7 @@ def _ablations(rows: Sequence[Row], config: ComparisonConfig) -> list[Ablation]:
         kinds.setdefault((row.method, row.variant, row.noise_prior), []).append(row)
     num_cells = len(motions) * config.ablation.seeds
     whole = {
-        kind: {figure: table(found, figure, motions, num_prompts) for figure in COMPARED}
+        kind: {metric: table(found, metric, motions, num_prompts) for metric in COMPARED}
         for kind, found in kinds.items()
         if len({(row.motion, row.seed) for row in found}) == num_cells
     }
@@ -275,6 +275,6 @@ def _ablations(rows: Sequence[Row], config: ComparisonConfig) -> list[Ablation]:
         if (method, variant) != unchanged and (*unchanged, noise_prior) in whole:
             unchanged_errors = whole[*unchanged, noise_prior]["path_error"]
             difference = crossed_interval(tables["path_error"] - unchanged_errors)
-        figures = {figure: crossed_interval(values) for figure, values in tables.items()}
-        ablations.append(Ablation(method, variant[1:], noise_prior, figures, difference))
+        metrics = {metric: crossed_interval(values) for metric, values in tables.items()}
+        ablations.append(Ablation(method, variant[1:], noise_prior, metrics, difference))
     return ablations

@@ -87,7 +87,7 @@ def conditions_text(config: ComparisonConfig, settings: TrainSettings) -> list[s
 
 
 def measures_text() -> str:
-    """Say how the figures are measured and where intervals come from."""
+    """Say how the metrics are measured and where intervals come from."""
     return _MEASURES.format(
         min_travel=MIN_TRAVEL,
         max_radius=MAX_OBJECT_RADIUS,

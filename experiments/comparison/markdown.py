@@ -49,7 +49,7 @@ SMALL_TRIAL = (
 
 @dataclass(frozen=True)
 class Making:
-    """How the figures came about.
+    """How the results came about.
 
     Attributes:
         header: Name -> value: command, duration, machine, ….
@@ -92,7 +92,7 @@ def results_text(outcome: Outcome, config: ComparisonConfig, making: Making) -> 
         "![Error against training steps](results/error_against_steps.png)",
         "## Path error by motion",
         _by_motion(outcome, config),
-        f"Videos: {_sheet_links(config)}; figures of each video: [cells.csv](results/cells.csv).",
+        f"Videos: {_sheet_links(config)}; metrics of each video: [cells.csv](results/cells.csv).",
         "## Tuning",
         *_tuning(outcome, config),
         "## What feature matching's settings do",
@@ -118,7 +118,7 @@ def _claim(outcome: Outcome) -> list[str]:
         'leaves out 0. "Moves more like the reference" asks that of path error and of displacement '
         'correlation; "leaks less" of the leakage of all videos and of those with an object. "At least '
         'as well" means that the interval leaves out a deficit of more than '
-        f"{EQUAL_MOTION_MARGIN:.0%} of the base's path error. Feature matching is judged without and "
+        f"{EQUAL_MOTION_MARGIN:.0%} of the base's path error. Feature matching is compared without and "
         "with each noise prior, against every noise prior alone, and against the pixel losses with the "
         "same one.",
         "\n".join(f"- {verdict.sentence}" for verdict in outcome.verdicts),
@@ -133,38 +133,38 @@ def _methods(outcome: Outcome, config: ComparisonConfig) -> list[str]:
         f"{config.report.seeds}, samples: {config.samples}."
     )
 
-    def figures(arm: Arm, columns: Mapping[str, tuple[str, int]]) -> list[str]:
-        return [arm.figures[name].format(digits) for name, (_, digits) in columns.items()]
+    def metrics(arm: Arm, columns: Mapping[str, tuple[str, int]]) -> list[str]:
+        return [arm.metrics[name].format(digits) for name, (_, digits) in columns.items()]
 
     motion = [
-        (arm.title, *figures(arm, MOTION_COLUMNS), _seconds(arm.seconds, 0))
+        (arm.title, *metrics(arm, MOTION_COLUMNS), _seconds(arm.seconds, 0))
         for arm in (outcome.resting, *outcome.arms)
     ]
-    kept = [(arm.title, *figures(arm, KEPT_COLUMNS)) for arm in outcome.arms]
+    kept = [(arm.title, *metrics(arm, KEPT_COLUMNS)) for arm in outcome.arms]
     leaked = []
     for arm in outcome.arms:
         counts = [arm.num_videos[name] for name in LEAKAGE_COLUMNS]
-        shown = zip(figures(arm, LEAKAGE_COLUMNS), counts, strict=True)
+        shown = zip(metrics(arm, LEAKAGE_COLUMNS), counts, strict=True)
         leaked.append((arm.title, *(f"{text} of {count}" for text, count in shown)))
     return [
         size,
         _table(("method", *_names(MOTION_COLUMNS), "training, s"), motion),
         _table(("method", *_names(KEPT_COLUMNS)), kept),
-        '"Of": the number of videos that a figure is about.',
+        '"Of": the number of videos that a metric is about.',
         _table(("method", *_names(LEAKAGE_COLUMNS)), leaked),
     ]
 
 
-def _differences(differences: Sequence[Difference], figures: Sequence[str]) -> str:
+def _differences(differences: Sequence[Difference], metrics: Sequence[str]) -> str:
     rows = [
         (
             title(FEATURE_MATCHING, difference.noise_prior),
             difference.other,
-            *(signed(difference.figures[name], _COLUMNS[name][1]) for name in figures),
+            *(signed(difference.metrics[name], _COLUMNS[name][1]) for name in metrics),
         )
         for difference in differences
     ]
-    return _table(("", "less", *_names(figures)), rows)
+    return _table(("", "less", *_names(metrics)), rows)
 
 
 def _curves(outcome: Outcome) -> list[str]:
@@ -182,7 +182,7 @@ def _curves(outcome: Outcome) -> list[str]:
     return [
         "Path error in px at each method's learning rate; 0 steps is the base. The last column reads "
         "each curve at the time the quickest method takes for its last step.",
-        _table(("method", "seconds a step", *steps, equal), rows),
+        _table(("method", "seconds per step", *steps, equal), rows),
         f"Feature matching less each loss on the prediction, both {equal} of training, paired:",
         _differences(outcome.differences_at_equal_seconds, COMPARED_AT_EQUAL_SECONDS),
     ]
@@ -232,7 +232,7 @@ def _ablations(outcome: Outcome, config: ComparisonConfig) -> list[str]:
         (
             "base, not trained" if ablation.method == BASE else _variant_name(ablation.variant),
             f"{ablation.noise_prior:g}",
-            *(ablation.figures[name].format(_COLUMNS[name][1]) for name in COMPARED),
+            *(ablation.metrics[name].format(_COLUMNS[name][1]) for name in COMPARED),
             signed(ablation.difference, 2) if ablation.difference else "",
         )
         for ablation in outcome.ablations
@@ -275,8 +275,8 @@ def _sheet_links(config: ComparisonConfig) -> str:
     return ", ".join(f"[{motion}](results/{sheet_name(motion)})" for motion in shown)
 
 
-def _names(figures: Iterable[str]) -> list[str]:
-    return [_COLUMNS[name][0] for name in figures]
+def _names(metrics: Iterable[str]) -> list[str]:
+    return [_COLUMNS[name][0] for name in metrics]
 
 
 def _seconds(seconds: float, digits: int) -> str:

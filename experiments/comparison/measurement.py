@@ -25,7 +25,7 @@ MAX_OBJECT_RADIUS = 20.0
 FRAME_CENTRE = np.full(2, (FRAME_SIZE - 1) / 2)
 FRAME_DIAGONAL = FRAME_SIZE * 2**0.5
 MIN_TRAVEL = 8.0  # pixels; a reference that moves less has no displacement to correlate with
-FIGURES = (
+METRICS = (
     "path_error",
     "centred_error",
     "correlation",
@@ -57,9 +57,9 @@ def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) 
         truth: How it shall move, and what must not leak.
 
     Returns:
-        `FIGURES`, NaN where one does not apply: correlation where the reference hardly moves, camera
+        `METRICS`, NaN where one does not apply: correlation where the reference hardly moves, camera
         error where it rests or the prompt's background shows no camera, leakage where prompt and
-        reference agree, and all figures "by" and "with" object of a video without one.
+        reference agree, and all metrics "by" and "with" object of a video without one.
     """
     radius = np.nan_to_num(np.asarray(video["radius"], np.float64))  # (F,), None becomes 0
     counts = np.where(radius > MAX_OBJECT_RADIUS, 0, np.asarray(video["counts"]))  # (F,)
@@ -81,21 +81,21 @@ def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) 
         else float("nan"),
         "one_object": float((counts == 1).mean()),
         "object_found": float(found),
-        **_appearance_figures(video, found, prompt, truth),
+        **_appearance_metrics(video, found, prompt, truth),
     }
 
 
-def resting_object_figures(truth: Truth) -> dict[str, float]:
-    """Give the figures of an object that rests in the middle of the frame, without any model.
+def resting_object_metrics(truth: Truth) -> dict[str, float]:
+    """Give the metrics of an object that rests in the middle of the frame, without any model.
 
     No motion is transferred, yet paths that cross the frame are nearer to its middle than to each
     other: a path error above this one is worse than doing nothing.
 
     Returns:
-        `FIGURES`, NaN but for those of the path.
+        `METRICS`, NaN but for those of the path.
     """
     path = np.tile(FRAME_CENTRE, (len(truth.path), 1))
-    return dict.fromkeys(FIGURES, float("nan")) | {
+    return dict.fromkeys(METRICS, float("nan")) | {
         "path_error": path_error(path, truth.path),
         "centred_error": centred_error(path, truth.path),
         "correlation": 0.0 if truth.travel >= MIN_TRAVEL else float("nan"),
@@ -144,7 +144,7 @@ def camera_error(camera: Any, reference: Array) -> float:
     return min(float(np.mean(distances)), FRAME_DIAGONAL)
 
 
-def _appearance_figures(
+def _appearance_metrics(
     video: Mapping[str, Any], found: bool, prompt: PromptConfig, truth: Truth
 ) -> dict[str, float]:
     """Tell for each attribute whether the prompt's is there, and whether the reference's is."""

@@ -20,7 +20,7 @@ class Arm:
         learning_rate: As chosen; None for the base.
         steps: As chosen; 0 for the base.
         seconds: Training on one core; 0 for the base, NaN where all trainings diverged.
-        figures: Mean and interval of each of `measurement.FIGURES`.
+        metrics: Mean and interval of each of `measurement.METRICS`.
         num_videos: Of how many videos each of them is.
         by_motion: Path error of each motion, in pixels.
     """
@@ -30,7 +30,7 @@ class Arm:
     learning_rate: float | None
     steps: int
     seconds: float
-    figures: dict[str, Interval]
+    metrics: dict[str, Interval]
     num_videos: dict[str, int]
     by_motion: dict[str, float]
 
@@ -47,12 +47,12 @@ class Difference:
     Attributes:
         noise_prior: Feature matching's.
         other: Name of the other in tables.
-        figures: Figure -> paired difference.
+        metrics: Metric -> paired difference.
     """
 
     noise_prior: float
     other: str
-    figures: dict[str, Interval]
+    metrics: dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ class Ablation:
         method: `FEATURE_MATCHING`, or `BASE` without training.
         variant: What it changes; empty for nothing.
         noise_prior: Share of the reference's inversion noise.
-        figures: Mean and interval of each of `COMPARED`.
+        metrics: Mean and interval of each of `COMPARED`.
         difference: Its path error less that of the unchanged settings with the same noise prior.
     """
 
     method: str
     variant: tuple[str, ...]
     noise_prior: float
-    figures: dict[str, Interval]
+    metrics: dict[str, Interval]
     difference: Interval | None
 
 

@@ -20,7 +20,7 @@ from motionmatcher.files import atomic_path
 SHEET_MOTIONS = 3  # the first ones of the report
 SHEET_PROMPTS = 2
 _APART = 0.006  # of the horizontal axis
-_MARKERS = ("o", "s", "^", "D", "v")  # one a noise prior
+_MARKERS = ("o", "s", "^", "D", "v")  # one per noise prior
 
 
 def sheet_name(motion: str) -> str:
@@ -34,7 +34,7 @@ def plot_error_against_leakage(outcome: Outcome, path: Path) -> None:
     colors = _colors([arm.method for arm in outcome.arms])
     priors = sorted({arm.noise_prior for arm in outcome.arms})
     for arm in outcome.arms:
-        leakage, error = arm.figures["leakage"], arm.figures["path_error"]
+        leakage, error = arm.metrics["leakage"], arm.metrics["path_error"]
         axes.errorbar(
             _mean(leakage),
             _mean(error),
@@ -131,7 +131,7 @@ def _bars(interval: Interval) -> NDArray[np.float64]:
 
 
 def _draw_resting(axes: Any, outcome: Outcome) -> None:
-    error = _mean(outcome.resting.figures["path_error"])
+    error = _mean(outcome.resting.metrics["path_error"])
     axes.axhline(error, color="black", linestyle=":", linewidth=1, label=outcome.resting.title)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.comparison.cells import Cell
-from experiments.comparison.figures import Row, write_csv
 from experiments.comparison.identity import CELL_VERSION
 from experiments.comparison.markdown import Making, results_text
 from experiments.comparison.outcome import Outcome
@@ -25,6 +24,7 @@ from experiments.comparison.pictures import (
     plot_error_against_steps,
     write_sheets,
 )
+from experiments.comparison.rows import Row, write_csv
 from experiments.comparison.workers import Bench, Result
 from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.files import write_text
@@ -77,7 +77,7 @@ def write_results(
 def provenance(
     bench: Bench, results: Sequence[Result], command: str, workers: int
 ) -> dict[str, str]:
-    """Say how the figures came about.
+    """Say how the results came about.
 
     Args:
         bench: Names base and settings.

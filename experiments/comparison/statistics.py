@@ -24,7 +24,7 @@ def crossed_interval(table: Array, seed: int = SEED) -> Interval:
     `widening` of the number of motions.
 
     Args:
-        table: (motions, prompts) means over seeds and samples; NaN where a figure does not apply.
+        table: (motions, prompts) means over seeds and samples; NaN where a metric does not apply.
         seed: Fixes the resampling.
 
     Returns:
@@ -117,14 +117,14 @@ def edges_reached(
 
 
 def read_curve(values: Mapping[int, Array], steps: float) -> Array:
-    """Read a figure after any number of steps off a curve, straight between those measured.
+    """Read a metric after any number of steps off a curve, straight between those measured.
 
     Args:
-        values: Training steps, 0 among them -> figure, arrays of one shape.
+        values: Training steps, 0 among them -> metric, arrays of one shape.
         steps: Where to read, no further than the last; NaN gives NaN.
 
     Returns:
-        The figure, same shape.
+        The metric, same shape.
     """
     measured = sorted(values)
     after = next((step for step in measured[1:] if step >= steps), measured[-1])
@@ -138,7 +138,7 @@ def read_curve(values: Mapping[int, Array], steps: float) -> Array:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence of the claim, and whether the figures bear it out."""
+    """One sentence of the claim, and whether the metrics bear it out."""
 
     claim: str
     holds: bool
@@ -151,7 +151,7 @@ class Verdict:
 
 
 def moves_better(claim: str, error: Interval, correlation: Interval) -> Verdict:
-    """Judge whether a movement is nearer to the reference's: in place, and in direction.
+    """Tell whether a movement is nearer to the reference's: in place, and in direction.
 
     Both paired intervals must leave out 0, for an object resting in the middle of the frame has a
     lower path error than most that move.
@@ -166,7 +166,7 @@ def moves_better(claim: str, error: Interval, correlation: Interval) -> Verdict:
 
 
 def has_less_error(claim: str, error: Interval) -> Verdict:
-    """Judge whether a path error is lower: the paired interval lies below 0.
+    """Tell whether a path error is lower: the paired interval lies below 0.
 
     Args:
         claim: The sentence.
@@ -176,7 +176,7 @@ def has_less_error(claim: str, error: Interval) -> Verdict:
 
 
 def moves_equally(claim: str, difference: Interval, base_error: float) -> Verdict:
-    """Judge equal motion: the paired interval excludes a deficit of over 10 % of the base's error.
+    """Tell equal motion: the paired interval excludes a deficit of over 10 % of the base's error.
 
     Args:
         claim: The sentence.
@@ -189,7 +189,7 @@ def moves_equally(claim: str, difference: Interval, base_error: float) -> Verdic
 
 
 def leaks_less(claim: str, of_all: Interval, with_object: Interval) -> Verdict:
-    """Judge whether less of the reference's appearance leaks: both paired intervals lie below 0.
+    """Tell whether less of the reference's appearance leaks: both paired intervals lie below 0.
 
     Args:
         claim: The sentence.

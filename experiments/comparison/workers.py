@@ -142,13 +142,13 @@ class Bench:
 
 def _make_cell(job: CellJob) -> None:
     """Make a cell in a worker; only there is torch imported."""
-    from experiments.comparison.laboratory import make_cell
+    from experiments.comparison.make_cell import make_cell
 
     make_cell(job)
 
 
 def seconds_per_step(results: Sequence[Result], method: str) -> float:
-    """Take the median over a method's trainings of their seconds a step.
+    """Take the median over a method's trainings of their seconds per step.
 
     Args:
         results: Of the report, whose cells take turns among the methods, so that other work on the

@@ -77,7 +77,7 @@ def make_parser() -> ArgumentParser:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="configs of train.py, one a motion; those that name no clip are left out",
+        help="configs of train.py, one per motion; those that name no clip are left out",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="change settings of all configs"
@@ -93,7 +93,7 @@ def make_parser() -> ArgumentParser:
         "--repeat_num",
         type=whole_number(1, MAX_REPEATS),
         default=PUBLISHED_REPEATS,
-        help=f"videos a prompt (default: {PUBLISHED_REPEATS}, as published)",
+        help=f"videos per prompt (default: {PUBLISHED_REPEATS}, as published)",
     )
     add_optional_tracker_argument(parser)
     add_motion_arguments(parser)
@@ -127,7 +127,7 @@ def parse_arguments(parser: ArgumentParser) -> Namespace:
 def print_plan(
     motions: Sequence["Motion"], left_out: Sequence[str], failures: Sequence["Failure"]
 ) -> None:
-    """Say what will be done, one line a config."""
+    """Say what will be done, one line per config."""
     for reason in left_out:
         print(f"left out: {reason}")
     for name, reason in failures:

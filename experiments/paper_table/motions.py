@@ -59,7 +59,7 @@ class Motion:
         name: The config's file name without `config_` and `.yaml`.
         folder: Where everything made for it lies.
         settings: Its settings, checked, with sizes and seeds resolved.
-        repeat_num: Videos a prompt.
+        repeat_num: Videos per prompt.
     """
 
     name: str
@@ -163,8 +163,8 @@ def plan_motions(
     Args:
         configs: YAML files; those that name no clip (shared settings) are left out.
         overrides: `key=value` each, for all configs.
-        output_dir: Gets a folder a motion.
-        repeat_num: Videos a prompt.
+        output_dir: Gets a folder per motion.
+        repeat_num: Videos per prompt.
         dry_run: The base's weights may be missing.
 
     Returns:

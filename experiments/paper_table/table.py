@@ -70,9 +70,9 @@ class Table:
 
     Attributes:
         metrics: Its columns.
-        rows: One a motion.
+        rows: One per motion.
         total: All videos of all motions together.
-        settings: What the figures depend on, as far as it is the same for all motions.
+        settings: What the values depend on, as far as it is the same for all motions.
         notes: What is not in it, and why.
     """
 
@@ -114,20 +114,20 @@ def write_markdown(path: Path, table: Table) -> None:
     lines = [heads, [":--", *["--:"] * (len(heads) - 1)]]
     for row in (*table.rows, table.total):
         name = f"**{row.name}**" if row is table.total else row.name.replace("|", "\\|")
-        figures = [row.intervals[m.name].format(m.digits) for m in table.metrics]
-        lines.append([name, str(row.n), *figures])
+        means = [row.intervals[m.name].format(m.digits) for m in table.metrics]
+        lines.append([name, str(row.n), *means])
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
     notes = "".join(f"- {note}\n" for note in table.notes)
     write_text(path, f"{text}\n{_basis(table)}\n" + (f"\n{notes}" if notes else ""))
 
 
 def write_csv(path: Path, table: Table) -> None:
-    """Write one row a motion; settings are columns, so that tables can be pooled."""
+    """Write one row per motion; settings are columns, so that tables can be pooled."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         parts = ("", "_low", "_high", "_n")
-        figures = [f"{metric.name}{part}" for metric in table.metrics for part in parts]
-        writer.writerow(["motion", "n", *figures, *table.settings])
+        columns = [f"{metric.name}{part}" for metric in table.metrics for part in parts]
+        writer.writerow(["motion", "n", *columns, *table.settings])
         for row in (*table.rows, table.total):
             values = []
             for metric in table.metrics:
@@ -220,7 +220,7 @@ def _section(scored: ScoredMotion, folder: Path) -> str:
     return (
         f"<section><h2>{escape(scored.motion.name)}</h2><div class='cards'>{''.join(cards)}</div>"
         f'<p class="hint"><a href="{escape(report)}">All {len(scored.scores.videos)} videos, '
-        "with tracks and figures</a></p></section>"
+        "with tracks and scores</a></p></section>"
     )
 
 

@@ -90,7 +90,7 @@ def test_the_page_needs_nothing_from_elsewhere(report):
     assert len([name for name, _ in page.elements if name == "video"]) == 1 + 2 + 2
 
 
-def test_the_page_shows_figures_controls_and_what_is_missing(report, tmp_path):
+def test_the_page_shows_scores_controls_and_what_is_missing(report, tmp_path):
     text = Elements(report).text
     scores = json.loads((tmp_path / "scores.json").read_text())
     for folder in scores["folders"]:

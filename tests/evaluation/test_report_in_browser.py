@@ -182,7 +182,7 @@ def test_tracks_are_drawn_and_can_be_hidden(browser):
     assert browser.execute_script(painted) == [False] * 4
 
 
-def test_tables_sort_both_ways_and_keep_missing_figures_last(browser):
+def test_tables_sort_both_ways_and_keep_missing_values_last(browser):
     headings = browser.find_elements("css selector", "#summary thead button")
     headings[3].click()
     values = [float(value) for value in column(browser, 3)]

@@ -59,7 +59,7 @@ ERRORS = {"base": [9.0, 11.0], "noise_prior": [8.0, 6.0], "trained": [3.0, 6.5]}
 
 
 def test_comparison_by_hand() -> None:
-    assert demo.comparison_figures(ERRORS) == {
+    assert demo.compare_errors(ERRORS) == {
         "path_error_px": {"base": 10.0, "noise_prior": 7.0, "trained": 4.75},
         "num_videos": 2,
         "num_improved": 1,
@@ -103,9 +103,9 @@ def test_whole_demo_with_programs_that_only_leave_files(
             write_videos(folder, frames)
 
     monkeypatch.setattr(demo, "_program", leave_files)
-    figures = tmp_path / "figures.json"
+    values = tmp_path / "values.json"
     settings = ("pretrained_model_path=a_base", "max_train_steps=7")
-    monkeypatch.setattr("sys.argv", ["demo", *settings, "--json", str(figures)])
+    monkeypatch.setattr("sys.argv", ["demo", *settings, "--json", str(values)])
     demo.main()
 
     assert [call[0] for call in calls] == ["train.py", *["inference.py"] * 3]
@@ -116,7 +116,7 @@ def test_whole_demo_with_programs_that_only_leave_files(
     page = (videos / "report.html").read_text(encoding="utf-8")
     assert all(str(videos / name) in page for name in ("base", "noise_prior", "trained"))
 
-    written = json.loads(figures.read_text(encoding="utf-8"))
+    written = json.loads(values.read_text(encoding="utf-8"))
     errors = written["path_error_px"]
     truth = np.asarray(ground_truth("there_and_back", NUM_FRAMES)["path"])
     chance = float(chance_distance(truth).mean())
@@ -124,13 +124,13 @@ def test_whole_demo_with_programs_that_only_leave_files(
     assert errors["trained"] < 0.5
     assert written["trained_beats_noise_prior"] is True
     with Image.open(videos / "contact_sheet.png") as sheet:
-        assert sheet.height == (1 + 3 * 3) * 118  # the reference, then three models a prompt
+        assert sheet.height == (1 + 3 * 3) * 118  # the reference, then three models per prompt
     last_line = capsys.readouterr().out.strip().splitlines()[-1]
     assert last_line.endswith("training beats the noise prior alone (nearer in 3 of 3).")
 
 
 def write_videos(folder: Path, frames: np.ndarray) -> None:
-    """Leave one video a prompt and a manifest, as inference.py does."""
+    """Leave one video per prompt and a manifest, as inference.py does."""
     entries: list[dict[str, Any]] = []
     for prompt in demo.PROMPTS:
         write_mp4(folder / f"{slug(prompt)}.mp4", frames, fps=8)

@@ -88,7 +88,7 @@ def made(
     """One benchmark of all three motions: its folder, exit code and output."""
     folder = tmp_path_factory.mktemp("benchmark")
     given = ["--configs", *configs, *OPTIONS, "--clip_model", clip_folder]
-    given += ["--output_dir", folder, "--json", folder / "figures.json", *OVERRIDES]
+    given += ["--output_dir", folder, "--json", folder / "scores.json", *OVERRIDES]
     with pytest.MonkeyPatch.context() as patch, (folder / "output.txt").open("w") as output:
         patch.setattr(sys, "stdout", output)
         patch.setattr("experiments.jobs.processes.run_program", run_here)
@@ -131,16 +131,16 @@ def test_the_table(made: tuple[Path, int, str]) -> None:
     assert lines[4].startswith("| **all motions** | 4 | ")
 
 
-def test_the_figures_are_those_of_the_scripts(
+def test_the_scores_are_those_of_the_scripts(
     made: tuple[Path, int, str], clip_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import clip_scores
 
     (videos,) = made[0].glob("star/train_*/videos")
-    figures = tmp_path / "figures.json"
-    given = ["--output_dir", videos, "--clip_model", clip_folder, "--json", figures]
+    scores = tmp_path / "scores.json"
+    given = ["--output_dir", videos, "--clip_model", clip_folder, "--json", scores]
     assert run_script(monkeypatch, clip_scores.main, *given) == 0
-    (scored,) = json.loads(figures.read_text())["folders"]
+    (scored,) = json.loads(scores.read_text())["folders"]
     star = table_rows(made[0])[1]
     for name in ("clip_t", "frame_consistency"):
         assert float(star[name]) == pytest.approx(scored["mean"][name]["mean"], abs=1e-6)
@@ -152,7 +152,7 @@ def test_a_failed_motion_stops_no_other(made: tuple[Path, int, str]) -> None:
     reason = "train.py failed: the weights in "
     assert f"damaged: {reason}" in output
     assert f"- Not in the table: damaged: {reason}" in (folder / "table.md").read_text()
-    assert reason in json.loads((folder / "figures.json").read_text())["failed"]["damaged"]
+    assert reason in json.loads((folder / "scores.json").read_text())["failed"]["damaged"]
     assert "unet are damaged" in (folder / "damaged" / "log.txt").read_text()
 
 

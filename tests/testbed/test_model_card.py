@@ -3,7 +3,7 @@
 from motionmatcher.files import write_json
 from testbed.config import PretrainConfig
 from testbed.model_card import model_card
-from tests.testbed.score_figures import SCORES
+from tests.testbed.example_scores import SCORES
 
 
 def test_scores_of_the_same_weights_are_shown(tiny_config: PretrainConfig) -> None:

@@ -14,7 +14,7 @@ from motionmatcher.clips.contact_sheet import MAX_LABEL_LINES
 from motionmatcher.clips.labels import LINE_HEIGHT
 from motionmatcher.config.loading import load_settings
 from testbed import score
-from testbed.obedience import classify_motion, kept_promises, path_statistics
+from testbed.motion_words import classify_motion, followed_words, path_statistics
 from testbed.prompts import held_out_prompts
 from testbed.renderer import render
 from testbed.scenes import is_held_out
@@ -27,7 +27,7 @@ from testbed.score import (
     target_results,
 )
 from testbed.tracker import measure_clip
-from tests.testbed.score_figures import SCORES
+from tests.testbed.example_scores import SCORES
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,14 @@ def test_rendered_videos_get_full_marks(rendered: tuple[list, list]) -> None:
     appearance = scores["appearance"]
     assert appearance["color"] == appearance["shape"] == appearance["background"] == 1.0
     assert appearance["one_object"] == 1.0
-    for figures in scores["paths"].values():
-        assert figures["data_low"] < figures["median"] < figures["data_high"]
+    for values in scores["paths"].values():
+        assert values["data_low"] < values["median"] < values["data_high"]
     words = scores["motion_words"]
     assert 25 <= words["motion"]["prompts"] <= 30
     for name in ("start", "end", "size", "direction"):
-        assert words[name]["obeyed"] >= 0.9
-    for figures in words.values():
-        assert figures["obeyed"] > figures["chance"] + 0.3
+        assert words[name]["followed"] >= 0.9
+    for values in words.values():
+        assert values["followed"] > values["chance"] + 0.3
     assert all(target_results(scores).values())
     assert set(target_results(scores)) == {
         *("color", "shape", "background", "one_object", "roughness", "spread"),
@@ -117,7 +117,7 @@ def test_targets_and_table_by_hand() -> None:
     )
 
 
-def test_figures_and_sheet_are_written(
+def test_scores_and_sheet_are_written(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = ("--num_prompts", "2", "--num_frames", "3", "--num_steps", "1", "--device", "cpu")
@@ -161,14 +161,14 @@ def test_promises_of_places_and_size_by_hand(rendered: tuple[list, list]) -> Non
     right = dataclasses.replace(
         measurements[0], path=path, radius=np.linspace(8.0, 11.0, 8), camera=None
     )
-    assert kept_promises(prompt, right) == {
+    assert followed_words(prompt, right) == {
         "motion": True,
         "start": True,
         "end": True,
         "size": True,
     }
     wrong = dataclasses.replace(right, path=path[::-1], radius=right.radius[::-1])
-    assert kept_promises(prompt, wrong) == {
+    assert followed_words(prompt, wrong) == {
         "motion": True,
         "start": False,
         "end": False,

@@ -68,9 +68,9 @@ def test_stages_train_on_the_exported_parts_and_pass_the_gate(
     tensors, meta = read_state(denoiser_state_path(transformer_config, 0))
     assert int(meta["step"]) == 2
     assert "model.position_head.linear.weight" in tensors
-    figures = stage.measure()
-    assert figures.keys() == {"position_r2", "frame_r2", "velocity_error", "word_gain"}
-    assert all(math.isfinite(value) for value in figures.values())
+    values = stage.measure()
+    assert values.keys() == {"position_r2", "frame_r2", "velocity_error", "word_gain"}
+    assert all(math.isfinite(value) for value in values.values())
     log = json.loads(meta["log"])
     assert log[-1]["loss"] == pytest.approx(
         log[-1]["mse"] + 0.0425 * log[-1]["position_loss"], 0.05

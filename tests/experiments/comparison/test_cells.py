@@ -18,7 +18,7 @@ from experiments.comparison.cells import (
 )
 from experiments.comparison.config import ComparisonConfig, load_comparison
 from experiments.comparison.identity import identify, result_path
-from experiments.comparison.laboratory import video_seed
+from experiments.comparison.make_cell import video_seed
 from experiments.comparison.methods import BASE, TRAINED
 from experiments.comparison.statistics import Choice
 from motionmatcher.errors import UserError

@@ -19,8 +19,8 @@ from experiments import compare as script
 from experiments.comparison.cells import tuning_cells
 from experiments.comparison.config import ComparisonConfig, load_comparison
 from experiments.comparison.identity import code_version
-from experiments.comparison.laboratory import make_cell
-from experiments.comparison.measurement import FIGURES
+from experiments.comparison.make_cell import make_cell
+from experiments.comparison.measurement import METRICS
 from experiments.comparison.workers import Bench
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from testbed.random_base import SMALL, write_random_base
@@ -106,8 +106,8 @@ def made(config: ComparisonConfig, small_base: Path, folder: Path) -> dict[str, 
     assert not (folder / "RESULTS.md").exists()
     kept = {path: path.stat().st_mtime_ns for path in (folder / "cells").glob("*.json")}
     rest = InThisProcess()
-    outcome, figures = script.compare(bench, rest, "python -m this", 1)
-    return {"bench": bench, "kept": kept, "rest": rest, "outcome": outcome, "figures": figures}
+    outcome, summary = script.compare(bench, rest, "python -m this", 1)
+    return {"bench": bench, "kept": kept, "rest": rest, "outcome": outcome, "summary": summary}
 
 
 def test_finished_cells_are_kept_and_not_made_again(made: dict, folder: Path) -> None:
@@ -146,8 +146,8 @@ def test_results_are_written_for_reading_and_computing(made: dict, folder: Path)
         rows = list(csv.DictReader(file))
     # Method x step x prior x prompt; base and methods; base and variants.
     assert len(rows) == 2 * 2 * 2 * 2 + (1 + 2 * 2) * 2 * 2 + 3 * 2 * 2
-    assert set(FIGURES) < set(rows[0])
-    assert json.loads(json.dumps(made["figures"], allow_nan=False)) == made["figures"]
+    assert set(METRICS) < set(rows[0])
+    assert json.loads(json.dumps(made["summary"], allow_nan=False)) == made["summary"]
 
 
 def test_outcome_is_the_mean_of_the_videos(made: dict, folder: Path) -> None:
@@ -162,7 +162,7 @@ def test_outcome_is_the_mean_of_the_videos(made: dict, folder: Path) -> None:
         and int(row["step"]) == arm.steps
     ]
     assert len(errors) == 2
-    assert arm.figures["path_error"].mean == pytest.approx(np.mean(errors), rel=1e-3)
+    assert arm.metrics["path_error"].mean == pytest.approx(np.mean(errors), rel=1e-3)
     for method, choice in outcome.choices.items():
         assert choice.error == min(outcome.grid[method].values())
         assert len(outcome.grid[method]) == 2
@@ -178,14 +178,14 @@ def test_outcome_is_the_mean_of_the_videos(made: dict, folder: Path) -> None:
 def test_resting_object_is_the_mean_distance_from_the_middle(made: dict) -> None:
     folder = PROJECT / "resources/reference_videos"
     for motion, error in (
-        ("spiral", made["outcome"].resting.figures["path_error"].mean),
+        ("spiral", made["outcome"].resting.metrics["path_error"].mean),
         ("there_and_back", made["outcome"].resting_grid_error),
     ):
         path = json.loads((folder / f"{motion}.json").read_text())["path"]
         expected = np.mean([math.hypot(x - 31.5, y - 31.5) for x, y in path])
         assert error == pytest.approx(expected)
-    assert made["outcome"].resting.figures["correlation"].mean == 0.0
-    assert made["outcome"].resting.figures["leakage"].mean is None
+    assert made["outcome"].resting.metrics["correlation"].mean == 0.0
+    assert made["outcome"].resting.metrics["leakage"].mean is None
 
 
 def test_a_cell_tells_its_identity_and_the_state_of_the_program(made: dict) -> None:
@@ -194,7 +194,7 @@ def test_a_cell_tells_its_identity_and_the_state_of_the_program(made: dict) -> N
     assert result["identity"] == json.loads(json.dumps(job.identity))
     assert result["identity"]["base"] == made["bench"].fingerprint
     assert result["code_version"] == code_version()
-    assert (result["code_version"] or "unknown") in made["figures"]["made"]["commit"]
+    assert (result["code_version"] or "unknown") in made["summary"]["made"]["commit"]
 
 
 def test_references_are_kept_by_the_clips_content(made: dict, folder: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_training_that_diverges_counts_as_videos_of_nothing(
     def diverge(**_: Any) -> bool:
         raise DivergedError("the loss is nan at step 1")
 
-    monkeypatch.setattr("experiments.comparison.laboratory.train", diverge)
+    monkeypatch.setattr("experiments.comparison.make_cell.train", diverge)
     job = made["bench"].job(tuning_cells(config)[0])
     elsewhere = tmp_path / "cells" / job.result.name
     make_cell(type(job)(**{**vars(job), "result": elsewhere}))
@@ -240,7 +240,7 @@ def test_videos_that_explode_count_as_videos_of_nothing_unless_they_are_the_base
     def explode(*_: Any) -> Any:
         raise NotFiniteError("NaN or infinity in the generated latents")
 
-    monkeypatch.setattr("experiments.comparison.laboratory.sample_latents", explode)
+    monkeypatch.setattr("experiments.comparison.make_cell.sample_latents", explode)
     job = made["bench"].job(tuning_cells(config)[0])
     job = dataclasses.replace(job, result=tmp_path / "cells" / "cell.json")
     make_cell(job)
@@ -248,7 +248,7 @@ def test_videos_that_explode_count_as_videos_of_nothing_unless_they_are_the_base
     assert result["diverged"] is None
     assert all(video["path"] == [[None, None]] * 8 for video in result["videos"])
 
-    monkeypatch.setattr("experiments.comparison.laboratory.train", lambda **_: True)
+    monkeypatch.setattr("experiments.comparison.make_cell.train", lambda **_: True)
     of_the_base = dataclasses.replace(job, cell=dataclasses.replace(job.cell, steps=(0,)))
     with pytest.raises(NotFiniteError):
         make_cell(of_the_base)
@@ -260,7 +260,7 @@ def test_no_other_error_counts_as_divergence(
     def fail(**_: Any) -> bool:
         raise UserError("the clip is gone")
 
-    monkeypatch.setattr("experiments.comparison.laboratory.train", fail)
+    monkeypatch.setattr("experiments.comparison.make_cell.train", fail)
     job = made["bench"].job(tuning_cells(config)[0])
     elsewhere = dataclasses.replace(job, result=tmp_path / "cell.json")
     with pytest.raises(UserError, match="the clip is gone"):
@@ -299,11 +299,11 @@ def test_program_goes_on_from_the_cells_there_are(
     assert (
         f"0.0 hours left with 2 workers of one thread; seconds measured on {NUM_CELLS}" in printed
     )
-    figures = folder / "figures.json"
-    assert run_script(monkeypatch, script.main, *words, "--workers", "1", "--json", figures) == 0
+    summary = folder / "summary.json"
+    assert run_script(monkeypatch, script.main, *words, "--workers", "1", "--json", summary) == 0
     assert "feature matching leaks less than denoising loss" in capsys.readouterr().out
     assert "The grid: What was tried. A choice" in (folder / "RESULTS.md").read_text()
-    header = json.loads(figures.read_text())["made"]
+    header = json.loads(summary.read_text())["made"]
     # Names, not this machine's folders.
     assert header["command"] == (
         f"python -m experiments.compare --config whole.yaml --base {small_base.name} --workers 1"

@@ -1,4 +1,4 @@
-"""Conclusions from figures made up by hand."""
+"""Conclusions from metrics made up by hand."""
 
 import dataclasses
 import math
@@ -9,10 +9,10 @@ from launching import PROJECT
 
 from experiments.comparison.conclusions import conclude
 from experiments.comparison.config import ComparisonConfig, load_comparison
-from experiments.comparison.figures import Row
-from experiments.comparison.measurement import FIGURES
+from experiments.comparison.measurement import METRICS
 from experiments.comparison.methods import BASE, FEATURE_MATCHING
 from experiments.comparison.outcome import Outcome
+from experiments.comparison.rows import Row
 
 MOTIONS = ("spiral", "staircase")
 BASE_ERROR = 20.0
@@ -39,14 +39,14 @@ def make_row(stage: str, method: str, motion: str, step: int, prior: float, erro
     # One of the videos has lost its object: it leaks less than it would.
     lost = (method, motion, step) == ("denoising", "staircase", 200)
     leakage = LEAKAGE[method] * step / 200
-    figures = dict.fromkeys(FIGURES, 0.0) | {
+    metrics = dict.fromkeys(METRICS, 0.0) | {
         "path_error": error,
         "correlation": 1 - error / 20,
         "leakage": 0.0 if lost else leakage,
         "leakage_with_object": math.nan if lost else leakage,
     }
     variant = () if method == BASE else ("learning_rate=0.003",)
-    return Row(stage, method, variant, motion, 0, step, prior, 0, 0, figures)
+    return Row(stage, method, variant, motion, 0, step, prior, 0, 0, metrics)
 
 
 @pytest.fixture
@@ -70,19 +70,19 @@ def test_equal_time_compares_the_same_seconds(outcome: Outcome) -> None:
     first = outcome.differences_at_equal_seconds[0]
     assert (first.noise_prior, first.other) == (0, "denoising loss")
     # Feature matching after 100 steps less the denoising loss after 200.
-    assert first.figures["path_error"].mean == 10.0 - 8.0
-    assert first.figures["leakage"].mean == pytest.approx(0.05 - (0.4 + 0.0) / 2)
-    assert first.figures["leakage_with_object"].mean == pytest.approx(0.05 - 0.4)
-    assert first.figures["leakage_with_object"].n == 1
-    assert len(outcome.differences_at_equal_seconds) == 2  # one a noise prior
+    assert first.metrics["path_error"].mean == 10.0 - 8.0
+    assert first.metrics["leakage"].mean == pytest.approx(0.05 - (0.4 + 0.0) / 2)
+    assert first.metrics["leakage_with_object"].mean == pytest.approx(0.05 - 0.4)
+    assert first.metrics["leakage_with_object"].n == 1
+    assert len(outcome.differences_at_equal_seconds) == 2  # one per noise prior
 
 
 def test_at_equal_steps_feature_matching_is_compared_as_chosen(outcome: Outcome) -> None:
     assert outcome.choices[FEATURE_MATCHING].steps == 200
     by_other = {d.other: d for d in outcome.differences if d.noise_prior == 0}
     assert list(by_other) == ["base", "noise prior 0.3 alone", "denoising loss"]
-    assert by_other["base"].figures["path_error"].mean == 4.0 - 20.0
-    assert by_other["denoising loss"].figures["path_error"].mean == 4.0 - 8.0
+    assert by_other["base"].metrics["path_error"].mean == 4.0 - 20.0
+    assert by_other["denoising loss"].metrics["path_error"].mean == 4.0 - 8.0
 
 
 def test_denominators_are_the_videos_a_figure_is_about(outcome: Outcome) -> None:

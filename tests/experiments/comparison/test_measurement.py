@@ -1,4 +1,4 @@
-"""Figures of videos, by hand."""
+"""Metrics of videos, by hand."""
 
 import dataclasses
 import math
@@ -8,14 +8,14 @@ import pytest
 from launching import PROJECT
 
 from experiments.comparison.config import PromptConfig
-from experiments.comparison.laboratory import nothing_seen
+from experiments.comparison.make_cell import nothing_seen
 from experiments.comparison.measurement import (
-    FIGURES,
     MAX_OBJECT_RADIUS,
+    METRICS,
     camera_error,
     displacement_correlation,
     measure_video,
-    resting_object_figures,
+    resting_object_metrics,
 )
 from motionmatcher.errors import UserError
 from testbed.path_error import chance_distance
@@ -56,23 +56,23 @@ def make_video(**changes: object) -> dict:
 
 
 def test_a_video_like_reference_and_prompt_has_no_error_and_leaks_nothing() -> None:
-    figures = measure_video(make_video(), PROMPT, TRUTH)
-    assert tuple(figures) == FIGURES
-    assert figures["path_error"] == figures["centred_error"] == figures["size_error"] == 0.0
-    assert figures["correlation"] == pytest.approx(1.0)
-    assert math.isnan(figures["camera_error"])  # the reference's camera rests
-    assert [figures[f"{name}_kept"] for name in ("color", "shape", "background")] == [1.0] * 3
-    assert figures["leakage"] == 0.0
+    metrics = measure_video(make_video(), PROMPT, TRUTH)
+    assert tuple(metrics) == METRICS
+    assert metrics["path_error"] == metrics["centred_error"] == metrics["size_error"] == 0.0
+    assert metrics["correlation"] == pytest.approx(1.0)
+    assert math.isnan(metrics["camera_error"])  # the reference's camera rests
+    assert [metrics[f"{name}_kept"] for name in ("color", "shape", "background")] == [1.0] * 3
+    assert metrics["leakage"] == 0.0
 
 
 def test_leakage_counts_the_reference_where_the_prompt_asks_for_something_else() -> None:
     video = make_video(color="red", background_color="black")
-    figures = measure_video(video, PROMPT, TRUTH)
-    assert (figures["color_leaked"], figures["shape_leaked"]) == (1.0, 0.0)
-    assert figures["background_leaked"] == 1.0  # the colour; both are dotted, which says nothing
-    assert figures["leakage"] == pytest.approx(2 / 3)
-    assert figures["color_kept"] == 0.0
-    assert figures["background_kept"] == 0.5
+    metrics = measure_video(video, PROMPT, TRUTH)
+    assert (metrics["color_leaked"], metrics["shape_leaked"]) == (1.0, 0.0)
+    assert metrics["background_leaked"] == 1.0  # the colour; both are dotted, which says nothing
+    assert metrics["leakage"] == pytest.approx(2 / 3)
+    assert metrics["color_kept"] == 0.0
+    assert metrics["background_kept"] == 0.5
     other = measure_video(make_video(color="blue"), PROMPT, TRUTH)
     assert (other["color_kept"], other["color_leaked"]) == (0.0, 0.0)
     same_color = dataclasses.replace(PROMPT, color="red")
@@ -95,21 +95,21 @@ def test_references_that_hardly_move_have_no_correlation() -> None:
 
 def test_no_object_at_all_is_as_bad_as_chance() -> None:
     nothing = vars(nothing_seen(3))
-    figures = measure_video({**nothing, "path": [[None, None]] * 3}, PROMPT, TRUTH)
-    assert figures["path_error"] == pytest.approx(chance_distance(LINE).mean())
-    assert figures["size_error"] == 9.0
-    assert figures["correlation"] == figures["one_object"] == 0.0
-    assert figures["color_kept"] == figures["leakage"] == 0.0
-    assert figures["object_found"] == 0.0
+    metrics = measure_video({**nothing, "path": [[None, None]] * 3}, PROMPT, TRUTH)
+    assert metrics["path_error"] == pytest.approx(chance_distance(LINE).mean())
+    assert metrics["size_error"] == 9.0
+    assert metrics["correlation"] == metrics["one_object"] == 0.0
+    assert metrics["color_kept"] == metrics["leakage"] == 0.0
+    assert metrics["object_found"] == 0.0
 
 
 def test_without_an_object_nothing_can_leak() -> None:
     # The background's colour leaked, and the object is gone: colour and shape are no merit.
     nothing = vars(nothing_seen(3)) | {"path": [[None, None]] * 3, "background_color": "black"}
-    figures = measure_video(nothing, PROMPT, TRUTH)
-    assert figures["leakage"] == pytest.approx(1 / 3)  # both are dotted, which says nothing
+    metrics = measure_video(nothing, PROMPT, TRUTH)
+    assert metrics["leakage"] == pytest.approx(1 / 3)  # both are dotted, which says nothing
     for name in ("color_leaked_by_object", "shape_leaked_by_object", "leakage_with_object"):
-        assert math.isnan(figures[name])
+        assert math.isnan(metrics[name])
     seen = measure_video(make_video(color="red"), PROMPT, TRUTH)
     assert (seen["color_leaked_by_object"], seen["shape_leaked_by_object"]) == (1.0, 0.0)
     assert seen["leakage_with_object"] == seen["leakage"] == pytest.approx(1 / 3)
@@ -119,25 +119,25 @@ def test_without_an_object_nothing_can_leak() -> None:
 def test_a_frame_filled_by_one_colour_has_no_object() -> None:
     assert MAX_OBJECT_RADIUS == 20.0
     middle = [[10.0, 20.0], [31.5, 31.5], [30.0, 20.0]]
-    figures = measure_video(make_video(path=middle, radius=[9.0, 20.1, 20.0]), PROMPT, TRUTH)
-    assert figures["path_error"] == pytest.approx(chance_distance(LINE)[1] / 3)
-    assert figures["size_error"] == pytest.approx((0 + 9 + 11) / 3)
-    assert figures["one_object"] == pytest.approx(2 / 3)
-    assert figures["correlation"] == 0.0  # no two neighbouring places are known
+    metrics = measure_video(make_video(path=middle, radius=[9.0, 20.1, 20.0]), PROMPT, TRUTH)
+    assert metrics["path_error"] == pytest.approx(chance_distance(LINE)[1] / 3)
+    assert metrics["size_error"] == pytest.approx((0 + 9 + 11) / 3)
+    assert metrics["one_object"] == pytest.approx(2 / 3)
+    assert metrics["correlation"] == 0.0  # no two neighbouring places are known
     filled = measure_video(make_video(color="red", radius=[36.0] * 3), PROMPT, TRUTH)
     assert filled["path_error"] == pytest.approx(chance_distance(LINE).mean())
     assert filled["object_found"] == filled["color_leaked"] == filled["shape_kept"] == 0.0
 
 
 def test_resting_object_by_hand() -> None:
-    figures = resting_object_figures(TRUTH)
+    metrics = resting_object_metrics(TRUTH)
     distances = [math.hypot(21.5, 11.5), math.hypot(11.5, 11.5), math.hypot(1.5, 11.5)]
-    assert figures["path_error"] == pytest.approx(np.mean(distances))
-    assert figures["centred_error"] == pytest.approx(20 / 3)  # 10, 0 and 10 from the mean
-    assert figures["correlation"] == 0.0
-    assert tuple(figures) == FIGURES
-    assert math.isnan(figures["leakage"])
-    assert math.isnan(figures["one_object"])
+    assert metrics["path_error"] == pytest.approx(np.mean(distances))
+    assert metrics["centred_error"] == pytest.approx(20 / 3)  # 10, 0 and 10 from the mean
+    assert metrics["correlation"] == 0.0
+    assert tuple(metrics) == METRICS
+    assert math.isnan(metrics["leakage"])
+    assert math.isnan(metrics["one_object"])
 
 
 def test_camera_error_by_hand() -> None:

@@ -21,7 +21,7 @@ _REFERENCE_SCENES = 3000
 _REFERENCE_SEED = 3000
 
 
-def kept_promises(prompt: HeldOutPrompt, measured: ClipMeasurement) -> dict[str, bool]:
+def followed_words(prompt: HeldOutPrompt, measured: ClipMeasurement) -> dict[str, bool]:
     """Compare the motion of a video with what a prompt says about it.
 
     Args:
@@ -51,11 +51,11 @@ def kept_promises(prompt: HeldOutPrompt, measured: ClipMeasurement) -> dict[str,
     if "shrinks" in text:
         kept["size"] = bool(change < -MIN_SIZE_CHANGE)
     if "camera" in text and "shakes" not in text:
-        kept["camera"] = measured.camera is not None and _camera_obeys(text, measured.camera)
+        kept["camera"] = measured.camera is not None and _camera_follows(text, measured.camera)
     return kept
 
 
-def _camera_obeys(text: str, camera: Array) -> bool:
+def _camera_follows(text: str, camera: Array) -> bool:
     x, y = camera[-1, :2] - camera[0, :2]
     zoom = camera[-1, 2] / camera[0, 2]
     conditions = {
@@ -106,7 +106,7 @@ def path_statistics(path: Array) -> dict[str, float]:
         path: (F, 2) positions in pixels, without NaN.
 
     Returns:
-        "roughness": mean length of the second difference, in pixels a frame squared; "spread": root
+        "roughness": mean length of the second difference, in pixels per frame squared; "spread": root
         mean square distance from the path's centre, in pixels.
     """
     bends = np.linalg.norm(np.diff(path, 2, axis=0), axis=1)

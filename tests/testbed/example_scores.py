@@ -1,11 +1,11 @@
 """Figures of a score, to be laid out in tests."""
 
 
-def _words(obeyed: float, low: float, high: float, chance: float) -> dict[str, float]:
+def _words(followed: float, low: float, high: float, chance: float) -> dict[str, float]:
     return {
-        "obeyed": obeyed,
-        "obeyed_low": low,
-        "obeyed_high": high,
+        "followed": followed,
+        "followed_low": low,
+        "followed_high": high,
         "chance": chance,
         "prompts": 30,
     }
@@ -25,8 +25,8 @@ SCORES = {
         "spread": {"median": 0.9, "data_low": 1.0, "data_high": 3.0, "inside": 0.4},
     },
     "motion_words": {
-        "motion": _words(obeyed=0.5, low=0.4, high=0.6, chance=0.39),
-        "start": _words(obeyed=0.5, low=0.3, high=0.7, chance=0.3),
+        "motion": _words(followed=0.5, low=0.4, high=0.6, chance=0.39),
+        "start": _words(followed=0.5, low=0.3, high=0.7, chance=0.3),
     },
     "settings": {
         "num_prompts": 200,

@@ -1,6 +1,6 @@
 """Make one cell: train as the ordinary trainer does, sample, measure, write down.
 
-A cell depends on nothing but what it is: the base is loaded anew for each (a quarter of a second of
+A cell depends on nothing but what it is: the base is loaded again for each (a quarter of a second of
 a minute), and every random number comes from a stream named by the cell.
 """
 
@@ -68,7 +68,7 @@ def make_cell(job: CellJob) -> None:
                 f"{settings.pretrained_model_path} was changed while the comparison ran: start it again, or "
                 "give it a copy that stays as it is with --base"
             )
-        # Named by the clip's content, for one rendered anew has the same path.
+        # Named by the clip's content, for one rendered once more has the same path.
         shared = folder / "references" / f"{cell.motion}-{job.identity['clip'][:16]}"
         clip = ReferenceClip.of(settings.train_data)
         reference = Reference(clip, base, settings.seed, shared, shared)
@@ -137,7 +137,7 @@ def _sample(
     """Sample and measure the videos of all steps, noise priors and prompts.
 
     Returns:
-        One entry a video, and the frames of those kept (videos, F, H, W, 3): of `kept_step`, the first
+        One entry per video, and the frames of those kept (videos, F, H, W, 3): of `kept_step`, the first
         sample of each noise prior and prompt.
     """
     cell = job.cell

@@ -1,4 +1,4 @@
-"""The figures of all videos, and tables of their means by motion and prompt."""
+"""The metrics of all videos, and tables of their means by motion and prompt."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from experiments.comparison.config import ComparisonConfig
 from experiments.comparison.measurement import (
-    FIGURES,
+    METRICS,
     mean_of_defined,
     measure_video,
-    resting_object_figures,
+    resting_object_metrics,
 )
 from experiments.comparison.methods import RESTING
 from motionmatcher.files import atomic_path
@@ -37,7 +37,7 @@ class Row:
         noise_prior: Share of the reference's inversion noise.
         prompt: Index of the prompt.
         sample: Which of the videos that differ in nothing but their noise.
-        figures: `measurement.FIGURES`.
+        metrics: `measurement.METRICS`.
     """
 
     stage: str
@@ -49,7 +49,7 @@ class Row:
     noise_prior: float
     prompt: int
     sample: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 def rows_of(results: Iterable[Mapping[str, Any]], config: ComparisonConfig) -> list[Row]:
@@ -83,38 +83,38 @@ def resting_rows(config: ComparisonConfig, motions: Sequence[str]) -> list[Row]:
     """List an object at rest as if it were a video of each motion and prompt: computed, not sampled."""
     truths = {motion: read_truth(config.clip(motion)) for motion in motions}
     return [
-        Row("", RESTING, (), motion, 0, 0, 0.0, prompt, 0, resting_object_figures(truths[motion]))
+        Row("", RESTING, (), motion, 0, 0, 0.0, prompt, 0, resting_object_metrics(truths[motion]))
         for motion in motions
         for prompt in range(len(config.prompts))
     ]
 
 
-def table(rows: Iterable[Row], figure: str, motions: Sequence[str], num_prompts: int) -> Array:
-    """Average a figure over seeds and samples.
+def table(rows: Iterable[Row], metric: str, motions: Sequence[str], num_prompts: int) -> Array:
+    """Average a metric over seeds and samples.
 
     Args:
         rows: Videos of one method and setting.
-        figure: One of `measurement.FIGURES`.
+        metric: One of `measurement.METRICS`.
         motions: The rows of the table.
         num_prompts: Its columns.
 
     Returns:
-        (motions, prompts); NaN where the figure does not apply.
+        (motions, prompts); NaN where the metric does not apply.
     """
     values: list[list[list[float]]] = [[[] for _ in range(num_prompts)] for _ in motions]
     for row in rows:
-        values[motions.index(row.motion)][row.prompt].append(row.figures[figure])
+        values[motions.index(row.motion)][row.prompt].append(row.metrics[metric])
     return np.asarray([[mean_of_defined(cell) for cell in line] for line in values], np.float64)
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
-    """Write one line a video."""
-    names = [name for name in Row.__dataclass_fields__ if name != "figures"]
+    """Write one line per video."""
+    names = [name for name in Row.__dataclass_fields__ if name != "metrics"]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*names, *FIGURES])
+        writer.writerow([*names, *METRICS])
         for row in rows:
-            values = [row.figures[name] for name in FIGURES]
-            figures = [f"{value:.4g}" if np.isfinite(value) else "" for value in values]
+            values = [row.metrics[name] for name in METRICS]
+            metrics = [f"{value:.4g}" if np.isfinite(value) else "" for value in values]
             plain = {**vars(row), "variant": " ".join(row.variant)}
-            writer.writerow([*(plain[name] for name in names), *figures])
+            writer.writerow([*(plain[name] for name in names), *metrics])
