@@ -3,13 +3,19 @@
 Nothing of our own passes is counted here. The parts, without recomputation:
 
 * the student's forward pass, and its backward pass with a frozen base: the gradient of all that
-  comes after the first LoRA layer, attention's own, no weight gradients;
-* the LoRA: A and B forward, and twice that backward (input and weight);
-* the features of the prediction (encoder up to the last layer that is read) forward and backward,
-  the latter to the latents;
+  comes after the first LoRA layers, no weight gradients, four products for each attention;
+* the LoRA: A and B forward, and twice that backward (input and weight), once (weight) where nothing
+  before it is trained;
+* the features of the prediction (encoder up to query and key of the last layer that is read) forward
+  and backward, the latter to the latents;
 * the features of the target, forward.
+
+The maps themselves are left out: they are products of the attention that is counted anyway, but for
+the last layer's, which is less than a ten-thousandth.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +24,7 @@ from accelerate import init_empty_weights
 from diffusers import UNet3DConditionModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.cases import NUM_TOKENS, Case
 from motionmatcher.bases.unet3d import find_targets
@@ -31,13 +38,14 @@ class Floor:
     student: int
     student_backward: int
     lora: int
+    lora_backward: int
     features: int
     features_backward: int
 
     @property
     def plain(self) -> int:
         """A step without gradient checkpointing."""
-        backward = self.student_backward + self.features_backward
+        backward = self.student_backward + self.lora_backward + self.features_backward
         return self.student + self.lora + 2 * self.features + backward
 
     @property
@@ -51,9 +59,10 @@ def count_floor(case: Case) -> Floor:
     with init_empty_weights():
         unet = UNet3DConditionModel(**case.unet_config)
     unet.eval().requires_grad_(False)
-    tokens = _TokenCounter(unet)
+    lora = LoraCounter(unet, find_targets(unet, "attention"), case.rank)
     meter = CostMeter()
-    with FakeTensorMode(), meter:
+    # Fused attention computes its scores once more in backward, which the fewest FLOPs do not have.
+    with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH), meter:
         _fill(unet)
         sample = torch.zeros(1, 4, case.frames, case.size, case.size)
         text = torch.zeros(1, NUM_TOKENS, unet.config.cross_attention_dim)
@@ -61,13 +70,11 @@ def count_floor(case: Case) -> Floor:
         def run(latents: Tensor) -> Tensor:
             return unet(latents, torch.zeros(1, dtype=torch.long), text).sample
 
-        # What the LoRA can change begins where its first layer is: after `conv_in`.
-        hook = unet.conv_in.register_forward_hook(lambda *args: args[2].requires_grad_())
-        prediction = run(sample)
+        with lora.counting():
+            prediction = run(sample)
         student = meter.flops
         prediction.sum().backward()
         student_backward = meter.flops - student
-        hook.remove()
 
         encoder = _EncoderEnd(unet, _last_read_block(case))
         counts = []
@@ -79,47 +86,78 @@ def count_floor(case: Case) -> Floor:
                 counts.append(meter.flops - before)
                 if latents.requires_grad:
                     before = meter.flops
-                    reached.hidden.sum().backward()
+                    (reached.query.sum() + reached.key.sum()).backward()
                     counts.append(meter.flops - before)
         encoder.remove()
     features, _, features_backward = counts
-    lora = sum(
-        2 * case.rank * count * (module.in_features + module.out_features)
-        for module, count in tokens.counted.items()
+    return Floor(
+        student, student_backward, lora.forward, lora.backward, features, features_backward
     )
-    return Floor(student, student_backward, 3 * lora, features, features_backward)
 
 
 class _Reached(Exception):
-    """The encoder has got as far as features need it."""
+    """The encoder has got as far as features need it: to query and key of the last map."""
 
-    def __init__(self, hidden: Tensor) -> None:
+    def __init__(self, query: Tensor, key: Tensor) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.query, self.key = query, key
 
 
 class _EncoderEnd:
-    """Stops a pass after the last temporal transformer of a down block."""
+    """Stops a pass within the last temporal attention of a down block."""
 
     def __init__(self, unet: nn.Module, block: int) -> None:
         layers: Any = unet.get_submodule(f"down_blocks.{block}.temp_attentions")
+        attention = layers[-1].transformer_blocks[-1].attn2
+        queries: list[Tensor] = []
 
-        def stop(module: nn.Module, inputs: Any, output: Any) -> None:
-            raise _Reached(output[0] if isinstance(output, tuple) else output.sample)
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            queries.append(output)
 
-        self.remove = layers[-1].register_forward_hook(stop).remove
+        def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            raise _Reached(queries.pop(), output)
+
+        self._hooks = [
+            attention.to_q.register_forward_hook(keep),
+            attention.to_k.register_forward_hook(stop),
+        ]
+
+    def remove(self) -> None:
+        """Let passes run on."""
+        for hook in self._hooks:
+            hook.remove()
 
 
-class _TokenCounter:
-    """Counts how many tokens each module that gets a LoRA has seen in its first pass."""
+class LoraCounter:
+    """Counts the LoRA's FLOPs in a pass, and lets gradients begin where the first LoRA layers are.
 
-    def __init__(self, unet: nn.Module) -> None:
-        self.counted: dict[nn.Linear, int] = {}
-        for name in find_targets(unet, "attention"):
-            unet.get_submodule(name).register_forward_hook(self._count)
+    Attributes:
+        forward: FLOPs.
+        backward: FLOPs.
+    """
 
-    def _count(self, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.counted.setdefault(module, output.numel() // module.out_features)
+    def __init__(self, unet: nn.Module, names: Sequence[str], rank: int) -> None:
+        self.layers, self.rank = [unet.get_submodule(name) for name in names], rank
+        self.forward = self.backward = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count the pass within the block."""
+        hooks = [layer.register_forward_hook(self._count) for layer in self.layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _count(self, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        tokens = output.numel() // module.out_features
+        flops = 2 * self.rank * tokens * (module.in_features + module.out_features)
+        self.forward += flops
+        self.backward += 2 * flops
+        if not inputs[0].requires_grad:  # nothing before it is trained: no gradient of its input
+            self.backward -= 2 * self.rank * tokens * module.in_features
+        return output if output.requires_grad else output.requires_grad_()
 
 
 def _last_read_block(case: Case) -> int:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from launching import run_script
 
-from benchmarks import full_size, sampling, scaling, train_step
+from benchmarks import full_size, lora_linear, sampling, scaling, train_step
 from benchmarks.cases import Case
+from benchmarks.floor import LoraCounter, count_floor
 from benchmarks.results import table
 from benchmarks.scaling import fit_exponent
 from benchmarks.straightforward import straightforward_loss
@@ -46,36 +47,61 @@ def test_the_straightforward_step_computes_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("main", "flags", "title", "figure"),
+    ("main", "flags", "title", "value"),
     [
         (train_step.main, (), "## Training step, width tiny", "measured"),
         (sampling.main, (), "## Sampling, width tiny", "merge_seconds"),
         (full_size.main, (), "## Full size, difference, float32", "step_seconds"),
         (full_size.main, ("--counted",), "## Full size, counted, float32", "counted"),
         (scaling.main, (), "## Scaling, width tiny", "frames"),
+        (lora_linear.main, (), "## LoRA of a Linear", "steps"),
     ],
 )
 def test_quick_runs_write_their_section_and_json(
     main: Callable[[], None],
     flags: tuple[str, ...],
     title: str,
-    figure: str,
+    value: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    page, figures = tmp_path / "RESULTS.md", tmp_path / "figures.json"
+    page, values = tmp_path / "RESULTS.md", tmp_path / "values.json"
     page.write_text(
         f"# Benchmarks\n\n## Another\n\nkept\n\n{title}\n\nold\n\n## Last\n\nkept too\n"
     )
-    arguments = ["--quick", *flags, "--results", str(page), "--json", str(figures)]
+    arguments = ["--quick", *flags, "--results", str(page), "--json", str(values)]
     assert run_script(monkeypatch, main, *arguments) == 0
     text = page.read_text()
     assert text.count(title) == 1
     assert "old" not in text
     assert text.index("kept\n") < text.index(title) < text.index("## Last\n\nkept too")
-    found = json.loads(figures.read_text())
-    assert figure in found
+    found = json.loads(values.read_text())
+    assert value in found
     assert "torch" in found["machine"]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_no_step_takes_less_than_the_floor(checkpointing: bool) -> None:
+    case = Case("tiny", frames=2, size=8, checkpointing=checkpointing)
+    floor = count_floor(case)
+    lowest = floor.checkpointed if checkpointing else floor.plain
+    counted = train_step.count(case, "ours", torch.device("cpu"))["flops"]
+    assert lowest < counted < 1.2 * lowest
+
+
+def test_floor_of_the_lora_by_hand() -> None:
+    """One Linear of 4 to 6 with rank 2 on 5 tokens: two products each way, but for its input's."""
+    layer = torch.nn.ModuleDict({"attn1": torch.nn.ModuleDict({"to_q": torch.nn.Linear(4, 6)})})
+    layer.requires_grad_(False)
+    counter = LoraCounter(layer, ["attn1.to_q"], rank=2)
+    with counter.counting():
+        output = layer["attn1"]["to_q"](torch.zeros(5, 4))
+    forward = 2 * 2 * 5 * (4 + 6)
+    assert output.requires_grad
+    assert (counter.forward, counter.backward) == (forward, 2 * forward - 2 * 2 * 5 * 4)
+    with counter.counting():
+        layer["attn1"]["to_q"](torch.zeros(5, 4, requires_grad=True))
+    assert counter.backward == 4 * forward - 2 * 2 * 5 * 4
 
 
 def test_fitted_exponent() -> None:
