@@ -3,7 +3,8 @@
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,25 @@ def write_tensors(
     Raises:
         WriteError: The file system refuses.
     """
+    save_tensors(path, tensors, {_METADATA_KEY: json.dumps(description)})
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors, atomically; no two of them may share their storage.
+
+    Args:
+        path: The file.
+        tensors: By name; on any device.
+        metadata: Texts for the file's header.
+
+    Raises:
+        WriteError: The file system refuses.
+    """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Not by save_file, which writes elsewhere and says no to a full disk as it does to a bad tensor.
-    serialised = save(content, metadata={_METADATA_KEY: json.dumps(description)})
+    serialised = save(content, metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(serialised)
 
@@ -65,12 +82,32 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: The file is damaged or not ours.
     """
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, _description(path, file)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read the description of a file that `write_tensors` wrote, but not its tensors.
+
+    Raises:
+        UserError: As `read_tensors`.
+    """
+    with _opened(path) as file:
+        return _description(path, file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            described = (file.metadata() or {}).get(_METADATA_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise UserError(f"{path} is damaged: {error}. Delete it, or use another one.") from error
+
+
+def _description(path: Path, file: Any) -> dict[str, Any]:
+    described = (file.metadata() or {}).get(_METADATA_KEY)
     if described is None:
         raise UserError(f"{path} was not written by this toolkit: it does not say what it holds.")
     description = parse_json(described, f"the description in {path}")
@@ -78,7 +115,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(
             f"{path} is damaged: its description is not a JSON object. Use another one."
         )
-    return tensors, description
+    return description
 
 
 def require_sound(place: str, value: object, shape: Sequence[int] | None = None) -> Tensor:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from motionmatcher.files import atomic_path
+from motionmatcher.tensor_files import save_tensors
 from testbed.autoencoder import LATENT_CHANNELS, images_to_tensor, load_autoencoder
 from testbed.config import PretrainConfig
 from testbed.renderer import Scene, render
@@ -34,8 +34,7 @@ def encode_clips(config: PretrainConfig) -> None:
                 for index in range(first, first + PART_SIZE)
             ]
         )  # (clips, F, C, h, w)
-        with atomic_path(_part_path(config, missing[part])) as temporary:
-            save_file({"latents": latents}, temporary)
+        save_tensors(_part_path(config, missing[part]), {"latents": latents})
 
 
 def load_clips(config: PretrainConfig) -> Tensor:

@@ -6,19 +6,17 @@ resumed run equals an unbroken one to the bit.
 
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from motionmatcher.files import atomic_path
+from motionmatcher.interruption import interruptible
+from motionmatcher.tensor_files import save_tensors
 
 
 def cosine_schedule(step: int, num_steps: int, warmup: int, final: float = 0.02) -> float:
@@ -107,9 +105,8 @@ def write_state(
         log: What was printed of the steps.
     """
     meta = {"step": str(step), "seconds": str(seconds), "log": json.dumps(log)}
-    with atomic_path(path) as temporary:
-        # safetensors refuses shared storage
-        save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata=meta)
+    # safetensors refuses shared storage
+    save_tensors(path, {k: v.clone() for k, v in tensors.items()}, meta)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
@@ -172,7 +169,8 @@ def run_stage(
         True when the stage is complete.
 
     Raises:
-        KeyboardInterrupt: The process was told to stop (SIGINT, SIGTERM); the state is written.
+        KeyboardInterrupt: The process was told to stop, by Ctrl-C or, as `Terminated`, by SIGTERM; the
+            state is written.
     """
     from tqdm import tqdm
 
@@ -183,10 +181,10 @@ def run_stage(
     sums, count = dict[str, float](), 0
     last_write = clock = time.monotonic()
     with (
-        _stop_requests() as stop_requests,
+        interruptible() as interrupted,
         tqdm(total=num_steps, initial=state.step, desc=name, mininterval=15) as progress,
     ):
-        while state.step < last_step and not stop_requests:
+        while state.step < last_step and not interrupted():
             for group, rate in zip(state.optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * schedule(state.step)
             loss, values = compute_loss(state.step)
@@ -211,22 +209,7 @@ def run_stage(
             if clock - last_write > 60 * checkpoint_minutes:
                 state.save(checkpoint, log)
                 last_write = clock
-    for group, rate in zip(state.optimizer.param_groups, base_rates, strict=True):
-        group["lr"] = rate
-    state.save(checkpoint, log)
-    if stop_requests:
-        raise KeyboardInterrupt
+        for group, rate in zip(state.optimizer.param_groups, base_rates, strict=True):
+            group["lr"] = rate
+        state.save(checkpoint, log)
     return state.step >= num_steps
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collect the signals that ask the process to stop, so that the step under way is finished."""
-    received: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    found = [signal.signal(number, lambda got, _: received.append(got)) for number in signals]
-    try:
-        yield received
-    finally:
-        for number, handler in zip(signals, found, strict=True):
-            signal.signal(number, handler)
