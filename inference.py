@@ -1,11 +1,40 @@
 """Generate videos that move as a run's reference clip does."""
 
 import argparse
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
-from motionmatcher.config.settings import PUBLISHED_REPEATS, SCHEDULERS
+from motionmatcher.config.settings import (
+    INFERENCE_DIR,
+    PRECISIONS,
+    PUBLISHED_REPEATS,
+    SCHEDULERS,
+)
 from motionmatcher.paths import expand_home, user_path
+
+if TYPE_CHECKING:
+    from motionmatcher.generation.generate import GenerationRequest
+
+# What errors call the options of `make_request`.
+FLAGS = {
+    "run": "--checkpoint_folder",
+    "prompts": "--prompt",
+    "checkpoint": "--checkpoint_index",
+    "lora_rank": "--lora_rank",
+    "lora_scale": "--lora_scale",
+    "min_timestep": "--min_timestep",
+    "width": "--width",
+    "height": "--height",
+    "num_frames": "--num-frames",
+    "num_steps": "--num-steps",
+    "guidance_scale": "--guidance-scale",
+    "noise_prior": "--noise_prior",
+    "seed": "--seed",
+    "repeat_num": "--repeat_num",
+    "batch_size": "--batch-size",
+    "fps": "--fps",
+    "output_dir": "--output_dir",
+}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -15,16 +44,35 @@ def parse_arguments() -> argparse.Namespace:
     )
     text = parser.add_argument_group("what to show")
     text.add_argument(
-        "-p", "--prompt", action="append", default=[], help="may be given several times"
+        "-p",
+        "--prompt",
+        dest="prompts",
+        metavar="PROMPT",
+        action="append",
+        default=[],
+        help="may be given several times",
     )
     text.add_argument(
-        "--prompts", type=user_path, metavar="FILE", help="a text file with one prompt a line"
+        "--prompts",
+        dest="prompts_file",
+        type=user_path,
+        metavar="FILE",
+        help="a text file with one prompt a line",
     )
-    text.add_argument("-n", "--negative-prompt", default="", help="what guidance leads away from")
+    text.add_argument("-n", "--negative-prompt", help="what guidance leads away from")
 
     trained = parser.add_argument_group("the trained run")
-    trained.add_argument("-cf", "--checkpoint_folder", type=user_path, required=True, metavar="RUN")
-    trained.add_argument("-ci", "--checkpoint_index", type=int, help="step; default: the last")
+    trained.add_argument(
+        "-cf", "--checkpoint_folder", dest="run", type=user_path, required=True, metavar="RUN"
+    )
+    trained.add_argument(
+        "-ci",
+        "--checkpoint_index",
+        dest="checkpoint",
+        metavar="STEP",
+        type=int,
+        help="default: the last",
+    )
     trained.add_argument("-m", "--model", type=expand_home, help="base model: folder or hub id")
     trained.add_argument("-lr", "--lora_rank", type=int, help="only checked against the checkpoint")
     trained.add_argument("-ls", "--lora_scale", type=float, help="0 is the base model")
@@ -46,21 +94,19 @@ def parse_arguments() -> argparse.Namespace:
         "-r", "--seed", type=int, help="of each prompt's first video; default: the previews'"
     )
     sampling.add_argument(
-        "-rn", "--repeat_num", type=int, default=PUBLISHED_REPEATS, help="videos a prompt (10)"
+        "-rn", "--repeat_num", type=int, help=f"videos per prompt ({PUBLISHED_REPEATS})"
     )
-    sampling.add_argument("-B", "--batch-size", type=int, default=1, help="videos at a time (1)")
+    sampling.add_argument("-B", "--batch-size", type=int, help="videos at a time (1)")
 
     output = parser.add_argument_group("output")
-    output.add_argument("-o", "--output_dir", type=user_path, default=Path("outputs/inference"))
+    output.add_argument("-o", "--output_dir", type=user_path, help=f"default: {INFERENCE_DIR}")
     output.add_argument("-f", "--fps", type=float, help="frames per second")
     output.add_argument("--gif", action="store_true", help="write a GIF beside each video")
     add_json_argument(output)
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("-d", "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    machine.add_argument(
-        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as trained"
-    )
+    machine.add_argument("--mixed_precision", choices=PRECISIONS, help="default: as trained")
     machine.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
@@ -71,26 +117,41 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def request_of(arguments: argparse.Namespace) -> "GenerationRequest":
+    """Check the flags and fill in what the run knows, before any weight is read."""
+    from motionmatcher.errors import UserError
+    from motionmatcher.generation.request import GenerationOptions, make_request
+    from motionmatcher.prompts import read_prompts
+
+    prompts = list(arguments.prompts)
+    if arguments.prompts_file is not None:
+        prompts += read_prompts(arguments.prompts_file)
+    if not prompts:
+        raise UserError('no prompt: give --prompt "…", or --prompts FILE with one prompt a line.')
+    options = {name: getattr(arguments, name) for name in GenerationOptions.__annotations__}
+    return make_request(arguments.run, prompts, FLAGS, **options)  # type: ignore[misc]
+
+
 def main() -> None:
     arguments = parse_arguments()
-    from motionmatcher.generation.request import make_request
-
-    request = make_request(arguments)
-    from motionmatcher.devices import choose_device, is_main_process
+    request = request_of(arguments)
+    from motionmatcher.devices import choose_device
     from motionmatcher.files import write_json
     from motionmatcher.generation.generate import generate
+    from motionmatcher.reporting import is_main_process, note
 
     if arguments.xformers or arguments.sdp:
-        print("note: --xformers and --sdp do nothing: PyTorch's fused attention is always used.")
+        note("--xformers and --sdp do nothing: PyTorch's fused attention is always used.")
     device = choose_device(arguments.device)
     prepare_outputs(arguments)
     videos = generate(request, device)
     if not is_main_process():
         return
     for video in videos:
-        print(request.output_dir / video["file"])
+        print(video.path)
     if arguments.json:
-        write_json(arguments.json, {"output_dir": str(request.output_dir), "videos": videos})
+        entries = [video.entry for video in videos]
+        write_json(arguments.json, {"output_dir": str(request.output_dir), "videos": entries})
 
 
 if __name__ == "__main__":

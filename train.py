@@ -1,5 +1,6 @@
 """Fine-tune a text-to-video model's LoRA on the motion of one reference clip."""
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from motionmatcher.training.checks import TrainingPlan
 
 
-def parse_arguments():
+def parse_arguments() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -43,64 +44,49 @@ def parse_arguments():
 
 def main() -> int:
     arguments = parse_arguments()
-    from motionmatcher.config.loading import load_settings
-    from motionmatcher.cost.estimate import check_memory
-    from motionmatcher.devices import choose_device, is_main_process
+    from motionmatcher.devices import choose_device
     from motionmatcher.files import write_json
-    from motionmatcher.runs.run_folder import find_resumable
+    from motionmatcher.reporting import is_main_process
     from motionmatcher.training.assembly import start_training
-    from motionmatcher.training.checks import check_training
-    from motionmatcher.training.resuming import plan_resuming
+    from motionmatcher.training.planning import plan_resumed_training, plan_training
 
-    resume = None
-    if arguments.config:
-        settings = load_settings(arguments.config, arguments.overrides)
-        if settings.resume_from_checkpoint:
-            resume = find_resumable(settings.resume_from_checkpoint, settings.output_dir)
-    else:
-        resume = find_resumable(str(arguments.resume))
     device = choose_device(arguments.device)
-    if resume:
-        plan = plan_resuming(resume, arguments.overrides, arguments.dry_run)
-    else:
-        plan = check_training(settings, resuming=False, dry_run=arguments.dry_run)
-    if not arguments.dry_run:
-        check_memory(plan.layout, plan.settings, device)
+    make_plan = plan_training if arguments.config else plan_resumed_training
+    plan = make_plan(
+        arguments.config or arguments.resume,
+        arguments.overrides,
+        device=device,
+        dry_run=arguments.dry_run,
+    )
     prepare_outputs(arguments)
-
     if arguments.dry_run:
         return dry_run(plan, device, arguments.json)
-    finished_run, finished = start_training(plan, device, resume)
-    if not finished:
+    run = start_training(plan, device)
+    if not run.finished:
         return INTERRUPTED
     if is_main_process():
-        print(f"finished: {finished_run.folder}")
+        print(f"finished: {run.folder}")
         if arguments.json:
-            write_json(arguments.json, {"run": str(finished_run.folder), "finished": finished})
+            write_json(arguments.json, {"run": str(run.folder), "finished": run.finished})
     return 0
 
 
 def dry_run(plan: "TrainingPlan", device: "torch.device", json_file: Path | None) -> int:
     """Print what a run will be and what it will cost, and refuse what does not fit."""
     from motionmatcher.cost.estimate import check_least_memory, check_preview_memory, estimate_run
-    from motionmatcher.devices import is_main_process
     from motionmatcher.errors import UserError
     from motionmatcher.files import write_json
+    from motionmatcher.reporting import is_main_process
 
     check_least_memory(plan.layout, plan.settings, device)
-    sizes = {
-        "latent_size": plan.latent_size,
-        "cross_attention_map_size": plan.cross_size,
-        "temporal_attention_map_size": plan.temporal_size,
-    }
-    for name, (height, width) in sizes.items():
+    for name, (height, width) in plan.sizes.items():
         print(f"{name.replace('_', ' ')}: {height}x{width}")
-    cost = estimate_run(plan.layout, plan.settings, device)
+    cost = estimate_run(plan.layout, plan.settings, device, plan.objective)
     print(*cost.lines(), sep="\n")
     for note in plan.notes:
         print(f"note: {note}")
     if json_file and is_main_process():
-        write_json(json_file, {**sizes, **cost.figures()})
+        write_json(json_file, {**plan.sizes, **cost.figures()})
     if not cost.fits(cost.chosen):
         raise UserError(cost.refusal())
     check_preview_memory(plan.layout, plan.settings, device)

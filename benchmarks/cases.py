@@ -10,8 +10,7 @@ from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import MotionExtractorSettings, TrainData, TrainSettings
 from motionmatcher.cost.step import FakeStep, TrainingStep, bare_base, empty_denoiser
 from motionmatcher.diffusion.schedules import NoiseSchedule
-from motionmatcher.features.extractor import MotionExtractor
-from motionmatcher.objectives.registry import draw_batch
+from motionmatcher.objectives.registry import make_objective
 from testbed.random_base import FULL_SIZE, SCHEDULER_CONFIG
 
 NUM_TOKENS = 77
@@ -54,6 +53,7 @@ class Case:
         precision: As `mixed_precision` in the settings.
         checkpointing: With gradient checkpointing.
         dropout: Of the LoRA.
+        objective: As in the settings.
     """
 
     width: str = "half"
@@ -64,6 +64,7 @@ class Case:
     precision: str = "no"
     checkpointing: bool = False
     dropout: float = 0.1
+    objective: str = "feature_matching"
 
     @property
     def unet_config(self) -> dict[str, Any]:
@@ -82,6 +83,7 @@ class Case:
             motion_extractor=MotionExtractorSettings(
                 mode=self.mode, spatial_scale_factor=scale, temporal_scale_factor=scale
             ),
+            objective=self.objective,
             lora_rank=self.rank,
             lora_unet_dropout=self.dropout,
             mixed_precision=self.precision,
@@ -112,14 +114,10 @@ class Case:
         draw = torch.Generator().manual_seed(1)
         latents = torch.randn(1, 4, self.frames, *size, generator=draw).to(device)
         text = torch.randn(1, NUM_TOKENS, unet.text_width, generator=draw)
-        return TrainingStep(
-            base=base,
-            settings=settings,
-            latents=latents,
-            text_states=text.to(device),
-            batch=draw_batch(settings, base, latents, 0, 0, 0),
-            extractor=MotionExtractor(unet, size, settings.motion_extractor),
-        )
+        objective = make_objective(settings.objective)
+        objective.prepare(base, settings, size)
+        batch = objective.draw(latents, text.to(device), 0, 0, 0)
+        return TrainingStep(base, settings, objective, batch)
 
 
 def random_unet(

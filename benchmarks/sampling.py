@@ -119,9 +119,11 @@ def main() -> None:
     step = case.real(device, dtype)
     unet = step.base.denoiser.eval()
     plain = plain_unet(unet)
-    noise = torch.randn(step.latents.shape, generator=torch.Generator().manual_seed(0)).to(device)
-    negative = torch.zeros_like(step.text_states)
-    states = torch.cat([negative, step.text_states])
+    noise = torch.randn(step.batch.latents.shape, generator=torch.Generator().manual_seed(0)).to(
+        device
+    )
+    negative = torch.zeros_like(step.batch.text_states)
+    states = torch.cat([negative, step.batch.text_states])
 
     def wait() -> None:
         if device.type == "cuda":
@@ -143,7 +145,7 @@ def main() -> None:
         )
         clock = clocks[scheduler]
         return denoise_with_gate(
-            step.base, noise, step.text_states, negative, settings, clock.timed
+            step.base, noise, step.batch.text_states, negative, settings, clock.timed
         )
 
     merging = Clock(wait)

@@ -26,7 +26,8 @@ from motionmatcher.cost.step import TrainingStep
 from motionmatcher.diffusion.schedules import add_noise, ddim_step, true_prediction
 from motionmatcher.features.maps import MotionFeatures, gather_features
 from motionmatcher.features.recording import AttentionRecorder
-from motionmatcher.objectives.losses import TrainingLoss, match_features
+from motionmatcher.objectives.feature_matching import FeatureMatching, match_features
+from motionmatcher.objectives.objective import TrainingLoss
 
 Mark = Callable[[str], None]
 
@@ -38,27 +39,28 @@ def straightforward_loss(step: TrainingStep, mark: Mark = lambda phase: None) ->
         step: The step.
         mark: Called with a phase's name at its end.
     """
-    base, settings = step.base, step.settings
+    base, settings, objective = step.base, step.settings, step.objective
+    assert isinstance(objective, FeatureMatching)
     unet, schedule = base.denoiser, base.schedule
-    noise, timesteps = step.batch.noise, step.batch.timesteps
+    batch, timesteps = step.batch, step.batch.timesteps
     earlier = timesteps - settings.motion_extractor.num_denoise_steps
-    noisy = add_noise(step.latents, noise, timesteps, schedule)  # z_t (B, C, F, h, w)
+    noisy = add_noise(batch.latents, batch.noise, timesteps, schedule)  # z_t (B, C, F, h, w)
 
     recorder = AttentionRecorder(
         [name for name, module in unet.named_modules() if isinstance(module, Attention)]
     )
 
     def features(latents: Tensor) -> MotionFeatures:
-        unet.run_blocks(latents, earlier, step.text_states, len(unet.down_blocks) - 1)
-        return gather_features(dict(recorder.maps), step.extractor.layers, len(latents))
+        unet.run_blocks(latents, earlier, batch.text_states, len(unet.down_blocks) - 1)
+        return gather_features(dict(recorder.maps), objective.extractor.layers, len(latents))
 
     with recorder.attached(unet), separate_lora(unet):
-        prediction = base.denoiser.predict(noisy, timesteps, step.text_states)
+        prediction = base.denoiser.predict(noisy, timesteps, batch.text_states)
         mark("student")
         with lora_times_zero(unet):
             predicted = features(ddim_step(noisy, prediction, timesteps, earlier, schedule))
             mark("prediction features")
-            truth = true_prediction(step.latents, noise, timesteps, schedule)
+            truth = true_prediction(batch.latents, batch.noise, timesteps, schedule)
             # Gradients are on for the LoRA's weights, though the result is taken as a constant.
             target = features(ddim_step(noisy, truth, timesteps, earlier, schedule))
             mark("target features")

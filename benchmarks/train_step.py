@@ -8,6 +8,7 @@ import statistics
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,9 @@ def run_step(step: "TrainingStep", method: str, mark: Callable[[str], None]) -> 
     else:
         if method == RECOMPUTING:
             unet.recompute_in_backward("activations")
-        extractor: Any = MarkingExtractor(step.extractor, mark)
-        loss = replace(step, extractor=extractor).loss().total
+        objective: Any = copy(step.objective)
+        objective.extractor = MarkingExtractor(objective.extractor, mark)
+        loss = replace(step, objective=objective).loss().total
     loss.backward()
     if method == "straightforward":
         empty_caches()

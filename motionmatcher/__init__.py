@@ -1,1 +1,51 @@
-"""MotionMatcher: customise the motion of a text-to-video diffusion model from one reference clip."""
+"""Motion transfer from one reference clip for text-to-video diffusion models.
+
+The Python API; each name is imported when it is used, for some need torch:
+
+    from motionmatcher import generate, load_settings, train
+
+    run = train(load_settings("configs/demo.yaml"))
+    videos = generate(run, ["A green triangle moves."], repeat_num=1)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motionmatcher.api import generate, open_run, resume, train
+    from motionmatcher.config.loading import load_settings
+    from motionmatcher.objectives.objective import Objective, TrainingLoss
+    from motionmatcher.objectives.registry import register_objective
+    from motionmatcher.reporting import quiet
+
+__all__ = [
+    "Objective",
+    "TrainingLoss",
+    "generate",
+    "load_settings",
+    "open_run",
+    "quiet",
+    "register_objective",
+    "resume",
+    "train",
+]
+_HOMES = {
+    "Objective": "objectives.objective",
+    "TrainingLoss": "objectives.objective",
+    "generate": "api",
+    "load_settings": "config.loading",
+    "open_run": "api",
+    "quiet": "reporting",
+    "register_objective": "objectives.registry",
+    "resume": "api",
+    "train": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from motionmatcher.environment import settle_environment
+
+    settle_environment()
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

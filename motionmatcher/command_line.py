@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from motionmatcher.environment import settle_environment
 from motionmatcher.errors import UserError, did_you_mean, reason_of
 from motionmatcher.files import check_output_file, remove_unfinished, writing
 from motionmatcher.interruption import Terminated, terminable
@@ -92,11 +93,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     Args:
         main: Returns the exit code; None stands for 0.
     """
-    # Both are read when torch is imported, which no script does before this. Threads that wait by
-    # spinning bring each other to a crawl when cores are shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # MKL's products must not depend on where in memory their operands lie, or no run repeats to the bit.
-    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    settle_environment()  # no script imports torch before this
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or file that cannot show a character must not end a program that is done.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -90,8 +90,3 @@ def visiting(device: torch.device, module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.to("cpu")
-
-
-def is_main_process() -> bool:
-    """Tell whether this is the process that speaks for all, under `accelerate launch`."""
-    return os.environ.get("RANK", "0") == "0"

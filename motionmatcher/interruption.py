@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from motionmatcher.reporting import say
+
 
 class Terminated(BaseException):
     """SIGTERM has come: what KeyboardInterrupt is to Ctrl-C."""
@@ -42,7 +44,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.raise_signal(number)
             return
         came = number
-        print("\nfinishing this step, then saving …", flush=True)
+        say("\nfinishing this step, then saving …")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     found = {int(number): signal.signal(number, remember) for number in signals}

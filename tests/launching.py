@@ -15,6 +15,7 @@ import pytest
 from motionmatcher.command_line import run
 from motionmatcher.config.loading import load_settings
 from motionmatcher.devices import choose_device
+from motionmatcher.objectives.objective import Objective
 from motionmatcher.runs.run_folder import Run, find_resumable
 from motionmatcher.training.assembly import start_training
 from motionmatcher.training.checks import check_training
@@ -23,16 +24,17 @@ from motionmatcher.training.resuming import plan_resuming
 PROJECT = Path(__file__).parents[1]
 
 
-def train_in_process(config: Path, *overrides: str) -> Run:
-    """Train a new run as train.py does."""
-    plan = check_training(load_settings(config, overrides), resuming=False, dry_run=False)
-    return start_training(plan, choose_device("cpu"))[0]
+def train_in_process(config: Path, *overrides: str, objective: Objective | None = None) -> Run:
+    """Train a new run as train.py does, or with an objective of the test's own."""
+    plan = check_training(load_settings(config, overrides), objective=objective)
+    return start_training(plan, choose_device("cpu"))
 
 
-def resume_in_process(folder: Path, *overrides: str) -> Run:
-    """Continue a run as `train.py --resume` does."""
+def resume_in_process(folder: Path, *overrides: str, objective: Objective | None = None) -> Run:
+    """Continue a run as `train.py --resume` does, or with an objective of the test's own."""
     resume = find_resumable(str(folder), output_dir="")
-    return start_training(plan_resuming(resume, overrides), choose_device("cpu"), resume)[0]
+    plan = plan_resuming(resume, overrides, objective=objective)
+    return start_training(plan, choose_device("cpu"))
 
 
 @contextmanager

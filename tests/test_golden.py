@@ -39,8 +39,8 @@ from motionmatcher.diffusion.schedules import (
     mix_noise,
 )
 from motionmatcher.features.extractor import MotionExtractor
-from motionmatcher.objectives.losses import match_features, weigh_change
-from motionmatcher.objectives.registry import motion_loss
+from motionmatcher.objectives.feature_matching import FeatureMatching, match_features, weigh_change
+from motionmatcher.objectives.objective import Batch
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32}
 
@@ -117,15 +117,13 @@ def _recorded_roots() -> Iterator[None]:
 
 
 def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[str, Tensor]]:
-    size = case.latents.shape[-2:]
-    extractor = MotionExtractor(base.denoiser, size, case.settings.motion_extractor)
+    objective = FeatureMatching()
+    objective.prepare(base, case.settings, case.latents.shape[-2:])
     parameters = base.denoiser.lora_parameters()
     for parameter in parameters.values():
         parameter.requires_grad_(True)
         parameter.grad = None
-    loss = motion_loss(
-        base, extractor, case.latents, case.noise, case.timesteps, case.text_states, case.settings
-    )
+    loss = objective.loss(Batch(case.latents, case.text_states, case.noise, case.timesteps))
     loss.total.backward()
     return loss, {name: parameter.grad for name, parameter in parameters.items()}
 

@@ -25,12 +25,12 @@ from motionmatcher.bases.lora import load_lora
 from motionmatcher.clips.reference import Reference, ReferenceClip
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.devices import compute_exactly
-from motionmatcher.diffusion.sampling import sample_latents
+from motionmatcher.diffusion.sampling import SamplingSettings, sample_latents
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from motionmatcher.files import atomic_path, write_json
 from motionmatcher.random_streams import stream_seed
 from motionmatcher.runs.run_folder import Run
-from motionmatcher.training.assembly import attach_lora, make_accelerator, sampling_settings
+from motionmatcher.training.assembly import attach_lora, make_accelerator
 from motionmatcher.training.loop import prepare_optimizer, train
 from testbed.renderer import FRAME_SIZE
 from testbed.tracker import ClipMeasurement, measure_clip
@@ -141,7 +141,7 @@ def _sample(
         sample of each noise prior and prompt.
     """
     cell = job.cell
-    sampling = sampling_settings(job.settings)
+    sampling = SamplingSettings.of_run(job.settings)
     inversion_noise = reference.inversion_noise(
         sampling.num_frames, sampling.width, sampling.height, sampling.num_inference_steps
     )

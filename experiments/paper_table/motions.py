@@ -192,7 +192,7 @@ def plan_motions(
                 output_dir=str(output_dir / name),
                 resume_from_checkpoint=None,
             )
-            plan = check_training(settings, resuming=False, dry_run=dry_run)
+            plan = check_training(settings, dry_run=dry_run)
             check_seeds(plan.settings.validation_data.seed or 0, repeat_num)
         except UserError as error:
             failures.append(Failure(name, str(error)))

@@ -11,14 +11,21 @@ from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.clips.video import fit_frames, probe, read_clip
-from motionmatcher.config.settings import TrainData
-from motionmatcher.devices import is_main_process
+from motionmatcher.config.settings import TrainData, TrainSettings
 from motionmatcher.diffusion.sampling import Progress, invert_reference
 from motionmatcher.errors import UserError, WriteError
 from motionmatcher.finiteness import require_finite
 from motionmatcher.paths import find_path
 from motionmatcher.random_streams import generator
-from motionmatcher.tensor_files import read_pickle, read_tensors, require_sound, write_tensors
+from motionmatcher.reporting import note
+from motionmatcher.runs.run_folder import Run
+from motionmatcher.tensor_files import (
+    read_description,
+    read_pickle,
+    read_tensors,
+    require_sound,
+    write_tensors,
+)
 
 _NOT_FINITE_ADVICE = "use mixed_precision bf16 or no, or another base model."
 
@@ -97,7 +104,21 @@ class Reference:
         self.seed = seed
         self.folders = [folder for folder in (read_folder, write_folder) if folder is not None]
         self.write_folder = write_folder
-        self._made: dict[str, Tensor] = {}
+        # What was read or made, by the name of its file, so that no file is read twice.
+        self._held: dict[str, Tensor] = {}
+        self._published: Tensor | None = None
+
+    @classmethod
+    def of_run(cls, settings: TrainSettings, base: BaseModel, run: Run) -> "Reference":
+        """Look up or make the reference of a run, for training and inference alike."""
+        cached = settings.cached_latent_dir
+        return cls(
+            ReferenceClip.of(settings.train_data, run.folder),
+            base,
+            settings.seed,
+            read_folder=Path(run.find_path(cached)) if cached else run.reference_folder,
+            write_folder=run.reference_folder if settings.cache_latents else None,
+        )
 
     def latents(self, num_frames: int, width: int, height: int) -> Tensor:
         """Give the reference's latents at a size.
@@ -140,7 +161,7 @@ class Reference:
         """
         file = self._find_file("latents", self._latents_depend_on(num_frames, width, height))
         if file and self.clip and Path(self.clip.file).is_file():
-            then, now = read_tensors(file)[1], self.clip.made_from()
+            then, now = read_description(file), self.clip.made_from()
             advice = "delete that file, or leave cached_latent_dir out."
             if then.get("clip_content") not in (None, now["clip_content"]):
                 raise UserError(
@@ -207,8 +228,8 @@ class Reference:
         self, kind: str, depends_on: Mapping[str, Any], shape: Sequence[int]
     ) -> Tensor | None:
         name = _file_name(kind, depends_on)
-        if name in self._made:
-            return self._made[name]
+        if name in self._held:
+            return self._held[name]
         file = self._find_file(kind, depends_on)
         if file is None:
             return None
@@ -218,7 +239,8 @@ class Reference:
             or _file_name(kind, _part(description, depends_on)) != file.name
         ):
             raise UserError(f"{file} does not hold what its name says: delete it.")
-        return require_sound(f"{file}: {kind}", content[kind], shape)
+        self._held[name] = require_sound(f"{file}: {kind}", content[kind], shape)
+        return self._held[name]
 
     def _find_file(self, kind: str, depends_on: Mapping[str, Any]) -> Path | None:
         """Look in the cache; files of older versions count, which record a sampled fingerprint."""
@@ -239,18 +261,19 @@ class Reference:
     ) -> None:
         require_finite(tensor, f"the reference's {kind}", _NOT_FINITE_ADVICE)
         name = _file_name(kind, depends_on)
-        self._made[name] = tensor
+        self._held[name] = tensor
         if self.write_folder is not None:
             description = {**depends_on, **(made_from or {})}
             try:
                 write_tensors(self.write_folder / name, {kind: tensor}, description)
             except WriteError as error:
-                if is_main_process():
-                    print(f"note: the reference's {kind} will have to be made again: {error}")
+                note(f"the reference's {kind} will have to be made again: {error}")
 
     def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
         """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""
         shape = self.base.codec.latent_shape(num_frames, width, height)
+        if self._published is not None and self._published.shape[1:] == shape:
+            return self._published
         for folder in self.folders:
             for file in sorted(folder.glob("*.pt")):
                 content = read_pickle(file)
@@ -258,7 +281,8 @@ class Reference:
                     raise UserError(f"{file} is no published cache: it has no 'latents'.")
                 latents = require_sound(f"{file}: latents", content["latents"])
                 if latents.shape == shape:
-                    return latents[None].float()
+                    self._published = latents[None].float()
+                    return self._published
         return None
 
 

@@ -20,22 +20,25 @@ from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 from motionmatcher.config.yaml_layers import MISSING_MARK, escape, merge, read_layers, resolve
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
+from motionmatcher.objectives.registry import require_objective
 from motionmatcher.paths import expand_home
 from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml, shorten
 
-# Timesteps of the DDIM step beyond which the features are no longer linear: at 5 the loss is 7.5 % off.
-MAX_TANGENT_STEPS = 5
 _YAML_LIST = re.compile(r"\s*(\[.*\]|- .*)\s*", re.DOTALL)
 _Settings = TypeVar("_Settings")
 
 
-def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSettings:
+def load_settings(
+    path: Path | str, overrides: Sequence[str] = (), *, any_objective: bool = False
+) -> TrainSettings:
     """Read the settings of a run from a YAML file and the command line.
 
     Args:
         path: The YAML file.
         overrides: `key=value` each, the key dotted for groups; a text is taken literally, any other
             value as YAML.
+        any_objective: Take an objective that nobody registered here, as the record of a run may name
+            one that only the program that trained it knows.
 
     Returns:
         The settings, each of its type and within its range.
@@ -53,6 +56,8 @@ def load_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSetti
             value = {name: value}
         values = merge(values, value)
     settings = parse_settings(TrainSettings, resolve(values, str(path)), str(path))
+    if not any_objective:
+        require_objective(settings.objective, f"{path}: objective")
     check_combinations(settings)
     return settings
 
@@ -75,6 +80,21 @@ def read_settings(settings_class: type[_Settings], *paths: Path) -> _Settings:
         values = merge(values, read_layers(path))
     source = str(paths[-1])
     return parse_settings(settings_class, resolve(values, source), source)
+
+
+def check_settings(settings: TrainSettings, source: str = "settings") -> TrainSettings:
+    """Check settings that were put together in Python as those of a file are.
+
+    Args:
+        settings: The settings.
+        source: What errors call them.
+
+    Raises:
+        UserError: As `load_settings`.
+    """
+    checked = parse_settings(TrainSettings, asdict(settings), source)
+    check_combinations(checked)
+    return checked
 
 
 def write_settings(path: Path, settings: TrainSettings) -> None:
@@ -114,24 +134,6 @@ def check_combinations(settings: TrainSettings) -> None:
         raise UserError(
             "use_unet_lora: false would train nothing; remove the key or set it to true."
         )
-    if settings.min_timestep < settings.motion_extractor.num_denoise_steps:
-        raise UserError(
-            f"min_timestep {settings.min_timestep} is below motion_extractor.num_denoise_steps "
-            f"{settings.motion_extractor.num_denoise_steps}: the step would leave the schedule."
-        )
-    extractor = settings.motion_extractor
-    if extractor.mode == "tangent" and extractor.num_denoise_steps > MAX_TANGENT_STEPS:
-        raise UserError(
-            "motion_extractor.mode: tangent is right for short steps only: num_denoise_steps must be at "
-            f"most {MAX_TANGENT_STEPS}, not {extractor.num_denoise_steps}; or use mode: difference."
-        )
-    if (
-        settings.objective in ("frame_difference", "vmc")
-        and settings.train_data.n_sample_frames < 2
-    ):
-        raise UserError(
-            f"objective: {settings.objective} needs train_data.n_sample_frames of 2 or more, not 1."
-        )
     if settings.recompute_activations and settings.compile:
         raise UserError(
             "recompute_activations and compile do not go together: torch.compile chooses by itself what "
@@ -151,8 +153,6 @@ def check_combinations(settings: TrainSettings) -> None:
             "lr_warmup_steps has no effect with lr_scheduler: constant; "
             "use constant_with_warmup or remove it."
         )
-    if settings.loss_weights.spatial_loss == settings.loss_weights.temporal_loss == 0:
-        raise UserError("loss_weights: both weights are 0, so nothing would be trained.")
     if len(set(settings.lora_targets)) < len(settings.lora_targets):
         raise UserError(f"lora_targets names a kind twice: {', '.join(settings.lora_targets)}.")
     if not settings.lora_targets:
@@ -306,7 +306,7 @@ def _check_range(value: Any, metadata: Mapping[str, Any], place: str) -> None:
     for entry in value if isinstance(value, list | tuple) else [value]:
         if isinstance(entry, int | float):
             check_bounds(entry, minimum, maximum, place)
-        if choices is not None and entry not in choices:
+        if choices is not None and not metadata["open_choices"] and entry not in choices:
             raise UserError(
                 f"{place} must be one of {', '.join(choices)}, not '{entry}'."
                 + did_you_mean(str(entry), choices)

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from motionmatcher.objectives.registry import BUILT_IN
+
 # Names of the solvers, see solvers.py (which imports torch, and this module must not).
 SCHEDULERS = ("ddim", "dpm++", "unipc")
 # Kinds of modules that can get an adapter, of which a denoiser has some; attention is the published choice.
 LORA_TARGETS = ("attention", "temporal_conv", "spatial_conv")
-# Videos that the published program makes of each prompt.
-PUBLISHED_REPEATS = 10
+PRECISIONS = ("no", "fp16", "bf16")
+# What the published program takes when a run does not say, as published runs hold no settings; all
+# else it takes are the defaults below.
+PUBLISHED_MODEL = "models/zeroscope_v2_576w/"
+PUBLISHED_REPEATS = 10  # videos of each prompt
+# Where inference.py puts videos unless told otherwise.
+INFERENCE_DIR = "outputs/inference"
 # Finite bounds, far beyond what is of use: they keep absurd numbers from the libraries below, which
 # overflow or fill the memory. What fits into a machine's memory is checked apart, see run_cost.py.
 MAX_SEED = 2**64 - 1  # torch's generators take no more
@@ -38,6 +45,7 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
+    open_choices: bool = False,
     is_path: bool = False,
 ) -> Any:
     """Declare one key of the YAML files.
@@ -48,6 +56,7 @@ def setting(
         minimum: Lowest value allowed.
         maximum: Highest value allowed.
         choices: The values allowed.
+        open_choices: Python code may add values of its own; they are checked elsewhere.
         is_path: It names a file or folder: `~` stands for the home folder, and where a relative one
             leads is recorded with a run.
     """
@@ -56,6 +65,7 @@ def setting(
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
+        "open_choices": open_choices,
         "is_path": is_path,
     }
     if default is ...:
@@ -216,7 +226,8 @@ class TrainSettings:
         "feature_matching",
         "what is minimised: the method's feature_matching (with motion_extractor and loss_weights), or "
         "for comparison a loss on the prediction itself",
-        choices=("feature_matching", "denoising", "frame_difference", "vmc", "motiondirector"),
+        choices=BUILT_IN,
+        open_choices=True,
     )
     use_unet_lora: bool = setting(True, "must be true: the LoRA is what is trained")
     lora_rank: int = setting(32, "rank of the LoRA", minimum=1, maximum=4096)
@@ -287,7 +298,7 @@ class TrainSettings:
     mixed_precision: str = setting(
         "fp16",
         "precision of base and student, and of motion_extractor.mode tangent; difference is always fp32",
-        choices=("no", "fp16", "bf16"),
+        choices=PRECISIONS,
     )
     compile: bool = setting(
         False, "compile the denoiser's layers with torch.compile; pays on CUDA, after some minutes"

@@ -11,7 +11,7 @@ from motionmatcher.cost.step import FakeStep, StepCost, empty_denoiser, sampling
 from motionmatcher.devices import available_bytes, show_gib, weight_dtype
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
-from motionmatcher.training.assembly import sampling_settings
+from motionmatcher.objectives.objective import Objective
 
 # For what an estimate leaves out: workspaces, fragmentation, the runtime's own memory.
 HEADROOM = 1.15
@@ -120,13 +120,19 @@ class RunCost:
         return [*lines, f"{available}: {self.advice()}."]
 
 
-def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> RunCost:
+def estimate_run(
+    layout: BaseLayout,
+    settings: TrainSettings,
+    device: torch.device,
+    objective: Objective | None = None,
+) -> RunCost:
     """Estimate a run's cost from the base's configs alone.
 
     Args:
         layout: The base model's folder and configs.
-        settings: With sizes resolved, as `preflight.check_training` leaves them.
+        settings: With sizes resolved, as `check_training` leaves them.
         device: Where it shall run.
+        objective: What is minimised; None takes the one that the settings name.
     """
     data = settings.train_data
     denoiser_class, config = layout.denoiser.part_class, layout.denoiser.config
@@ -138,6 +144,7 @@ def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.devi
         layout.latent_shape(data.n_sample_frames, data.width, data.height),
         layout.num_tokens,
         device,
+        objective,
     )
     if settings.recompute_activations:
         denoiser.recompute_in_backward("activations")
@@ -155,13 +162,19 @@ def estimate_run(layout: BaseLayout, settings: TrainSettings, device: torch.devi
     )
 
 
-def check_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> None:
+def check_memory(
+    layout: BaseLayout,
+    settings: TrainSettings,
+    device: torch.device,
+    objective: Objective | None = None,
+) -> None:
     """Refuse a run whose memory is not there, before any weight is read.
 
     Args:
         layout: The base model's folder and configs.
-        settings: With sizes resolved, as `preflight.check_training` leaves them.
+        settings: With sizes resolved, as `check_training` leaves them.
         device: Where it shall run.
+        objective: What is minimised; None takes the one that the settings name.
 
     Raises:
         UserError: Says what it would take.
@@ -169,7 +182,7 @@ def check_memory(layout: BaseLayout, settings: TrainSettings, device: torch.devi
     least = check_least_memory(layout, settings, device)
     layers = LAYERS_OF_CHECKPOINTED_STEP if settings.gradient_checkpointing else LAYERS_OF_STEP
     if least * layers > available_bytes(device):
-        cost = estimate_run(layout, settings, device)
+        cost = estimate_run(layout, settings, device, objective)
         if cost.chosen.peak_bytes > cost.available_bytes:
             raise UserError(cost.refusal())
     check_preview_memory(layout, settings, device)
@@ -194,7 +207,9 @@ def check_least_memory(layout: BaseLayout, settings: TrainSettings, device: torc
 
 def check_preview_memory(layout: BaseLayout, settings: TrainSettings, device: torch.device) -> None:
     """Refuse previews whose memory is not there; args and errors as of `check_memory`."""
-    check_sampling_memory(layout, sampling_settings(settings), 1, settings.mixed_precision, device)
+    check_sampling_memory(
+        layout, SamplingSettings.of_run(settings), 1, settings.mixed_precision, device
+    )
 
 
 def check_sampling_memory(

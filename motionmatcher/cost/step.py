@@ -7,12 +7,13 @@ without. So the figures follow the code, whatever the settings.
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from motionmatcher.bases.base_model import BaseModel
@@ -22,9 +23,8 @@ from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.meter import CostMeter, tensor_bytes
 from motionmatcher.devices import weight_dtype
 from motionmatcher.diffusion.schedules import NoiseSchedule
-from motionmatcher.features.extractor import MotionExtractor
-from motionmatcher.objectives.losses import TrainingLoss
-from motionmatcher.objectives.registry import Batch, draw_batch, training_loss
+from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
+from motionmatcher.objectives.registry import make_objective
 
 
 @dataclass(frozen=True)
@@ -96,24 +96,18 @@ class TrainingStep:
     Attributes:
         base: The base model with its LoRA; a step needs its denoiser and its schedule only.
         settings: As in training.
-        latents: (1, C, F, h, w), fp32.
-        text_states: (1, T, D), fp32.
-        batch: Noise and timesteps.
-        extractor: Reads motion features.
+        objective: What is minimised; prepared.
+        batch: What was drawn.
     """
 
     base: BaseModel
     settings: TrainSettings
-    latents: Tensor
-    text_states: Tensor
+    objective: Objective
     batch: Batch
-    extractor: MotionExtractor
 
     def loss(self) -> TrainingLoss:
         """Compute the batch's loss as training does."""
-        return training_loss(
-            self.base, self.extractor, self.latents, self.batch, self.text_states, self.settings
-        )
+        return self.objective.loss(self.batch)
 
 
 @dataclass(frozen=True)
@@ -132,6 +126,7 @@ class FakeStep(TrainingStep):
         latent_shape: Sequence[int],
         num_tokens: int,
         device: torch.device,
+        objective: Objective | None = None,
     ) -> "FakeStep":
         """Set up the step.
 
@@ -142,25 +137,29 @@ class FakeStep(TrainingStep):
             latent_shape: Of one video (C, F, h, w).
             num_tokens: Length of an encoded prompt.
             device: Which device to imitate, for kernels and precision differ among them.
+            objective: What is minimised; None takes the one that the settings name.
         """
         shape = (1, *latent_shape)
         base = bare_base(denoiser, schedule, device)
-        drawn = draw_batch(settings, base, torch.zeros(shape), 0, 0, 0)
+        objective = copy(objective) if objective else make_objective(settings.objective)
+        objective.prepare(base, settings, (shape[-2], shape[-1]))
+        states = torch.zeros(1, num_tokens, denoiser.text_width)
+        drawn = objective.draw(torch.zeros(shape), states, 0, 0, 0)
         mode, meter = FakeTensorMode(allow_non_fake_inputs=True), CostMeter()
         with mode, meter:
             _make_fake(denoiser, weight_dtype(settings.mixed_precision, device), device)
             return cls(
                 base=base,
                 settings=settings,
-                latents=torch.zeros(shape, device=device),
-                text_states=torch.zeros(1, num_tokens, denoiser.text_width, device=device),
+                objective=objective,
                 batch=replace(
                     drawn,
+                    latents=torch.zeros(shape, device=device).expand(drawn.latents.shape),
+                    text_states=torch.zeros(states.shape, device=device).expand(
+                        drawn.text_states.shape
+                    ),
                     noise=torch.zeros(drawn.noise.shape, device=device),
                     timesteps=torch.zeros_like(drawn.timesteps, device=device),
-                ),
-                extractor=MotionExtractor(
-                    denoiser, (shape[-2], shape[-1]), settings.motion_extractor
                 ),
                 _mode=mode,
                 _meter=meter,

@@ -12,8 +12,11 @@ from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.denoiser import PassMode
+from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.diffusion.schedules import Predictor, invert_ddim, mix_noise
 from motionmatcher.diffusion.solvers import make_solver, solve
+from motionmatcher.errors import UserError
 from motionmatcher.finiteness import require_finite
 from motionmatcher.random_streams import video_noise
 
@@ -53,6 +56,36 @@ class SamplingSettings:
     min_timestep: int
     negative_prompt: str = ""
     scheduler: str = "ddim"
+
+    @classmethod
+    def of_run(cls, settings: TrainSettings) -> "SamplingSettings":
+        """Take the previews' sampling settings of a run's resolved settings."""
+        validation = settings.validation_data
+        assert validation.num_frames is not None
+        assert validation.width is not None
+        assert validation.height is not None
+        return cls(
+            num_frames=validation.num_frames,
+            width=validation.width,
+            height=validation.height,
+            num_inference_steps=validation.num_inference_steps,
+            guidance_scale=validation.guidance_scale,
+            lora_scale=validation.lora_scale,
+            noise_prior=validation.noise_prior,
+            min_timestep=settings.min_timestep,
+            scheduler=validation.scheduler,
+        )
+
+
+def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
+    """Refuse more DDIM steps than the base's schedule can be walked in.
+
+    Raises:
+        UserError: Names the setting and the most steps there can be.
+    """
+    most = layout.read_schedule().max_sampling_steps
+    if num_steps > most:
+        raise UserError(f"{key} must be at most {most} for this base's schedule, not {num_steps}.")
 
 
 @torch.no_grad()

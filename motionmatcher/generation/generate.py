@@ -1,7 +1,6 @@
 """Generate videos for prompts with a trained run: the one call behind inference.py."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from filelock import FileLock
-from tqdm import tqdm
 
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.layout import BaseLayout
@@ -24,10 +21,10 @@ from motionmatcher.cost.estimate import check_sampling_memory
 from motionmatcher.devices import compute_exactly, weight_dtype
 from motionmatcher.diffusion.sampling import SamplingSettings, sample_latents
 from motionmatcher.errors import UserError
-from motionmatcher.files import remove_unfinished, slug, unused_path, write_json
-from motionmatcher.runs.manifest import MANIFEST_FORMAT, MANIFEST_NAME, read_manifest
+from motionmatcher.files import remove_unfinished, slug, unused_path
+from motionmatcher.reporting import note, progress_bar
+from motionmatcher.runs.manifest import append_to_manifest, names_locked
 from motionmatcher.runs.run_folder import Run
-from motionmatcher.training.assembly import reference_of_run
 
 MAX_SHEET_ROWS = 40
 
@@ -39,7 +36,7 @@ class GenerationRequest:
     Attributes:
         prompts: Texts; each gets `repeat_num` videos.
         seed: Seed of each prompt's first video; the next ones count up.
-        repeat_num: Videos a prompt.
+        repeat_num: Videos per prompt.
         batch_size: Videos computed at a time.
         sampling: How to sample.
         run: The trained run.
@@ -74,6 +71,39 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True)
+class GeneratedVideo:
+    """A video file, and what the manifest says of it.
+
+    Attributes:
+        folder: Where it is.
+        entry: The manifest's entry: file, prompt, seed, checkpoint, settings, ….
+    """
+
+    folder: Path
+    entry: Mapping[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The file, an mp4."""
+        return self.folder / str(self.entry["file"])
+
+    @property
+    def prompt(self) -> str:
+        """What it shows."""
+        return str(self.entry["prompt"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of its start noise."""
+        return int(self.entry["seed"])
+
+    @property
+    def frames(self) -> Frames:
+        """Its frames, read from the file: uint8 (F, H, W, 3)."""
+        return read_video(self.path)[0]
+
+
+@dataclass(frozen=True)
 class Job:
     """One video to make."""
 
@@ -82,7 +112,7 @@ class Job:
 
 
 @torch.no_grad()
-def generate(request: GenerationRequest, device: torch.device) -> list[dict[str, Any]]:
+def generate(request: GenerationRequest, device: torch.device) -> list[GeneratedVideo]:
     """Generate all videos of a request, this process's share under `accelerate launch`.
 
     Args:
@@ -90,7 +120,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
         device: Where to compute.
 
     Returns:
-        The manifest's entries of all videos, in the order of prompts and seeds.
+        All videos, in the order of prompts and seeds.
     """
     compute_exactly(device)
     processes = PartialState(cpu=device.type == "cpu")
@@ -105,14 +135,15 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
     info = load_lora(base.denoiser, request.checkpoint / "lora")
     if request.lora_rank not in (None, info.rank):
         raise UserError(
-            f"--lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
+            f"lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
         )
     if processes.is_main_process:
         notes = [*request.notes]
         base_note = base.note_on_record(info.base, f"the LoRA of {request.checkpoint}")
         notes += [base_note] if base_note else []
         notes += base.text.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
-        print(*(f"note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
+        for line in notes:
+            note(line)
         remove_unfinished(request.output_dir)
     if request.compile:
         base.denoiser.compile_layers()
@@ -131,14 +162,14 @@ def generate(request: GenerationRequest, device: torch.device) -> list[dict[str,
                 [job.seed for job in batch],
                 request.sampling,
                 inversion_noise,
-                partial(tqdm, desc=f"batch {number} of {len(share)}"),
+                partial(progress_bar, description=f"batch {number} of {len(share)}"),
             )
             for job, video in zip(batch, latents, strict=True):
                 entries.append(_write_video(request, job, base.codec.decode(video)))
     entries = gather_object(entries)  # of all processes, in the order of the jobs
     if processes.is_main_process:
         _write_contact_sheet(request, entries)
-    return entries
+    return [GeneratedVideo(request.output_dir, entry) for entry in entries]
 
 
 def _batches(request: GenerationRequest) -> list[list[Job]]:
@@ -156,7 +187,7 @@ def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tenso
     if sampling.noise_prior == 0:
         return None
     if trained is not None:
-        reference = reference_of_run(trained, base, request.run)
+        reference = Reference.of_run(trained, base, request.run)
     else:
         folder = request.run.reference_folder
         reference = Reference(None, base, seed=0, read_folder=folder, write_folder=folder)
@@ -165,7 +196,7 @@ def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tenso
         sampling.width,
         sampling.height,
         sampling.num_inference_steps,
-        lambda steps: tqdm(steps, "inverting the reference"),
+        lambda steps: progress_bar(steps, "inverting the reference"),
     )
 
 
@@ -173,15 +204,14 @@ def _write_contact_sheet(request: GenerationRequest, entries: list[dict[str, Any
     shown = entries[:MAX_SHEET_ROWS]
     clips = [read_video(request.output_dir / entry["file"])[0] for entry in shown]
     labels = [f"{entry['seed']}: {entry['prompt']}" for entry in shown]
-    with _names_locked(request.output_dir):
+    with names_locked(request.output_dir):
         write_contact_sheet(unused_path(request.output_dir / "contact_sheet.png"), clips, labels)
 
 
 def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[str, Any]:
     """Write one video under a name not taken yet, and enter it in the manifest."""
     folder = request.output_dir
-    with _names_locked(folder):
-        entries = read_manifest(folder)
+    with names_locked(folder):
         suffixes = (".mp4", ".gif") if request.gif else (".mp4",)
         path = unused_path(folder / f"{slug(job.prompt)}_{job.seed}.mp4", suffixes)
         write_mp4(path, frames, request.fps)
@@ -201,14 +231,5 @@ def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[s
                 "batch_size": request.batch_size,
             },
         }
-        content = {"format": MANIFEST_FORMAT, "videos": [*entries, entry]}
-        write_json(folder / MANIFEST_NAME, content)
+        append_to_manifest(folder, entry)
     return entry
-
-
-@contextmanager
-def _names_locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from taking names in a folder, or changing its manifest."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".manifest.lock"):
-        yield

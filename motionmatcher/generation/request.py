@@ -1,151 +1,212 @@
-"""Turn inference.py's flags into a checked request, before any weight is read."""
+"""Check what shall be generated, and fill in what the run knows, before any weight is read."""
 
-import argparse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from motionmatcher.bases.layout import find_base
 from motionmatcher.clips.video import MAX_GIF_FPS
 from motionmatcher.config.bounds import check_bounds
+from motionmatcher.config.loading import with_preview_defaults
 from motionmatcher.config.settings import (
+    INFERENCE_DIR,
     MAX_REPEATS,
     MAX_TIMESTEPS,
     MAX_UPDATES,
+    PRECISIONS,
+    PUBLISHED_MODEL,
+    PUBLISHED_REPEATS,
+    SCHEDULERS,
     TrainData,
     TrainSettings,
     ValidationData,
     limits,
 )
-from motionmatcher.diffusion.sampling import SamplingSettings
-from motionmatcher.errors import UserError
+from motionmatcher.diffusion.sampling import SamplingSettings, check_num_steps
+from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import check_writable
 from motionmatcher.generation.generate import GenerationRequest
-from motionmatcher.prompts import read_prompts, repetition_notes
+from motionmatcher.prompts import repetition_notes
 from motionmatcher.random_streams import check_seeds
 from motionmatcher.runs.manifest import read_manifest
 from motionmatcher.runs.run_folder import Run, open_checkpoint
-from motionmatcher.training.assembly import sampling_settings
-from motionmatcher.training.checks import check_num_steps
 
-# What the published program takes when a run does not say (published runs hold no settings).
-PUBLISHED_MODEL = "models/zeroscope_v2_576w/"
-PUBLISHED_FPS = 8.0
-PUBLISHED_SAMPLING = SamplingSettings(
-    num_frames=16,
-    width=384,
-    height=384,
-    num_inference_steps=75,
-    guidance_scale=12.0,
-    lora_scale=1.0,
-    noise_prior=0.3,
-    min_timestep=500,
-)
 _LIMITS = {
-    "--checkpoint_index": (0, MAX_UPDATES),
-    "--lora_rank": limits(TrainSettings, "lora_rank"),
-    "--width": limits(ValidationData, "width"),
-    "--height": limits(ValidationData, "height"),
-    "--repeat_num": (1, MAX_REPEATS),
-    "--batch-size": limits(TrainSettings, "train_batch_size"),
-    "--num-frames": limits(ValidationData, "num_frames"),
-    "--num-steps": limits(ValidationData, "num_inference_steps"),
-    "--guidance-scale": limits(ValidationData, "guidance_scale"),
-    "--lora_scale": limits(ValidationData, "lora_scale"),
-    "--noise_prior": limits(ValidationData, "noise_prior"),
-    "--min_timestep": (0, MAX_TIMESTEPS),  # 0: the LoRA is on to the end
-    "--seed": limits(ValidationData, "seed"),
-    "--fps": limits(TrainData, "fps"),
+    "checkpoint": (0, MAX_UPDATES),
+    "lora_rank": limits(TrainSettings, "lora_rank"),
+    "width": limits(ValidationData, "width"),
+    "height": limits(ValidationData, "height"),
+    "repeat_num": (1, MAX_REPEATS),
+    "batch_size": limits(TrainSettings, "train_batch_size"),
+    "num_frames": limits(ValidationData, "num_frames"),
+    "num_steps": limits(ValidationData, "num_inference_steps"),
+    "guidance_scale": limits(ValidationData, "guidance_scale"),
+    "lora_scale": limits(ValidationData, "lora_scale"),
+    "noise_prior": limits(ValidationData, "noise_prior"),
+    "min_timestep": (0, MAX_TIMESTEPS),  # 0: the LoRA is on to the end
+    "seed": limits(ValidationData, "seed"),
+    "fps": limits(TrainData, "fps"),
 }
+_CHOICES = {"scheduler": SCHEDULERS, "mixed_precision": PRECISIONS}
+# Options that are SamplingSettings under the same name, and the one that is not.
+_OF_SAMPLING = {
+    name: name
+    for name in (
+        *("num_frames", "width", "height", "guidance_scale", "lora_scale"),
+        *("noise_prior", "min_timestep", "negative_prompt", "scheduler"),
+    )
+} | {"num_steps": "num_inference_steps"}
 
 
-def make_request(arguments: argparse.Namespace) -> GenerationRequest:
-    """Check the flags and fill in what the run knows.
+class GenerationOptions(TypedDict, total=False):
+    """What may be asked of a generation; left out or None is as the run was trained.
+
+    Attributes:
+        checkpoint: Step of the checkpoint; the last by default.
+        model: The base model's folder or hub id.
+        lora_rank: Only checked against the checkpoint.
+        lora_scale: Scale of the LoRA; 0 is the base model.
+        min_timestep: Lowest timestep with the LoRA on.
+        width: Pixels.
+        height: Pixels.
+        num_frames: Frames of each video.
+        num_steps: Steps of sampling.
+        scheduler: "ddim", "dpm++" or "unipc".
+        guidance_scale: Classifier-free guidance; 1 is off.
+        noise_prior: Share of the reference's noise in the start noise, 0 to 1.
+        negative_prompt: What guidance leads away from.
+        seed: Of each prompt's first video; the previews' by default. The next ones count up.
+        repeat_num: Videos per prompt; 10 by default.
+        batch_size: Videos at a time; 1 by default.
+        output_dir: Gets videos, manifest and contact sheet; "outputs/inference" by default.
+        fps: Frames per second of the files.
+        gif: Write a GIF beside each video.
+        mixed_precision: "no", "fp16" or "bf16".
+        compile: Compile the denoiser's layers: pays on CUDA for many videos.
+    """
+
+    checkpoint: int | None
+    model: str | None
+    lora_rank: int | None
+    lora_scale: float | None
+    min_timestep: int | None
+    width: int | None
+    height: int | None
+    num_frames: int | None
+    num_steps: int | None
+    scheduler: str | None
+    guidance_scale: float | None
+    noise_prior: float | None
+    negative_prompt: str | None
+    seed: int | None
+    repeat_num: int | None
+    batch_size: int | None
+    output_dir: Path | str | None
+    fps: float | None
+    gif: bool | None
+    mixed_precision: str | None
+    compile: bool | None
+
+
+def make_request(
+    run: Path | str,
+    prompts: Sequence[str],
+    names: Mapping[str, str] | None = None,
+    **options: Unpack[GenerationOptions],
+) -> GenerationRequest:
+    """Check what shall be generated and fill in what the run knows.
 
     Args:
-        arguments: inference.py's flags; None where one was not given.
+        run: A run folder, ours or published, or a checkpoint folder.
+        prompts: What to show; each gets `repeat_num` videos.
+        names: What errors call `run`, `prompts` and the options; by default as they are called here.
+        options: See `GenerationOptions`.
 
     Raises:
-        UserError: Names the flag, file or folder that does not fit.
+        UserError: Names the option, file or folder that does not fit.
     """
-    for flag, (minimum, maximum) in _LIMITS.items():
-        value = getattr(arguments, flag.strip("-").replace("-", "_"))
-        if value is not None:
-            check_bounds(value, minimum, maximum, flag)
-    given_prompts = _gather_prompts(arguments.prompt, arguments.prompts)
-    run, checkpoint = _find_checkpoint(arguments.checkpoint_folder, arguments.checkpoint_index)
-    trained = run.settings()
-    given = {
-        "num_frames": arguments.num_frames,
-        "width": arguments.width,
-        "height": arguments.height,
-        "num_inference_steps": arguments.num_steps,
-        "guidance_scale": arguments.guidance_scale,
-        "lora_scale": arguments.lora_scale,
-        "noise_prior": arguments.noise_prior,
-        "min_timestep": arguments.min_timestep,
-        "negative_prompt": arguments.negative_prompt,
-        "scheduler": arguments.scheduler,
-    }
-    known = sampling_settings(trained) if trained else PUBLISHED_SAMPLING
-    sampling = replace(known, **{name: value for name, value in given.items() if value is not None})
 
-    def choose(flag: Any, of_run: Any) -> Any:
-        return of_run if flag is None else flag
+    def name(option: str) -> str:
+        return (names or {}).get(option, option)
 
-    fps = choose(arguments.fps, trained.train_data.fps if trained else PUBLISHED_FPS)
-    notes = repetition_notes(given_prompts, "its videos are made once")
-    if arguments.gif and fps > MAX_GIF_FPS:
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    for option in given:
+        if option not in GenerationOptions.__annotations__:
+            nearest = did_you_mean(option, GenerationOptions.__annotations__)
+            raise UserError(f"unknown option '{option}'.{nearest}")
+    for option, choices in _CHOICES.items():
+        if given.get(option, choices[0]) not in choices:
+            raise UserError(
+                f"{name(option)} must be one of {', '.join(choices)}, not '{given[option]}'."
+            )
+    for option, (minimum, maximum) in _LIMITS.items():
+        if option in given:
+            check_bounds(given[option], minimum, maximum, name(option))
+    prompts = [prompt.strip() for prompt in prompts]
+    if not prompts:
+        raise UserError(f"no prompt: give {name('prompts')}, what the videos shall show.")
+    if not all(prompts):
+        raise UserError(f"{name('prompts')} is blank: say what the videos shall show.")
+    opened, checkpoint = _find_checkpoint(Path(run), given.get("checkpoint"), name)
+    trained = opened.settings()
+    known = trained or _published_settings()
+    sampling = replace(
+        SamplingSettings.of_run(known),
+        **{key: given[option] for option, key in _OF_SAMPLING.items() if option in given},
+    )
+    fps = given.get("fps", known.train_data.fps)
+    notes = repetition_notes(prompts, "its videos are made once")
+    if given.get("gif") and fps > MAX_GIF_FPS:
         notes.append(f"no GIF plays faster than {MAX_GIF_FPS} fps: {fps:g} is for the mp4 alone.")
-    of_run = run.find_path(trained.pretrained_model_path) if trained else PUBLISHED_MODEL
-    layout = find_base(choose(arguments.model, of_run))
+    layout = find_base(given.get("model") or opened.find_path(known.pretrained_model_path))
     layout.require_weights()
     layout.latent_shape(sampling.num_frames, sampling.width, sampling.height)
-    check_num_steps(layout, sampling.num_inference_steps, "--num-steps")
-    check_writable(arguments.output_dir, "--output_dir")
-    read_manifest(arguments.output_dir)  # a damaged one is better known now
-    seed = choose(arguments.seed, (trained.validation_data.seed if trained else None) or 0)
-    check_seeds(seed, arguments.repeat_num)
+    check_num_steps(layout, sampling.num_inference_steps, name("num_steps"))
+    output_dir = Path(given.get("output_dir", INFERENCE_DIR))
+    check_writable(output_dir, name("output_dir"))
+    read_manifest(output_dir)  # a damaged one is better known now
+    assert known.validation_data.seed is not None
+    seed = given.get("seed", known.validation_data.seed)
+    repeat_num = given.get("repeat_num", PUBLISHED_REPEATS)
+    check_seeds(seed, repeat_num)
     return GenerationRequest(
-        prompts=list(dict.fromkeys(given_prompts)),
+        prompts=list(dict.fromkeys(prompts)),
         seed=seed,
-        repeat_num=arguments.repeat_num,
-        batch_size=arguments.batch_size,
+        repeat_num=repeat_num,
+        batch_size=given.get("batch_size", 1),
         sampling=sampling,
-        run=run,
+        run=opened,
         trained=trained,
         checkpoint=checkpoint,
-        lora_rank=arguments.lora_rank,
+        lora_rank=given.get("lora_rank"),
         layout=layout,
-        mixed_precision=choose(
-            arguments.mixed_precision, trained.mixed_precision if trained else "fp16"
-        ),
+        mixed_precision=given.get("mixed_precision", known.mixed_precision),
         fps=fps,
-        compile=choose(arguments.compile, trained.compile if trained else False),
-        gif=arguments.gif,
-        output_dir=arguments.output_dir,
+        compile=given.get("compile", known.compile),
+        gif=given.get("gif", False),
+        output_dir=output_dir,
         notes=notes,
     )
 
 
-def _find_checkpoint(folder: Path, index: int | None) -> tuple[Run, Path]:
-    """Find the checkpoint that --checkpoint_folder and --checkpoint_index mean together."""
-    run, step = open_checkpoint(folder)
-    is_checkpoint = folder.resolve() == run.checkpoint_folder(step).resolve()
-    if is_checkpoint and index not in (None, step):
+def _published_settings() -> TrainSettings:
+    """What a published run was made with, which holds no settings: the defaults."""
+    unknown = TrainData(single_video_path="", single_video_prompt="")
+    return with_preview_defaults(
+        TrainSettings(pretrained_model_path=PUBLISHED_MODEL, train_data=unknown)
+    )
+
+
+def _find_checkpoint(
+    folder: Path, step: int | None, name: Callable[[str], str]
+) -> tuple[Run, Path]:
+    """Find the checkpoint that a folder and a step mean together."""
+    run, step_of_folder = open_checkpoint(folder)
+    is_checkpoint = folder.resolve() == run.checkpoint_folder(step_of_folder).resolve()
+    if is_checkpoint and step not in (None, step_of_folder):
         raise UserError(
-            f"--checkpoint_index {index}: --checkpoint_folder {folder} is a checkpoint already; "
+            f"{name('checkpoint')} {step}: {name('run')} {folder} is a checkpoint already; "
             f"give the run, {run.folder}, or leave the index out."
         )
-    return run, run.find_checkpoint(step if index is None else index)
-
-
-def _gather_prompts(given: list[str], file: Path | None) -> list[str]:
-    prompts = [prompt.strip() for prompt in given]
-    if not all(prompts):
-        raise UserError("--prompt is blank: say what the videos shall show.")
-    if file is not None:
-        prompts += read_prompts(file)
-    if not prompts:
-        raise UserError('no prompt: give --prompt "…", or --prompts FILE with one prompt a line.')
-    return prompts
+    return run, run.find_checkpoint(step_of_folder if step is None else step)

@@ -1,10 +1,13 @@
-"""The form of `manifest.json`, which says how each video of a folder was made."""
+"""`manifest.json`, which says how each video of a folder was made: the one reader and writer of it."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from motionmatcher.errors import UserError
+from motionmatcher.files import write_json
 from motionmatcher.text_files import read_json
 
 MANIFEST_NAME = "manifest.json"
@@ -34,3 +37,27 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
         if not isinstance(entry, dict):
             raise UserError(f"{file}: videos[{index}] is not an object. {_REMEDY}")
     return videos
+
+
+def append_to_manifest(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Enter a video into a folder's `manifest.json`; to be called within `names_locked`.
+
+    Args:
+        folder: Gets the file when it has none.
+        entry: How the video was made.
+
+    Raises:
+        UserError: As `read_manifest`; or the file system refuses.
+    """
+    videos = [*read_manifest(folder), entry]
+    write_json(folder / MANIFEST_NAME, {"format": MANIFEST_FORMAT, "videos": videos})
+
+
+@contextmanager
+def names_locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from taking names in a folder, or changing its manifest."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".manifest.lock"):
+        yield

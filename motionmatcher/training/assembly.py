@@ -1,6 +1,7 @@
 """Assemble a training run from its settings: the one call behind train.py."""
 
-import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,16 @@ from accelerate.utils import (
     broadcast_object_list,
 )
 from torch import Tensor
-from tqdm import tqdm
 
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.lora import LoraInfo, add_lora, load_lora
-from motionmatcher.clips.reference import Reference, ReferenceClip, tensor_fingerprint
+from motionmatcher.clips.reference import Reference, tensor_fingerprint
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.devices import compute_exactly, is_main_process, weight_dtype
+from motionmatcher.devices import compute_exactly, weight_dtype
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError, reason_of
 from motionmatcher.paths import find_path
+from motionmatcher.reporting import note, progress_bar, say, warn
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.checkpoints import START, Progress, load_training_state
 from motionmatcher.training.checks import TrainingPlan
@@ -52,47 +53,60 @@ def make_accelerator(settings: TrainSettings, device: torch.device) -> Accelerat
     )
 
 
-def start_training(
-    plan: TrainingPlan, device: torch.device, resume: tuple[Run, int] | None = None
-) -> tuple[Run, bool]:
+@dataclass(frozen=True)
+class TrainedRun(Run):
+    """A run folder, and what its training just gave.
+
+    Attributes:
+        finished: All steps were made; False when another of its processes was interrupted.
+        values: What was logged of each step made now: "loss", its parts ("spatial_loss", …),
+            "gradient_norm", "learning_rate".
+    """
+
+    finished: bool = True
+    values: Sequence[Mapping[str, float]] = ()
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of each step made now."""
+        return [values["loss"] for values in self.values]
+
+
+def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
     """Prepare and train.
 
     Args:
-        plan: What `preflight.check_training` checked.
+        plan: What `check_training` checked.
         device: Where to compute.
-        resume: The run and step to continue from; None starts a new run.
-
-    Returns:
-        The run, and whether all steps were made.
 
     Raises:
         UserError: Weights are damaged, a resumed run does not fit, or training failed.
     """
-    settings = plan.settings
+    settings, resume = plan.settings, plan.resume
     compute_exactly(device)
     accelerator = make_accelerator(settings, device)
     for line in plan.notes:
-        accelerator.print(f"note: {line}")
+        note(line)
     dtype = weight_dtype(settings.mixed_precision, accelerator.device)
     if settings.mixed_precision == "fp16" and dtype == torch.float32:
-        accelerator.print("note: mixed_precision fp16 needs CUDA; this is computed in fp32.")
+        note("mixed_precision fp16 needs CUDA; this is computed in fp32.")
     base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
     data, validation = settings.train_data, settings.validation_data
     previewed = validation.prompt if validation.sample_preview else []
     for line in base.text.cut_off_notes([data.single_video_prompt, *previewed]):
-        accelerator.print(f"note: {line}")
+        note(line)
     run = resume[0] if resume else _create_shared_run(settings, accelerator)
-    accelerator.print(f"run folder: {run.folder}")
+    say(f"run folder: {run.folder}")
     if accelerator.is_main_process:
         run.remove_unfinished()
     with accelerator.main_process_first():  # the others read what it cached
-        reference = reference_of_run(settings, base, run)
+        reference = Reference.of_run(settings, base, run)
         size = data.n_sample_frames, data.width, data.height
         if resume is None:  # a resumed run goes on with what it has
             reference.check_clip_is_unchanged(*size)
         if settings.cached_latent_dir is not None and not reference.has_latents(*size):
-            accelerator.print(
-                f"note: cached_latent_dir {settings.cached_latent_dir} holds no latents of this clip, size, "
+            note(
+                f"cached_latent_dir {settings.cached_latent_dir} holds no latents of this clip, size, "
                 "base and seed, so they are made anew."
             )
         latents = reference.latents(*size)
@@ -111,6 +125,7 @@ def start_training(
     # TensorBoard hides what was logged after the step that is resumed from.
     purge = {"tensorboard": {"purge_step": progress.step + 1}} if resume is not None else {}
     accelerator.init_trackers("motionmatcher", init_kwargs=purge)
+    values: list[Mapping[str, float]] = []
     try:
         finished = train(
             run=run,
@@ -121,15 +136,17 @@ def start_training(
             info=info,
             accelerator=accelerator,
             optimizer=optimizer,
+            objective=plan.objective,
             progress=progress,
             previewer=previewer,
+            on_step=values.append,
         )
     finally:
         try:
             accelerator.end_training()
         except OSError as error:  # of the log, which training is worth more than
-            accelerator.print(f"note: the log in {run.log_folder} has gaps: {reason_of(error)}.")
-    return run, finished
+            note(f"the log in {run.log_folder} has gaps: {reason_of(error)}.")
+    return TrainedRun(run.folder, finished, values)
 
 
 def _restore(
@@ -144,8 +161,8 @@ def _restore(
     progress = load_training_state(checkpoint, optimizer.optimizer, accelerator.scaler)
     num_threads = torch.get_num_threads()
     if accelerator.device.type == "cpu" and progress.num_threads not in (None, num_threads):
-        accelerator.print(
-            f"warning: {checkpoint} was computed with {progress.num_threads} threads and this process "
+        warn(
+            f"{checkpoint} was computed with {progress.num_threads} threads and this process "
             f"has {num_threads}, which changes the last bits: OMP_NUM_THREADS={progress.num_threads} "
             "continues exactly."
         )
@@ -153,41 +170,8 @@ def _restore(
     if accelerator.is_main_process:
         set_aside = run.continue_from(step, settings)
         if set_aside is not None:
-            accelerator.print(
-                f"note: what the run made after step {step} before is set aside in {set_aside}."
-            )
+            note(f"what the run made after step {step} before is set aside in {set_aside}.")
     return progress
-
-
-def reference_of_run(settings: TrainSettings, base: BaseModel, run: Run) -> Reference:
-    """Look up or make the reference of a run, for training and inference alike."""
-    cached = settings.cached_latent_dir
-    return Reference(
-        ReferenceClip.of(settings.train_data, run.folder),
-        base,
-        settings.seed,
-        read_folder=Path(run.find_path(cached)) if cached else run.reference_folder,
-        write_folder=run.reference_folder if settings.cache_latents else None,
-    )
-
-
-def sampling_settings(settings: TrainSettings) -> SamplingSettings:
-    """Take the preview's sampling settings of a run's resolved settings."""
-    validation = settings.validation_data
-    assert validation.num_frames is not None
-    assert validation.width is not None
-    assert validation.height is not None
-    return SamplingSettings(
-        num_frames=validation.num_frames,
-        width=validation.width,
-        height=validation.height,
-        num_inference_steps=validation.num_inference_steps,
-        guidance_scale=validation.guidance_scale,
-        lora_scale=validation.lora_scale,
-        noise_prior=validation.noise_prior,
-        min_timestep=settings.min_timestep,
-        scheduler=validation.scheduler,
-    )
 
 
 def _create_shared_run(settings: TrainSettings, accelerator: Accelerator) -> Run:
@@ -203,7 +187,7 @@ def _prepare_previews(
     settings: TrainSettings, base: BaseModel, reference: Reference, latents: Tensor
 ) -> Previewer | None:
     validation = settings.validation_data
-    sampling = sampling_settings(settings)
+    sampling = SamplingSettings.of_run(settings)
     inversion_noise = None
     if sampling.noise_prior > 0:
         # Made in any case, so that inference finds it in the run.
@@ -212,7 +196,7 @@ def _prepare_previews(
             sampling.width,
             sampling.height,
             sampling.num_inference_steps,
-            lambda steps: tqdm(steps, "inverting the reference", file=sys.stderr),
+            lambda steps: progress_bar(steps, "inverting the reference"),
         )
     if not validation.sample_preview:
         return None
@@ -267,7 +251,7 @@ def attach_lora(
         settings.lora_unet_dropout,
         settings.seed,
     )
-    note = None
+    base_note = None
     if resume is not None:
         run, step = resume
         checkpoint = run.find_checkpoint(step)
@@ -282,13 +266,13 @@ def attach_lora(
                     f"{checkpoint} was trained with another {what}: resume with the run's own settings, "
                     "or start a new run from it with lora_path."
                 )
-        note = base.note_on_record(found.base, str(checkpoint))
+        base_note = base.note_on_record(found.base, str(checkpoint))
     elif settings.lora_path is not None:
         folder = Path(find_path(settings.lora_path))
         found = load_lora(base.denoiser, folder / "lora" if (folder / "lora").is_dir() else folder)
-        note = base.note_on_record(found.base, f"lora_path {folder}")
-    if note and is_main_process():
-        print(f"note: {note}")
+        base_note = base.note_on_record(found.base, f"lora_path {folder}")
+    if base_note:
+        note(base_note)
     if settings.compile:
         base.denoiser.compile_layers()
     if settings.gradient_checkpointing:

@@ -1,6 +1,7 @@
 """Check a training run before any weight is read: settings, clip, base, map sizes."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,11 +10,15 @@ from motionmatcher.bases.layout import BaseLayout, find_base
 from motionmatcher.clips.video import bucket_size, check_length, probe
 from motionmatcher.config.loading import idle_keys, with_preview_defaults
 from motionmatcher.config.settings import TrainSettings
+from motionmatcher.diffusion.sampling import check_num_steps
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import Size
 from motionmatcher.files import check_writable, nearest_folder
+from motionmatcher.objectives.objective import Objective
+from motionmatcher.objectives.registry import make_objective
 from motionmatcher.paths import find_path
 from motionmatcher.prompts import repetition_notes
+from motionmatcher.runs.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -22,39 +27,45 @@ class TrainingPlan:
 
     Attributes:
         settings: With sizes resolved: no bucketing left, no null in the preview's sizes.
+        objective: What is minimised; not prepared yet.
         layout: The base model's folder and configs.
-        latent_size: Height and width of the latents.
-        cross_size: Height and width of the cross-attention maps.
-        temporal_size: Height and width of the temporal attention's grid.
+        sizes: Heights and widths to show, by name: of the latents, and of what the objective reads.
         notes: Things the user should know, one line each.
+        resume: The run and step to continue from; None starts a new run.
     """
 
     settings: TrainSettings
+    objective: Objective
     layout: BaseLayout
-    latent_size: Size
-    cross_size: Size
-    temporal_size: Size
+    sizes: Mapping[str, Size]
     notes: tuple[str, ...]
+    resume: tuple[Run, int] | None = None
 
 
 def check_training(
-    settings: TrainSettings, resuming: bool, dry_run: bool, run_folder: Path | None = None
+    settings: TrainSettings,
+    *,
+    resume: tuple[Run, int] | None = None,
+    objective: Objective | None = None,
+    dry_run: bool = False,
 ) -> TrainingPlan:
     """Check everything that can be checked without reading weights.
 
     Args:
         settings: The settings as read.
-        resuming: The run has its reference already, so the clip need not be there.
+        resume: The run and step to continue from. It has its reference, so the clip need not be there,
+            and knows where its paths led. None makes a new run in the output_dir.
+        objective: What is minimised; None takes the one that the settings name.
         dry_run: Weights may be missing; that is a note then.
-        run_folder: Of the run that is resumed, which knows where its paths led; a new one is made in
-            the output_dir.
 
     Raises:
         UserError: Something does not fit; names it and what to do.
     """
     notes: list[str] = []
-    settings = with_preview_defaults(settings)
-    if not resuming:
+    objective = objective or make_objective(settings.objective)
+    settings = with_preview_defaults(replace(settings, objective=objective.name))
+    run_folder = resume[0].folder if resume else None
+    if not resume:
         settings = _resolve_sizes(settings, notes)
     base = find_path(settings.pretrained_model_path, run_folder)
     layout = find_base(base, configs_only=dry_run)
@@ -67,16 +78,14 @@ def check_training(
                 f"{layout.folder} has no weights yet for {', '.join(layout.missing_weights())}."
             )
     data, validation = settings.train_data, settings.validation_data
-    _, _, *latent_size = layout.latent_shape(data.n_sample_frames, data.width, data.height)
+    *_, height, width = layout.latent_shape(data.n_sample_frames, data.width, data.height)
     assert validation.num_frames is not None
     assert validation.width is not None
     assert validation.height is not None
     layout.latent_shape(validation.num_frames, validation.width, validation.height)
     _check_denoiser(settings, layout)
-    size = latent_size[0], latent_size[1]
-    layers = layout.denoiser.part_class.choose_layers(
-        layout.denoiser.config, size, settings.motion_extractor
-    )
+
+    sizes = {"latent_size": (height, width), **objective.check(settings, layout)}
     _check_schedule(settings, layout)
     _check_folders(settings, run_folder)
     if run_folder is not None:
@@ -93,20 +102,7 @@ def check_training(
     if validation.sample_preview:
         notes += repetition_notes(validation.prompt, "its previews will be the same")
     notes += idle_keys(settings)
-    return TrainingPlan(
-        settings, layout, size, layers.cross_size, layers.temporal_size, tuple(notes)
-    )
-
-
-def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
-    """Refuse more DDIM steps than the base's schedule can be walked in.
-
-    Raises:
-        UserError: Names the setting and the most steps there can be.
-    """
-    most = layout.read_schedule().max_sampling_steps
-    if num_steps > most:
-        raise UserError(f"{key} must be at most {most} for this base's schedule, not {num_steps}.")
+    return TrainingPlan(settings, objective, layout, sizes, tuple(notes), resume)
 
 
 def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:

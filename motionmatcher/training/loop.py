@@ -1,7 +1,7 @@
 """Fine-tune a LoRA so that its predictions carry the reference's motion features (Sec. 3)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,17 +9,17 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.lora import LoraInfo
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import DivergedError, NotFiniteError, WriteError, reason_of
-from motionmatcher.features.extractor import MotionExtractor
 from motionmatcher.finiteness import is_finite
 from motionmatcher.interruption import interruptible
-from motionmatcher.objectives.registry import draw_batch, training_loss
+from motionmatcher.objectives.objective import Objective
+from motionmatcher.objectives.registry import make_objective
 from motionmatcher.random_streams import stream_seed
+from motionmatcher.reporting import note, progress_bar, say, warn
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.checkpoints import START, Progress, save_checkpoint
 from motionmatcher.training.gradient_watch import GradientWatch
@@ -41,8 +41,10 @@ def train(
     info: LoraInfo,
     accelerator: Accelerator,
     optimizer: AcceleratedOptimizer,
+    objective: Objective | None = None,
     progress: Progress = START,
     previewer: Previewer | None = None,
+    on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> bool:
     """Train the LoRA that the base model carries.
 
@@ -55,8 +57,10 @@ def train(
         info: What the LoRA is, for its checkpoints.
         accelerator: Device, processes, precision and accumulation.
         optimizer: Of the LoRA's parameters, of `prepare_optimizer`.
+        objective: What is minimised; None takes the one that the settings name.
         progress: Where to go on from; the LoRA and the optimiser are at that step.
         previewer: Makes previews every `validation_steps`; None makes none.
+        on_step: Called after each step with what is logged of it: the loss, its parts, ….
 
     Returns:
         True when all steps were made, False when another of its processes was interrupted.
@@ -70,7 +74,8 @@ def train(
     first_step = progress.step
     learning_rate = make_learning_rate(settings, optimizer.optimizer, first_step)
     latent_size = latents.shape[-2], latents.shape[-1]
-    extractor = MotionExtractor(base.denoiser, latent_size, settings.motion_extractor)
+    objective = objective or make_objective(settings.objective)
+    objective.prepare(base, settings, latent_size)
     watched_steps = min(WATCHED_STEPS, settings.max_train_steps - first_step)
     watch = GradientWatch(parameters, settings.adam_epsilon, watched_steps)
     skipped_updates, skipped_in_a_row = progress.skipped_updates, 0
@@ -98,7 +103,7 @@ def train(
             try:
                 previewer.write(run.samples_folder, step, interrupted)
             except WriteError as error:  # training is worth more than its previews
-                bar.write(f"note: no preview of step {step}: {error}")
+                note(f"no preview of step {step}: {error}")
 
     def log(figures: Mapping[str, float], step: int) -> None:
         nonlocal logging
@@ -106,15 +111,14 @@ def train(
             accelerator.log(figures, step=step)
         except OSError as error:  # likewise
             if logging:
-                bar.write(f"note: the log in {run.log_folder} has gaps: {reason_of(error)}.")
+                note(f"the log in {run.log_folder} has gaps: {reason_of(error)}.")
             logging = False
 
-    bar = tqdm(
+    bar = progress_bar(
         range(first_step, settings.max_train_steps),
         "training",
         initial=first_step,
         total=settings.max_train_steps,
-        disable=not accelerator.is_main_process,
     )
     with interruptible() as interrupted, torch.random.fork_rng(_cuda_devices(base)):
         if previewer is not None and not previewer.sheet(run.samples_folder, first_step).exists():
@@ -124,9 +128,9 @@ def train(
             losses = []
             for micro_step in range(settings.gradient_accumulation_steps):
                 place = (step, micro_step, accelerator.process_index)
-                batch = draw_batch(settings, base, latents, *place)
+                batch = objective.draw(latents, text_states, *place)
                 torch.manual_seed(stream_seed(settings.seed, "dropout", *place))
-                loss = training_loss(base, extractor, latents, batch, text_states, settings)
+                loss = objective.loss(batch)
                 accelerator.backward(loss.total / settings.gradient_accumulation_steps)
                 losses.append(torch.stack([loss.total, *loss.parts.values()]).detach())
 
@@ -154,8 +158,7 @@ def train(
             else:
                 skipped_in_a_row = 0
                 for warning in watch.observe():
-                    if accelerator.is_main_process:
-                        bar.write(f"warning: {warning}")
+                    warn(warning)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             figures = {
@@ -168,6 +171,8 @@ def train(
 
             done = step + 1
             log(figures, done)
+            if on_step is not None:
+                on_step(figures)
             shown = ", ".join(f"{name} {value:.2e}" for name, value in parts.items())
             overflows = f", {skipped_updates} updates skipped (fp16)" if skipped_updates else ""
             bar.set_postfix_str(f"loss {total:.3e} ({shown}){overflows}")
@@ -177,9 +182,7 @@ def train(
                 save(done)
             if stop > 0:
                 bar.close()
-                accelerator.print(
-                    f"interrupted after step {done}; continue with: train.py --resume {run.folder}"
-                )
+                say(f"interrupted after step {done}; continue with: train.py --resume {run.folder}")
                 return False
             try:
                 preview(done)
@@ -188,8 +191,8 @@ def train(
                     save(done)
                 raise
     if skipped_updates:
-        accelerator.print(
-            f"note: {skipped_updates} of {settings.max_train_steps} updates were skipped, for fp16 "
+        note(
+            f"{skipped_updates} of {settings.max_train_steps} updates were skipped, for fp16 "
             "overflowed; its loss scale was lowered each time."
         )
     return True

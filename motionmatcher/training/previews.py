@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.clips.contact_sheet import write_contact_sheet
 from motionmatcher.clips.video import Frames, write_mp4
 from motionmatcher.diffusion.sampling import SamplingSettings, sample_latents
 from motionmatcher.files import unique_slugs
+from motionmatcher.reporting import progress_bar
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Previewer:
         """
 
         def watched(steps: Iterable) -> Iterator:
-            for sampling_step in tqdm(steps, "preview", leave=False):
+            for sampling_step in progress_bar(steps, "preview", leave=False):
                 if interrupted():
                     raise _GivenUpError
                 yield sampling_step

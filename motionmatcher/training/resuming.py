@@ -7,6 +7,7 @@ from typing import Any
 from motionmatcher.config.loading import load_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
+from motionmatcher.objectives.objective import Objective
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.checks import TrainingPlan, check_training
 
@@ -29,13 +30,18 @@ _OF_THE_COMMAND = "resume_from_checkpoint"
 
 
 def plan_resuming(
-    resume: tuple[Run, int], overrides: Sequence[str] = (), dry_run: bool = False
+    resume: tuple[Run, int],
+    overrides: Sequence[str] = (),
+    *,
+    objective: Objective | None = None,
+    dry_run: bool = False,
 ) -> TrainingPlan:
     """Check how a run is to go on: with its own settings, whatever a config file says by now.
 
     Args:
         resume: The run and the step of the checkpoint to continue from.
         overrides: `key=value` each; changes to the run's settings.
+        objective: What is minimised; None takes the one that the run's settings name.
         dry_run: As in `check_training`.
 
     Raises:
@@ -47,8 +53,11 @@ def plan_resuming(
             f"{run.folder} has no {run.config_file.name}, as published runs have none, and cannot be "
             "resumed: start a new run from its checkpoint with lora_path."
         )
-    settings = load_settings(run.config_file, overrides)
-    changes = _list_changes(load_settings(run.config_file), settings)
+    recorded = load_settings(run.config_file, any_objective=True)
+    settings = load_settings(run.config_file, overrides, any_objective=objective is not None)
+    if objective is not None:
+        settings = replace(settings, objective=objective.name)
+    changes = _list_changes(recorded, settings)
     _require_same_run(run, step, changes)
     notes = []
     if changes:
@@ -64,7 +73,7 @@ def plan_resuming(
         notes.append(
             f"all {step} steps are made, so nothing is left to do; max_train_steps=N makes more."
         )
-    plan = check_training(settings, resuming=True, dry_run=dry_run, run_folder=run.folder)
+    plan = check_training(settings, resume=resume, objective=objective, dry_run=dry_run)
     return replace(plan, notes=(*notes, *plan.notes))
 
 

@@ -29,7 +29,9 @@ def train_and_hold(tmp_path: Path, run_values: dict[str, Any]) -> Callable[[floa
             "validation_data": {"sample_preview": False, "noise_prior": 0},
         }
         config = write_config(tmp_path / "config.yaml", values)
-        hold = Hold("motionmatcher.training.loop", "training_loss", 3, seconds, tmp_path / "begun")
+        hold = Hold(
+            "motionmatcher.training.loop", "average_gradients", 3, seconds, tmp_path / "begun"
+        )
         arguments = ("--config", config, "--device", "cpu")
         program = start(tmp_path / "log.txt", "train", *arguments, disturbances=[hold])
         program.wait_for(tmp_path / "begun")

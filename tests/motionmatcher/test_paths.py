@@ -9,13 +9,13 @@ import pytest
 from evaluation.folders import open_folder
 from motionmatcher import paths
 from motionmatcher.bases.layout import find_base
+from motionmatcher.clips.reference import Reference
 from motionmatcher.clips.video import probe
 from motionmatcher.config.loading import parse_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import expand_home, find_path, user_path
 from motionmatcher.runs.run_folder import Run, open_checkpoint
-from motionmatcher.training.assembly import reference_of_run
 from motionmatcher.training.checks import check_training
 
 
@@ -58,9 +58,7 @@ def relative_settings(run_values: dict[str, Any], here: Path) -> TrainSettings:
 def test_a_run_is_used_from_another_folder(
     here: Path, run_values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = check_training(
-        relative_settings(run_values, here), resuming=False, dry_run=False
-    ).settings
+    settings = check_training(relative_settings(run_values, here)).settings
     run = Run.create(settings.output_dir, settings)
     run = Run(run.folder.resolve())
     monkeypatch.chdir(here.with_name("elsewhere"))
@@ -70,11 +68,11 @@ def test_a_run_is_used_from_another_folder(
     assert run.find_path("base") == str(base)
     Path("base").mkdir()  # another folder of that name is not the run's base
     assert run.find_path("base") == str(base)
-    plan = check_training(settings, resuming=True, dry_run=False, run_folder=run.folder)
+    plan = check_training(settings, resume=(run, 0))
     assert plan.layout.folder == base
 
     no_base: Any = None
-    clip = reference_of_run(settings, no_base, run).clip
+    clip = Reference.of_run(settings, no_base, run).clip
     assert clip is not None
     assert clip.file == str((here / "clip.mp4").resolve())
     assert clip.place()["path"] == "clip.mp4", "cached latents keep their names"

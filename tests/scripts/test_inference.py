@@ -23,7 +23,6 @@ from motionmatcher.bases.lora import target_modules
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.clips.video import probe, read_video
 from motionmatcher.files import unused_path
-from motionmatcher.generation.request import make_request
 from motionmatcher.runs.manifest import read_manifest
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
@@ -270,7 +269,7 @@ def test_contact_sheets_written_at_once_are_both_kept(
     monkeypatch.setattr(generation, "unused_path", slow_choice)
     flags = ["-cf", trained.folder, "-p", PROMPT, "-o", tmp_path]
     monkeypatch.setattr(sys, "argv", ["inference.py", *map(str, flags)])
-    request = make_request(inference.parse_arguments())
+    request = inference.request_of(inference.parse_arguments())
     (video,) = trained.samples_folder.glob("step-00004_*.mp4")
     entry = {"file": str(video), "seed": 0, "prompt": PROMPT}
     with ThreadPoolExecutor(2) as threads:
@@ -336,7 +335,7 @@ def test_a_damaged_manifest_is_known_before_the_first_video(
         (["-H", "0"], "--height must be at least 8, not 0"),
         (["-s", "1000"], "--num-steps must be at most 999 for this base's schedule, not 1000"),
         (["--prompts", "gone.txt"], "--prompts gone.txt: there is no such file"),
-        (["-lr", "5"], "--lora_rank 5: the checkpoint's LoRA has rank 2"),
+        (["-lr", "5"], "lora_rank 5: the checkpoint's LoRA has rank 2"),
         (["-m", "models/gone/"], "models/gone/: there is no such base model folder"),
         (["-rn", "0"], "--repeat_num must be at least 1, not 0"),
         (["--guidance_scale", "3"], "unknown flag --guidance_scale. Did you mean '--guidance-scale'?"),

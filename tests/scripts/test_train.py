@@ -149,7 +149,7 @@ def test_a_base_that_fails_to_load_leaves_no_run_folder(
 def test_a_read_only_run_is_not_resumed(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    plan = check_training(load_settings(config), resuming=False, dry_run=False)
+    plan = check_training(load_settings(config))
     run = Run.create(plan.settings.output_dir, plan.settings)
     run.checkpoint_folder(1).mkdir()
 

@@ -22,8 +22,8 @@ from motionmatcher.cost.estimate import (
     least_bytes,
 )
 from motionmatcher.cost.step import sampling_peak_bytes, tensor_bytes
+from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
-from motionmatcher.training.assembly import sampling_settings
 from motionmatcher.training.checks import check_training
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def layout(base_folder: Path) -> BaseLayout:
 @pytest.fixture
 def settings(run_values: dict[str, Any]) -> TrainSettings:
     settings = parse_settings(TrainSettings, run_values, "test")
-    return check_training(settings, resuming=False, dry_run=False).settings
+    return check_training(settings).settings
 
 
 def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
@@ -86,17 +86,17 @@ def test_a_run_is_counted_where_it_comes_near(
 def test_sampling_is_refused_with_what_it_takes(
     layout: BaseLayout, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampling = replace(sampling_settings(settings), num_frames=10_000, width=8192, height=8192)
+    sampling = replace(
+        SamplingSettings.of_run(settings), num_frames=10_000, width=8192, height=8192
+    )
     message = (
         r"^generating 3 videos at a time of 10000 frames of 8192x8192 takes 15,000\.00 GiB or more, "
         "and .* GiB are free on cpu: choose fewer frames, a smaller width and height, or a smaller batch"
     )
     with pytest.raises(UserError, match=message):
         check_sampling_memory(layout, sampling, 3, "no", CPU)
-    one = sampling_settings(settings)
-    peak = sampling_peak_bytes(
-        MotionUNet, layout.denoiser.config, (2, 4, 4, 4, 4), 77, torch.float32, CPU
-    )
+    one = SamplingSettings.of_run(settings)
+    peak = sampling_peak_bytes(layout.unet_config, (2, 4, 4, 4, 4), 77, torch.float32, CPU)
     monkeypatch.setattr(estimate, "LAYERS_OF_SAMPLING", 10**6)
     free(monkeypatch, peak)
     check_sampling_memory(layout, one, 1, "no", CPU)

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from inference import parse_arguments
+from inference import request_of as of_flags
 from motionmatcher.config.loading import load_settings, parse_settings, write_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
 from motionmatcher.generation.generate import GenerationRequest
-from motionmatcher.generation.request import make_request
 from motionmatcher.runs.run_folder import Run
 
 TRAINED = SamplingSettings(
@@ -62,7 +62,7 @@ def request_of(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         prompts = [] if prompt is None else ["--prompt", prompt]
         common = ["--checkpoint_folder", str(run.folder), "-o", str(tmp_path / "out")]
         monkeypatch.setattr(sys, "argv", ["inference.py", *prompts, *common, *flags])
-        return make_request(parse_arguments())
+        return of_flags(parse_arguments())
 
     return make
 

@@ -12,6 +12,7 @@ from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.config.loading import parse_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
+from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.checks import TrainingPlan, check_training
 from testbed.random_base import write_random_base
 
@@ -30,15 +31,19 @@ def changed(settings: TrainSettings, **groups: Any) -> TrainSettings:
     return settings
 
 
-def check(settings: TrainSettings, **how: bool) -> TrainingPlan:
-    return check_training(settings, **{"resuming": False, "dry_run": False, **how})
+def check(settings: TrainSettings, run: Run | None = None, dry_run: bool = False) -> TrainingPlan:
+    return check_training(settings, resume=(run, 2) if run else None, dry_run=dry_run)
 
 
 def test_a_plan(settings: TrainSettings, base_folder: Path) -> None:
     plan = check(changed(settings, train_data={"width": 48, "height": 32}))
     assert plan.layout.folder == base_folder
-    assert plan.latent_size == plan.cross_size == (4, 6)
-    assert plan.temporal_size == (2, 3)
+    assert plan.sizes == {
+        "latent_size": (4, 6),
+        "cross_attention_map_size": (4, 6),
+        "temporal_attention_map_size": (2, 3),
+    }
+    assert plan.objective.name == "feature_matching"
     assert plan.notes == ()
 
 
@@ -55,10 +60,12 @@ def test_open_sizes_are_settled(settings: TrainSettings) -> None:
 
 @pytest.mark.parametrize("resuming", [False, True])
 def test_null_means_as_the_training_in_a_resumed_run_too(
-    settings: TrainSettings, resuming: bool
+    settings: TrainSettings, resuming: bool, tmp_path: Path
 ) -> None:
     unset = {"width": None, "height": None, "num_frames": None, "seed": None}
-    plan = check(changed(settings, seed=9, validation_data=unset), resuming=resuming)
+    plan = check(
+        changed(settings, seed=9, validation_data=unset), run=Run(tmp_path) if resuming else None
+    )
     validation = plan.settings.validation_data
     assert (validation.width, validation.height, validation.num_frames) == (32, 32, 4)
     assert validation.seed == 9
@@ -76,7 +83,7 @@ def test_bucketing_is_settled(settings: TrainSettings) -> None:
     data, validation = plan.settings.train_data, plan.settings.validation_data
     assert (data.width, data.height) == (192, 192)
     assert (validation.width, validation.height) == (192, 192), "the preview follows"
-    assert plan.latent_size == (24, 24)
+    assert plan.sizes["latent_size"] == (24, 24)
 
     preview = {"width": 64, "height": 40}
     plan = check(changed(settings, train_data=bucketed, validation_data=preview))
@@ -109,10 +116,12 @@ def test_a_clip_whose_rate_varies_is_taken_at_fps(
         check(changed(settings, train_data=data), dry_run=True)
 
 
-def test_a_settled_plan_is_checked_again_without_the_clip(settings: TrainSettings) -> None:
+def test_a_settled_plan_is_checked_again_without_the_clip(
+    settings: TrainSettings, tmp_path: Path
+) -> None:
     settled = check(settings).settings
     gone = changed(settled, train_data={"single_video_path": "gone.mp4"})
-    assert check(gone, resuming=True).settings == gone
+    assert check(gone, run=Run(tmp_path)).settings == gone
     with pytest.raises(UserError, match=r"gone\.mp4: there is no such video file"):
         check(gone)
 

@@ -1,7 +1,6 @@
 """Training: resume, interruption, separate streams, accumulation, several processes."""
 
 import errno
-import itertools
 import json
 import os
 import shutil
@@ -37,10 +36,9 @@ from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.clips.video import write_mp4
 from motionmatcher.config.loading import load_settings
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError, WriteError
-from motionmatcher.features.extractor import MotionExtractor
 from motionmatcher.interruption import Terminated, terminable
-from motionmatcher.objectives.losses import TrainingLoss
-from motionmatcher.objectives.registry import draw_batch, training_loss
+from motionmatcher.objectives.feature_matching import FeatureMatching
+from motionmatcher.objectives.objective import Batch, TrainingLoss
 from motionmatcher.random_streams import stream_seed
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
@@ -279,18 +277,26 @@ def test_starting_from_a_lora_of_another_base_is_noted(
     assert note in capsys.readouterr().out
 
 
-def at_loss(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> list[None]:
-    """Let something happen while a loss is computed; gives a list as long as there were losses."""
-    original, calls = training.training_loss, list[None]()
+class Watched(FeatureMatching):
+    """The method's objective; something happens before a loss, or is done to it."""
 
-    def loss(*arguments: Any) -> TrainingLoss:
-        calls.append(None)
-        if len(calls) == number:
-            act()
-        return original(*arguments)
+    def __init__(
+        self,
+        before: Callable[[int], object] = lambda number: None,
+        after: Callable[[int, TrainingLoss], TrainingLoss] = lambda number, loss: loss,
+    ) -> None:
+        self.before, self.after = before, after
+        self.number = 0  # of the loss, counted from 1
 
-    monkeypatch.setattr(training, "training_loss", loss)
-    return calls
+    def loss(self, batch: Batch) -> TrainingLoss:
+        self.number += 1
+        self.before(self.number)
+        return self.after(self.number, super().loss(batch))
+
+
+def at_loss(number: int, act: Callable[[], object]) -> Watched:
+    """An objective with something that happens while its n-th loss is computed."""
+    return Watched(before=lambda count: act() if count == number else None)
 
 
 @pytest.mark.parametrize(
@@ -300,23 +306,21 @@ def test_interruption_saves_and_resumes(
     unbroken: Run,
     config: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
     number: signal.Signals,
     consequence: type[BaseException],
 ) -> None:
-    calls = at_loss(monkeypatch, 3, lambda: signal.raise_signal(number))
+    objective = at_loss(3, lambda: signal.raise_signal(number))
     handler = signal.getsignal(number)
     overrides = [f"output_dir={tmp_path}", "validation_data.sample_preview=false"]
     with pytest.raises(consequence), terminable():
-        train_in_process(config, *overrides)
+        train_in_process(config, *overrides, objective=objective)
 
     (run,) = map(Run, tmp_path.iterdir())
-    assert len(calls) == 3, "the step under way is finished, and no other begun"
+    assert objective.number == 3, "the step under way is finished, and no other begun"
     assert run.checkpoint_steps() == [2, 3]
     assert f"train.py --resume {run.folder}" in capsys.readouterr().out
     assert signal.getsignal(number) is handler
-    monkeypatch.undo()
     assert checkpoint_bytes(resume_in_process(run.folder), 4) == checkpoint_bytes(unbroken, 4)
 
 
@@ -326,7 +330,6 @@ def test_interruption_saves_and_resumes(
 def test_a_second_signal_ends_at_once(
     config: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     second: signal.Signals,
     consequence: type[BaseException],
 ) -> None:
@@ -335,30 +338,31 @@ def test_a_second_signal_ends_at_once(
         signal.raise_signal(second)
         pytest.fail("went on")
 
-    at_loss(monkeypatch, 3, act)
     overrides = [f"output_dir={tmp_path}", "validation_data.sample_preview=false"]
     with pytest.raises(consequence), terminable():
-        train_in_process(config, *overrides)
+        train_in_process(config, *overrides, objective=at_loss(3, act))
     (run,) = map(Run, tmp_path.iterdir())
     assert run.checkpoint_steps() == [2], "the step under way is not finished"
 
 
 def test_a_full_disk_keeps_the_lora_and_resumes_once_there_is_room(
-    unbroken: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unbroken: Run, config: Path, tmp_path: Path
 ) -> None:
     lora_bytes = (unbroken.checkpoint_folder(4) / LORA).stat().st_size
     with ExitStack() as disk:
-        at_loss(monkeypatch, 3, lambda: disk.enter_context(full_disk(lora_bytes + 100)))
+        fill = at_loss(3, lambda: disk.enter_context(full_disk(lora_bytes + 100)))
         with pytest.raises(
             UserError, match=r"checkpoint-4 cannot be saved: .*only its LoRA is kept"
         ):
             train_in_process(
-                config, f"output_dir={tmp_path}", "validation_data.sample_preview=false"
+                config,
+                f"output_dir={tmp_path}",
+                "validation_data.sample_preview=false",
+                objective=fill,
             )
     (run,) = map(Run, tmp_path.iterdir())
     kept = (run.checkpoint_folder(4) / LORA).read_bytes()
     assert kept == checkpoint_bytes(unbroken, 4)[0]
-    monkeypatch.undo()
     assert checkpoint_bytes(resume_in_process(run.folder), 4) == checkpoint_bytes(unbroken, 4)
 
 
@@ -396,24 +400,15 @@ class Poison(torch.autograd.Function):
         return gradient * torch.inf, None
 
 
-@pytest.fixture
-def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Container[int]], None]:
-    """Poison the loss or the gradient of some steps, counted from 1."""
-    original = training.training_loss
+def poisoned(what: str, steps: Container[int]) -> Watched:
+    """An objective whose loss or gradient is poisoned in some steps, counted from 1."""
 
-    def poison_steps(what: str, steps: Container[int]) -> None:
-        count = itertools.count(1)
+    def poison(number: int, loss: TrainingLoss) -> TrainingLoss:
+        if number not in steps:
+            return loss
+        return TrainingLoss({**loss.parts, "spatial": Poison.apply(loss.parts["spatial"], what)})
 
-        def poisoned_loss(*arguments: Any) -> TrainingLoss:
-            loss = original(*arguments)
-            if next(count) not in steps:
-                return loss
-            poisoned = Poison.apply(loss.parts["spatial"], what)
-            return TrainingLoss({**loss.parts, "spatial": poisoned})
-
-        monkeypatch.setattr(training, "training_loss", poisoned_loss)
-
-    return poison_steps
+    return Watched(after=poison)
 
 
 def run_named_by(error: pytest.ExceptionInfo) -> Run:
@@ -421,19 +416,21 @@ def run_named_by(error: pytest.ExceptionInfo) -> Run:
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_what_is_not_finite_stops_the_run(config: Path, poison: Callable, what: str) -> None:
-    poison(what, [4])
+def test_what_is_not_finite_stops_the_run(config: Path, what: str) -> None:
     with pytest.raises(
         DivergedError, match=rf"the {what} is (nan|inf) at step 4.*learning_rate"
     ) as e:
-        train_in_process(config, "validation_data.sample_preview=false")
+        train_in_process(
+            config, "validation_data.sample_preview=false", objective=poisoned(what, [4])
+        )
     assert run_named_by(e).checkpoint_steps() == [2]
 
 
-def test_before_the_first_update_no_learning_rate_is_blamed(config: Path, poison: Callable) -> None:
-    poison("loss", [1])
+def test_before_the_first_update_no_learning_rate_is_blamed(config: Path) -> None:
     with pytest.raises(DivergedError, match=r"the loss is nan at step 1, .* Try mixed_precision"):
-        train_in_process(config, "validation_data.sample_preview=false")
+        train_in_process(
+            config, "validation_data.sample_preview=false", objective=poisoned("loss", [1])
+        )
 
 
 @pytest.mark.parametrize("steps", [2, 3], ids=["at a checkpoint", "at the end"])
@@ -497,17 +494,15 @@ def fp16_scaler(monkeypatch: pytest.MonkeyPatch) -> None:
 @_WITH_FP16_SCALER
 @pytest.mark.usefixtures("fp16_scaler")
 def test_skipped_updates_are_shown_and_kept_in_the_count(
-    config: Path, poison: Callable, capsys: pytest.CaptureFixture
+    config: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    poison("gradient", [1, 2, 4])
     quiet = "validation_data.sample_preview=false"
-    run = train_in_process(config, quiet)
+    run = train_in_process(config, quiet, objective=poisoned("gradient", [1, 2, 4]))
     output = capsys.readouterr()
     assert "note: 3 of 4 updates were skipped, for fp16 overflowed" in output.out
     assert "3 updates skipped (fp16)" in output.err
     state = load_file(run.checkpoint_folder(4) / STATE)
     assert state["optimizer.0.step"] == 1
-    poison("gradient", [])
     capsys.readouterr()
     resume_in_process(run.folder, "max_train_steps=5", quiet)
     assert "note: 3 of 5 updates were skipped" in capsys.readouterr().out
@@ -517,14 +512,12 @@ def test_skipped_updates_are_shown_and_kept_in_the_count(
 
 @_WITH_FP16_SCALER
 @pytest.mark.usefixtures("fp16_scaler")
-def test_endless_skipping_stops_with_advice(
-    config: Path, poison: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endless_skipping_stops_with_advice(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MAX_SKIPPED_UPDATES", 1)
-    poison("gradient", [1, 3, 4])
+    objective = poisoned("gradient", [1, 3, 4])
     message = r"fp16 overflowed in 2 steps in a row at step 4, .* Try mixed_precision bf16 or no"
     with pytest.raises(DivergedError, match=message) as e:
-        train_in_process(config, "validation_data.sample_preview=false")
+        train_in_process(config, "validation_data.sample_preview=false", objective=objective)
     assert run_named_by(e).checkpoint_steps() == [2]
 
 
@@ -541,10 +534,10 @@ def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> No
     latents = load_file(next(run.reference_folder.glob("latents-*")))["latents"]
     text = base.text.encode([settings.train_data.single_video_prompt])
     add_lora(base.denoiser, settings.lora_rank, settings.lora_targets, seed=settings.seed)
-    extractor = MotionExtractor(base.denoiser, (4, 4), settings.motion_extractor)
+    objective = FeatureMatching()
+    objective.prepare(base, settings, (4, 4))
     for micro_step in range(2):
-        batch = draw_batch(settings, base, latents, 0, micro_step, 0)
-        loss = training_loss(base, extractor, latents, batch, text, settings)
+        loss = objective.loss(objective.draw(latents, text, 0, micro_step, 0))
         (loss.total / 2).backward()
 
     state = load_file(run.checkpoint_folder(1) / STATE)
@@ -572,18 +565,11 @@ def test_the_learning_rate_goes_on_where_it_was(config: Path) -> None:
     assert rates(3) == rates(0)[3:]
 
 
-def test_dropout_has_a_seed_of_its_own_in_each_pass(
-    config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original, seeds = training.training_loss, []
-
-    def watched_loss(*arguments: Any) -> TrainingLoss:
-        seeds.append(torch.initial_seed())
-        return original(*arguments)
-
-    monkeypatch.setattr(training, "training_loss", watched_loss)
+def test_dropout_has_a_seed_of_its_own_in_each_pass(config: Path) -> None:
+    seeds: list[int] = []
+    objective = Watched(before=lambda number: seeds.append(torch.initial_seed()))
     few = ["max_train_steps=2", "validation_data.sample_preview=false"]
-    train_in_process(config, *few, "seed=3", "gradient_accumulation_steps=2")
+    train_in_process(config, *few, "seed=3", "gradient_accumulation_steps=2", objective=objective)
     places = [(step, micro_step, 0) for step in range(2) for micro_step in range(2)]
     assert seeds == [stream_seed(3, "dropout", *place) for place in places]
 

@@ -20,7 +20,7 @@ def run(tmp_path: Path, run_values: dict[str, Any]) -> Run:
     for step in (2, 4):
         run.checkpoint_folder(step).mkdir(parents=True)
     settings = parse_settings(TrainSettings, run_values, "test")
-    settled = check_training(settings, resuming=False, dry_run=False).settings
+    settled = check_training(settings).settings
     write_settings(run.config_file, settled)
     return run
 

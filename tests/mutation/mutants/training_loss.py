@@ -2,53 +2,83 @@
 
 from mutation.mutant import Mutant, mutants
 
-LOSSES = mutants(
-    "motionmatcher/objectives/losses.py",
-    "tests/motionmatcher/objectives/test_losses.py",
-    {
-        "cross-attention of the target is added": (
-            "predicted.cross_attention - target.cross_attention",
-            "predicted.cross_attention + target.cross_attention",
-        ),
-        "spatial part is a sum, not a mean": (
-            "change.cross_attention.square().mean()",
-            "change.cross_attention.square().sum()",
-        ),
-        "temporal part is absolute, not squared": (
-            "change.temporal_attention.square().mean()",
-            "change.temporal_attention.abs().mean()",
-        ),
-        "temporal part has the spatial weight": (
-            '"temporal": temporal_weight',
-            '"temporal": spatial_weight',
-        ),
-        "total leaves the first part out": ("start=first)", "start=0 * first)"),
-        "frame differences along height": (
-            "video[:, :, 1:] - video[:, :, :-1]",
-            "video[:, :, :, 1:] - video[:, :, :, :-1]",
-        ),
-        "frame differences over two frames": (
-            "video[:, :, 1:] - video[:, :, :-1]",
-            "video[:, :, 2:] - video[:, :, :-2]",
-        ),
-        "VMC's cosine along channels": ("dim=2", "dim=1"),
-        "VMC's differences are signed": (
-            "frame_differences(prediction).abs(), frame_differences(truth).abs()",
-            "frame_differences(prediction), frame_differences(truth)",
-        ),
-        "VMC leads away from the truth": ("1 - similarity.mean()", "1 + similarity.mean()"),
-        "debiasing by 2, not its root": ("2**0.5 * video", "2 * video"),
-        "the anchor is always the first frame": (
-            "video[:, :, anchor_frame : anchor_frame + 1]",
-            "video[:, :, :1]",
-        ),
-        "the truth is not debiased": ("debias(truth, anchor_frame))", "truth)"),
-    },
-)
+LOSSES = [
+    *mutants(
+        "motionmatcher/objectives/feature_matching.py",
+        "tests/motionmatcher/objectives/test_feature_matching.py",
+        {
+            "cross-attention of the target is added": (
+                "predicted.cross_attention - target.cross_attention",
+                "predicted.cross_attention + target.cross_attention",
+            ),
+            "spatial part is a sum, not a mean": (
+                "change.cross_attention.square().mean()",
+                "change.cross_attention.square().sum()",
+            ),
+            "temporal part is absolute, not squared": (
+                "change.temporal_attention.square().mean()",
+                "change.temporal_attention.abs().mean()",
+            ),
+            "temporal part has the spatial weight": (
+                '"temporal": temporal_weight',
+                '"temporal": spatial_weight',
+            ),
+        },
+    ),
+    *mutants(
+        "motionmatcher/objectives/objective.py",
+        "tests/motionmatcher/objectives/test_feature_matching.py",
+        {"total leaves the first part out": ("start=first)", "start=0 * first)")},
+    ),
+    *mutants(
+        "motionmatcher/objectives/pixel.py",
+        "tests/motionmatcher/objectives/test_pixel.py",
+        {
+            "frame differences along height": (
+                "video[:, :, 1:] - video[:, :, :-1]",
+                "video[:, :, :, 1:] - video[:, :, :, :-1]",
+            ),
+            "frame differences over two frames": (
+                "video[:, :, 1:] - video[:, :, :-1]",
+                "video[:, :, 2:] - video[:, :, :-2]",
+            ),
+            "VMC's cosine along channels": ("dim=2", "dim=1"),
+            "VMC's differences are signed": (
+                "frame_differences(prediction).abs(), frame_differences(truth).abs()",
+                "frame_differences(prediction), frame_differences(truth)",
+            ),
+            "VMC leads away from the truth": ("1 - similarity.mean()", "1 + similarity.mean()"),
+            "debiasing by 2, not its root": ("2**0.5 * video", "2 * video"),
+            "the anchor is always the first frame": (
+                "video[:, :, anchor_frame : anchor_frame + 1]",
+                "video[:, :, :1]",
+            ),
+            "the truth is not debiased": ("debias(truth, anchor_frame))", "truth)"),
+            "another anchor frame than the one drawn": (
+                'batch.extra["anchor_frame"]',
+                '0 * batch.extra["anchor_frame"]',
+            ),
+            "the last frame is never the anchor": (
+                "latents.shape[2], ()",
+                "latents.shape[2] - 1, ()",
+            ),
+            "all steps draw the same anchor": ('"anchor frame", *place)', '"anchor frame")'),
+            "pixel objectives compare with the noise of any base": (
+                "        truth = true_prediction(batch.latents, batch.noise, batch.timesteps, "
+                "self.base.schedule)\n",
+                "        truth = batch.noise\n",
+            ),
+            "one frame is taken for enough": (
+                "n_sample_frames < self.",
+                "n_sample_frames < 0 * self.",
+            ),
+        },
+    ),
+]
 
 OBJECTIVES = mutants(
-    "motionmatcher/objectives/registry.py",
-    "tests/motionmatcher/objectives/test_registry.py::test_tangent_mode_weighs_the_change_along_the_same_step",
+    "motionmatcher/objectives/feature_matching.py",
+    "tests/motionmatcher/objectives/test_feature_matching.py::test_tangent_mode_weighs_the_change_along_the_same_step",
     {
         "the step leads to a later timestep": (
             "earlier = timesteps - settings",
@@ -83,10 +113,10 @@ OBJECTIVES = mutants(
 )
 
 DIFFERENCE = mutants(
-    "motionmatcher/objectives/registry.py",
+    "motionmatcher/objectives/feature_matching.py",
     [
-        "tests/motionmatcher/objectives/test_registry.py::test_the_target_side_needs_no_gradient",
-        "tests/motionmatcher/objectives/test_registry.py::test_the_loss_of_a_batch_by_hand",
+        "tests/motionmatcher/objectives/test_feature_matching.py::test_the_target_side_needs_no_gradient",
+        "tests/motionmatcher/objectives/test_feature_matching.py::test_the_loss_of_a_batch_by_hand",
     ],
     {
         "the target has a gradient": ("with torch.no_grad():", "with torch.enable_grad():"),
@@ -105,27 +135,11 @@ DIFFERENCE = mutants(
     },
 )
 
-PIXELS = mutants(
-    "motionmatcher/objectives/registry.py",
-    "tests/motionmatcher/objectives/test_registry.py::test_pixel_objectives_compare_the_prediction_with_the_truth",
-    {
-        "another anchor frame than the one drawn": (
-            "debiased_loss(prediction, truth, anchor_frame)",
-            "debiased_loss(prediction, truth, 0)",
-        ),
-        "pixel objectives compare with the noise of any base": (
-            "    truth = true_prediction(latents, noise, timesteps, base.schedule)\n"
-            "    prediction = base",
-            "    truth = noise\n    prediction = base",
-        ),
-    },
-)
-
 DRAWS = mutants(
-    "motionmatcher/objectives/registry.py",
+    "motionmatcher/objectives/objective.py",
     [
-        "tests/motionmatcher/objectives/test_registry.py::test_each_kind_of_draw_has_a_stream_of_its_own",
-        "tests/motionmatcher/objectives/test_registry.py::test_draws_cover_their_range_and_differ_among_steps",
+        "tests/motionmatcher/objectives/test_objective.py::test_each_kind_of_draw_has_a_stream_of_its_own",
+        "tests/motionmatcher/objectives/test_objective.py::test_draws_cover_their_range_and_differ_among_steps",
     ],
     {
         "all steps draw the same noise": ('"noise", *place)', '"noise")'),
@@ -135,19 +149,19 @@ DRAWS = mutants(
         "offset noise differs among rows": ("*shape[:3], 1, 1,", "*shape[:4], 1,"),
         "offset noise at full strength": ("settings.offset_noise_strength * offsets", "offsets"),
         "the lowest timestep is not kept": (
-            "        settings.min_timestep,\n",
-            "        0,\n",
+            "            settings.min_timestep,\n",
+            "            0,\n",
         ),
         "the last timestep is never drawn": (
             "base.schedule.num_train_timesteps,",
             "base.schedule.num_train_timesteps - 1,",
         ),
-        "the last frame is never the anchor": ("latents.shape[2], ()", "latents.shape[2] - 1, ()"),
         "videos of a batch share their timestep": (
-            '        (batch_size,),\n        generator=generator(settings.seed, "timesteps", *place),\n'
-            "    )",
-            '        (1,),\n        generator=generator(settings.seed, "timesteps", *place),\n'
-            "    ).expand(batch_size)",
+            "            (batch_size,),\n"
+            '            generator=generator(settings.seed, "timesteps", *place),\n        )',
+            "            (1,),\n"
+            '            generator=generator(settings.seed, "timesteps", *place),\n'
+            "        ).expand(batch_size)",
         ),
     },
 )
@@ -215,7 +229,6 @@ TRAINING_LOSS: list[Mutant] = [
     *LOSSES,
     *OBJECTIVES,
     *DIFFERENCE,
-    *PIXELS,
     *DRAWS,
     *LAYERS,
     *FEATURES,

@@ -1,0 +1,133 @@
+"""The method's objective: motion features one DDIM step later (Sec. 3.3)."""
+
+from collections.abc import Mapping
+
+import torch
+
+from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.diffusion.schedules import (
+    add_noise,
+    ddim_step,
+    prediction_scale,
+    true_prediction,
+)
+from motionmatcher.errors import UserError
+from motionmatcher.features.extractor import MotionExtractor
+from motionmatcher.features.maps import MotionFeatures, Size
+from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
+
+# Timesteps of the DDIM step beyond which the features are no longer linear: at 5 the loss is 7.5 % off.
+MAX_TANGENT_STEPS = 5
+
+
+class FeatureMatching(Objective):
+    """Match the motion features of the student's prediction with those of the true one.
+
+    Attributes:
+        extractor: Reads motion features with the LoRA off; there after `prepare`.
+    """
+
+    name = "feature_matching"
+    extractor: MotionExtractor
+
+    def check(self, settings: TrainSettings, layout: BaseLayout) -> Mapping[str, Size]:
+        """Check step and weights, and that the base has attention maps of the sizes asked for."""
+        extractor, data = settings.motion_extractor, settings.train_data
+        if settings.min_timestep < extractor.num_denoise_steps:
+            raise UserError(
+                f"min_timestep {settings.min_timestep} is below motion_extractor.num_denoise_steps "
+                f"{extractor.num_denoise_steps}: the step would leave the schedule."
+            )
+        if extractor.mode == "tangent" and extractor.num_denoise_steps > MAX_TANGENT_STEPS:
+            raise UserError(
+                "motion_extractor.mode: tangent is right for short steps only: num_denoise_steps must "
+                f"be at most {MAX_TANGENT_STEPS}, not {extractor.num_denoise_steps}; or use mode: "
+                "difference."
+            )
+        if settings.loss_weights.spatial_loss == settings.loss_weights.temporal_loss == 0:
+            raise UserError("loss_weights: both weights are 0, so nothing would be trained.")
+        *_, height, width = layout.latent_shape(data.n_sample_frames, data.width, data.height)
+        denoiser = layout.denoiser
+        layers = denoiser.part_class.choose_layers(denoiser.config, (height, width), extractor)
+        return {
+            "cross_attention_map_size": layers.cross_size,
+            "temporal_attention_map_size": layers.temporal_size,
+        }
+
+    def prepare(
+        self, base: BaseModel, settings: TrainSettings, latent_size: tuple[int, int]
+    ) -> None:
+        """Choose the layers whose features are compared."""
+        super().prepare(base, settings, latent_size)
+        self.extractor = MotionExtractor(base.denoiser, latent_size, settings.motion_extractor)
+
+    def loss(self, batch: Batch) -> TrainingLoss:
+        """Compare features of where one short step from z_t leads, by prediction and by truth."""
+        base, settings, extractor = self.base, self.settings, self.extractor
+        schedule, timesteps, text_states = base.schedule, batch.timesteps, batch.text_states
+        weights = settings.loss_weights.spatial_loss, settings.loss_weights.temporal_loss
+        # z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, (B, C, F, h, w)
+        noisy = add_noise(batch.latents, batch.noise, timesteps, schedule)
+        earlier = timesteps - settings.motion_extractor.num_denoise_steps
+
+        # z_true: one short DDIM step from z_t with the true prediction, eps or velocity.
+        truth = true_prediction(batch.latents, batch.noise, timesteps, schedule)
+        true_latents = ddim_step(noisy, truth, timesteps, earlier, schedule)
+
+        if settings.motion_extractor.mode == "tangent":
+            # The step is linear in the prediction: z_pred - z_true = k(t) (prediction - truth). The
+            # features' Jacobian times that is their change, without a subtraction that cancels.
+            error = base.denoiser.predict(noisy, timesteps, text_states) - truth
+            scale = prediction_scale(timesteps, earlier, schedule, like=error)
+            change = extractor.change(true_latents, scale * error, earlier, text_states)
+            return weigh_change(change, *weights)
+
+        with torch.no_grad():  # before the student: no graph takes memory yet
+            target = extractor(true_latents, earlier, text_states)
+        # z_pred: the same step from the same z_t with the student's prediction (LoRA on) ...
+        prediction = base.denoiser.predict(noisy, timesteps, text_states)
+        predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, schedule)
+        # ... which the frozen base reads (LoRA off): the gradient reaches the LoRA through z_pred alone.
+        predicted = extractor(predicted_latents, earlier, text_states)
+        return match_features(predicted, target, *weights)
+
+
+def match_features(
+    predicted: MotionFeatures, target: MotionFeatures, spatial_weight: float, temporal_weight: float
+) -> TrainingLoss:
+    """Compare motion features (Sec. 3.3): weighted mean squared errors of both kinds of maps.
+
+    Args:
+        predicted: Features of the latents that the student's prediction leads to.
+        target: Features of the latents that the true noise leads to; no gradient flows here.
+        spatial_weight: Weight of the cross-attention maps.
+        temporal_weight: Weight of the temporal attention maps.
+
+    Returns:
+        Parts "spatial" and "temporal".
+    """
+    change = MotionFeatures(
+        predicted.cross_attention - target.cross_attention,
+        predicted.temporal_attention - target.temporal_attention,
+    )
+    return weigh_change(change, spatial_weight, temporal_weight)
+
+
+def weigh_change(
+    change: MotionFeatures, spatial_weight: float, temporal_weight: float
+) -> TrainingLoss:
+    """Weigh how far motion features are from their target, which is `match_features` of both.
+
+    Args:
+        change: Predicted features less target features.
+        spatial_weight: Weight of the cross-attention maps.
+        temporal_weight: Weight of the temporal attention maps.
+    """
+    return TrainingLoss(
+        {
+            "spatial": spatial_weight * change.cross_attention.square().mean(),
+            "temporal": temporal_weight * change.temporal_attention.square().mean(),
+        }
+    )
