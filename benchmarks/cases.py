@@ -87,7 +87,7 @@ class Case:
             lora_rank=self.rank,
             lora_unet_dropout=self.dropout,
             mixed_precision=self.precision,
-            gradient_checkpointing=self.checkpointing,
+            gradient_checkpointing="full" if self.checkpointing else "none",
         )
 
     def fake(self, device: torch.device) -> FakeStep:

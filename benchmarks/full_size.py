@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 RECOMPUTED = {
     "nothing": "none",
-    "activations": "recompute_activations",
-    "layers": "gradient_checkpointing",
+    "activations": "selective",
+    "layers": "full",
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from motionmatcher.cost.step import TrainingStep
 
 PHASES = ("target features", "student", "prediction features", "backward")
-RECOMPUTING = "ours, recompute_activations"
+RECOMPUTING = "ours, selective"
 METHODS = ("ours", RECOMPUTING, "straightforward")
 
 

@@ -22,14 +22,16 @@ from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
 from motionmatcher.objectives.registry import require_objective
 from motionmatcher.paths import expand_home
+from motionmatcher.reporting import note
 from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml, shorten
 
+_OLDER_KEY = "recompute_activations"
 _YAML_LIST = re.compile(r"\s*(\[.*\]|- .*)\s*", re.DOTALL)
 _Settings = TypeVar("_Settings")
 
 
 def load_settings(
-    path: Path | str, overrides: Sequence[str] = (), *, any_objective: bool = False
+    path: Path | str, overrides: Sequence[str] = (), *, recorded: bool = False
 ) -> TrainSettings:
     """Read the settings of a run from a YAML file and the command line.
 
@@ -37,8 +39,8 @@ def load_settings(
         path: The YAML file.
         overrides: `key=value` each, the key dotted for groups; a text is taken literally, any other
             value as YAML.
-        any_objective: Take an objective that nobody registered here, as the record of a run may name
-            one that only the program that trained it knows.
+        recorded: The file is the record of a run: it may name an objective that only the program that
+            trained it knows, and nothing is noted of older names in it.
 
     Returns:
         The settings, each of its type and within its range.
@@ -55,8 +57,9 @@ def load_settings(
         for name in reversed(key.split(".")):
             value = {name: value}
         values = merge(values, value)
-    settings = parse_settings(TrainSettings, resolve(values, str(path)), str(path))
-    if not any_objective:
+    values = _with_newer_names(resolve(values, str(path)), str(path), noted=not recorded)
+    settings = parse_settings(TrainSettings, values, str(path))
+    if not recorded:
         require_objective(settings.objective, f"{path}: objective")
     check_combinations(settings)
     return settings
@@ -134,15 +137,10 @@ def check_combinations(settings: TrainSettings) -> None:
         raise UserError(
             "use_unet_lora: false would train nothing; remove the key or set it to true."
         )
-    if settings.recompute_activations and settings.compile:
+    if settings.gradient_checkpointing == "selective" and settings.compile:
         raise UserError(
-            "recompute_activations and compile do not go together: torch.compile chooses by itself what "
-            "to compute again. Switch one of them off."
-        )
-    if settings.recompute_activations and settings.gradient_checkpointing:
-        raise UserError(
-            "recompute_activations and gradient_checkpointing save the same memory, the latter more of "
-            "it; switch one of them off."
+            "gradient_checkpointing: selective and compile do not go together: torch.compile chooses by "
+            "itself what to compute again. Switch one of them off."
         )
     if settings.rescale_schedule and settings.use_offset_noise:
         raise UserError(
@@ -191,6 +189,8 @@ def parse_settings(
             given = values[name]
             if given is False and "no" in (entry.metadata["choices"] or ()):
                 given = "no"  # YAML reads a bare `no` as false
+            if isinstance(given, bool | str):
+                given = entry.metadata["aliases"].get(str(given).lower(), given)
             value = _convert(given, annotation, source, key)
             if required and isinstance(value, str) and not value.strip():
                 raise UserError(f"{source}: {key} is blank ({entry.metadata['meaning']}).")
@@ -209,6 +209,32 @@ def _parse_group(settings_class: Any, group: Any, source: str, key: str) -> Any:
     if not isinstance(group, Mapping):
         raise UserError(f"{source}: {key} must be a group of keys, not {shorten(repr(group))}.")
     return parse_settings(settings_class, group, source, f"{key}.")
+
+
+def _with_newer_names(values: dict[str, Any], source: str, noted: bool) -> dict[str, Any]:
+    """Read what version 0.1.0 called `recompute_activations`, now `gradient_checkpointing: selective`."""
+    if _OLDER_KEY not in values:
+        return values
+    newer = dict(values)
+    older = newer.pop(_OLDER_KEY)
+    if not isinstance(older, bool):
+        raise UserError(
+            f"{source}: {_OLDER_KEY} must be true or false, not {shorten(repr(older))}."
+        )
+    if not older:
+        return newer
+    if str(newer.get("gradient_checkpointing", False)).lower() not in (
+        "false",
+        "none",
+        "selective",
+    ):
+        raise UserError(
+            f"{source}: {_OLDER_KEY} and gradient_checkpointing save the same memory, the latter more of "
+            "it; switch one of them off."
+        )
+    if noted:
+        note(f"{source}: {_OLDER_KEY} is read as gradient_checkpointing: selective, its name now.")
+    return {**newer, "gradient_checkpointing": "selective"}
 
 
 def document_settings(settings_class: Any = TrainSettings, indent: str = "") -> str:

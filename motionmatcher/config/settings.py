@@ -3,7 +3,7 @@
 Each key is written once, here; `configs/all_settings.yaml` is printed from this module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -46,6 +46,7 @@ def setting(
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
     open_choices: bool = False,
+    aliases: Mapping[str, str] | None = None,
     is_path: bool = False,
 ) -> Any:
     """Declare one key of the YAML files.
@@ -57,6 +58,7 @@ def setting(
         maximum: Highest value allowed.
         choices: The values allowed.
         open_choices: Python code may add values of its own; they are checked elsewhere.
+        aliases: Other words for some of them, those of YAML's truth values among them.
         is_path: It names a file or folder: `~` stands for the home folder, and where a relative one
             leads is recorded with a run.
     """
@@ -66,6 +68,7 @@ def setting(
         "maximum": maximum,
         "choices": choices,
         "open_choices": open_choices,
+        "aliases": aliases or {},
         "is_path": is_path,
     }
     if default is ...:
@@ -303,13 +306,13 @@ class TrainSettings:
     compile: bool = setting(
         False, "compile the denoiser's layers with torch.compile; pays on CUDA, after some minutes"
     )
-    gradient_checkpointing: bool = setting(
-        False, "compute activations again in backward: much less memory, about a third more time"
-    )
-    recompute_activations: bool = setting(
-        False,
-        "without gradient_checkpointing: keep the results of matrix products only and compute norms, "
-        "activation functions and dropout again in backward: two thirds of the memory, a little more time",
+    gradient_checkpointing: str = setting(
+        "none",
+        "what is computed again in backward instead of being kept: none; selective, what is cheap (norms, "
+        "activation functions, dropout): two thirds of the memory, a little more time; full, whole layers: "
+        "much less memory, about a third more time; true is full, false is none",
+        choices=("none", "selective", "full"),
+        aliases={"true": "full", "false": "none"},
     )
     checkpointing_steps: int = setting(
         50, "updates between checkpoints", minimum=1, maximum=MAX_UPDATES

@@ -29,8 +29,8 @@ class RunCost:
     Attributes:
         lora_modules: Modules that get an adapter.
         lora_parameters: Trainable parameters.
-        plain: An update's cost without gradient checkpointing; with `recompute_activations` if set.
-        checkpointed: The same with it.
+        plain: An update's cost without full gradient checkpointing; with the selective one if set.
+        checkpointed: The same with the full one.
         dtype: Of the frozen weights.
         device: Where it shall run.
         available_bytes: Memory that is free there now.
@@ -49,7 +49,7 @@ class RunCost:
     @property
     def chosen(self) -> StepCost:
         """The cost of an update as the settings have it."""
-        return self.checkpointed if self.settings.gradient_checkpointing else self.plain
+        return self.checkpointed if self.settings.gradient_checkpointing == "full" else self.plain
 
     @property
     def flops_of_run(self) -> int:
@@ -65,12 +65,12 @@ class RunCost:
         if self.fits(self.chosen):
             return "this fits"
         if self.fits(self.checkpointed):
-            milder = (
-                "" if self.settings.recompute_activations else " (try recompute_activations first)"
-            )
-            return f"this does not fit: set gradient_checkpointing: true{milder}"
+            selective = self.settings.gradient_checkpointing == "selective"
+            milder = "" if selective else " (try selective first)"
+            return f"this does not fit: set gradient_checkpointing: full{milder}"
         settings = self.settings
-        remedies = [] if settings.gradient_checkpointing else ["gradient_checkpointing: true"]
+        full = settings.gradient_checkpointing == "full"
+        remedies = [] if full else ["gradient_checkpointing: full"]
         if settings.mixed_precision == "no":
             remedies.append("mixed_precision: bf16")
         remedies.append("fewer train_data.n_sample_frames, or a smaller width and height")
@@ -146,7 +146,7 @@ def estimate_run(
         device,
         objective,
     )
-    if settings.recompute_activations:
+    if settings.gradient_checkpointing == "selective":
         denoiser.recompute_in_backward("activations")
     plain = step.cost()
     denoiser.enable_gradient_checkpointing()
@@ -180,7 +180,8 @@ def check_memory(
         UserError: Says what it would take.
     """
     least = check_least_memory(layout, settings, device)
-    layers = LAYERS_OF_CHECKPOINTED_STEP if settings.gradient_checkpointing else LAYERS_OF_STEP
+    full = settings.gradient_checkpointing == "full"
+    layers = LAYERS_OF_CHECKPOINTED_STEP if full else LAYERS_OF_STEP
     if least * layers > available_bytes(device):
         cost = estimate_run(layout, settings, device, objective)
         if cost.chosen.peak_bytes > cost.available_bytes:

@@ -76,7 +76,7 @@ class Run:
         """Read the run's settings; None for a published run, which does not hold them."""
         if not self.config_file.is_file():
             return None
-        return with_preview_defaults(load_settings(self.config_file, any_objective=True))
+        return with_preview_defaults(load_settings(self.config_file, recorded=True))
 
     def find_path(self, path: str) -> str:
         """Find what a path of the run's settings names, from wherever the run is used."""

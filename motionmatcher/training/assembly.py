@@ -275,8 +275,8 @@ def attach_lora(
         note(base_note)
     if settings.compile:
         base.denoiser.compile_layers()
-    if settings.gradient_checkpointing:
+    if settings.gradient_checkpointing == "full":
         base.denoiser.enable_gradient_checkpointing()
-    elif settings.recompute_activations:
+    elif settings.gradient_checkpointing == "selective":
         base.denoiser.recompute_in_backward("activations")
     return info

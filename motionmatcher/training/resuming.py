@@ -53,8 +53,8 @@ def plan_resuming(
             f"{run.folder} has no {run.config_file.name}, as published runs have none, and cannot be "
             "resumed: start a new run from its checkpoint with lora_path."
         )
-    recorded = load_settings(run.config_file, any_objective=True)
-    settings = load_settings(run.config_file, overrides, any_objective=objective is not None)
+    recorded = load_settings(run.config_file, recorded=True)
+    settings = load_settings(run.config_file, overrides, recorded=objective is not None)
     if objective is not None:
         settings = replace(settings, objective=objective.name)
     changes = _list_changes(recorded, settings)

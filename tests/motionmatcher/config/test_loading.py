@@ -141,7 +141,7 @@ READ = {
     "checkpointing_steps": 25,
     "validation_steps": 75,
     "mixed_precision": "no",
-    "gradient_checkpointing": True,
+    "gradient_checkpointing": "full",
     "text_encoder_gradient_checkpointing": False,
     "enable_xformers_memory_efficient_attention": False,
     "enable_torch_2_attn": True,
@@ -214,7 +214,7 @@ def test_a_published_file_is_read_unchanged(tmp_path: Path) -> None:
     }
     for group in ("train_data", "validation_data", "motion_extractor", "loss_weights"):
         assert {key: read[group][key] for key in READ[group]} == READ[group]
-    ours = {"objective", "lora_targets", "compile", "recompute_activations"}
+    ours = {"objective", "lora_targets", "compile"}
     ours |= {"checkpoints_total_limit"}
     assert {entry.name for entry in fields(TrainSettings)} - set(READ) == ours
 
@@ -529,7 +529,6 @@ def test_an_unknown_key_names_the_nearest(config: Path, override: str, message: 
         ("learning_rate=fast", "learning_rate must be a number, not 'fast'"),
         ("learning_rate=true", "learning_rate must be a number, not True"),
         ("learning_rate=.nan", "learning_rate must be a finite number, not nan"),
-        ("gradient_checkpointing=1", "gradient_checkpointing must be true or false, not 1"),
         ("train_data=5", "train_data must be a group of keys, not 5"),
         ("seed.x=5", "seed must be a whole number, not {'x': 5}"),
         (
@@ -592,6 +591,11 @@ def test_a_value_of_the_wrong_type(config: Path, override: str, message: str) ->
             "objective=denoise",
             "objective must be one of .*, not 'denoise'. Did you mean 'denoising'",
         ),
+        (
+            "gradient_checkpointing=1",
+            "gradient_checkpointing must be one of none, selective, full, not '1'",
+        ),
+        ("recompute_activations=2", "recompute_activations must be true or false, not 2"),
         ("logger_type=csv", "logger_type must be one of tensorboard, wandb, not 'csv'"),
     ],
 )
@@ -609,7 +613,7 @@ def test_a_value_out_of_range(config: Path, override: str, message: str) -> None
             "rescale_schedule and use_offset_noise cure the same thing",
         ),
         (["lr_warmup_steps=5"], "lr_warmup_steps has no effect with lr_scheduler: constant"),
-        (["compile=true", "recompute_activations=true"], "and compile do not go together"),
+        (["compile=true", "gradient_checkpointing=selective"], "and compile do not go together"),
         (
             ["gradient_checkpointing=true", "recompute_activations=true"],
             "recompute_activations and gradient_checkpointing save the same memory",
@@ -620,6 +624,30 @@ def test_a_value_out_of_range(config: Path, override: str, message: str) -> None
 def test_settings_that_do_not_go_together(config: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_settings(config, overrides)
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ({"gradient_checkpointing": True}, "full"),
+        ({"gradient_checkpointing": False}, "none"),
+        ({"gradient_checkpointing": "selective"}, "selective"),
+        ({"recompute_activations": False}, "none"),
+        ({"recompute_activations": False, "gradient_checkpointing": True}, "full"),
+        ({"recompute_activations": True, "gradient_checkpointing": False}, "selective"),
+    ],
+)
+def test_older_forms_of_gradient_checkpointing_are_read(
+    config: Path, values: dict[str, Any], chosen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = changed(config, **values)
+    assert load_settings(path).gradient_checkpointing == chosen
+    noted = f"note: {path}: recompute_activations is read as gradient_checkpointing: selective"
+    assert (noted in capsys.readouterr().out) is (values.get("recompute_activations") is True)
+    assert load_settings(path, recorded=True).gradient_checkpointing == chosen
+    assert capsys.readouterr().out == ""
+    words = [f"{key}={str(value).lower()}" for key, value in values.items()]
+    assert load_settings(changed(config), words).gradient_checkpointing == chosen
 
 
 def test_settings_at_the_edge_of_a_combination(config: Path) -> None:

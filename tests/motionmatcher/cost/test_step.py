@@ -140,19 +140,19 @@ def run_cost(available_bytes: int, **settings: object) -> RunCost:
         (
             1149,
             False,
-            "this does not fit: set gradient_checkpointing: true (try recompute_activations first)",
+            "this does not fit: set gradient_checkpointing: full (try selective first)",
         ),
         (230, True, "this fits"),
-        (229, False, "try gradient_checkpointing: true, mixed_precision: bf16, fewer"),
+        (229, False, "try gradient_checkpointing: full, mixed_precision: bf16, fewer"),
         (229, True, "try mixed_precision: bf16, fewer"),
     ],
 )
 def test_advice(available: int, checkpointing: bool, advice: str) -> None:
-    cost = run_cost(available, gradient_checkpointing=checkpointing)
+    cost = run_cost(available, gradient_checkpointing="full" if checkpointing else "none")
     assert advice in cost.advice()
     assert cost.figures()["fits"] is (advice == "this fits")
 
 
 def test_flops_of_a_run() -> None:
     assert run_cost(1).flops_of_run == 500 * 10**12
-    assert run_cost(1, gradient_checkpointing=True).flops_of_run == 1000 * 10**12
+    assert run_cost(1, gradient_checkpointing="full").flops_of_run == 1000 * 10**12

@@ -228,12 +228,12 @@ UNET_SETTINGS = mutants(
     "motionmatcher/training/assembly.py",
     "tests/motionmatcher/training/test_loop.py::test_the_unet_computes_as_the_settings_say",
     {
-        "gradient_checkpointing has no effect": (
-            "    if settings.gradient_checkpointing:",
+        "full gradient checkpointing has no effect": (
+            '    if settings.gradient_checkpointing == "full":',
             "    if False:",
         ),
-        "recompute_activations has no effect": (
-            "    elif settings.recompute_activations:",
+        "selective gradient checkpointing has no effect": (
+            '    elif settings.gradient_checkpointing == "selective":',
             "    elif False:",
         ),
         "compile has no effect": ("    if settings.compile:", "    if False:"),
