@@ -119,6 +119,7 @@ def sample_latents(
     latents = video_noise(seeds, shape).to(base.device)  # (B, C, F, h, w)
     if settings.noise_prior > 0:
         assert inversion_noise is not None, "a noise prior needs the reference's inversion"
+        # z_T = sqrt(p) inv + sqrt(1 - p) eps, which keeps unit variance; eps is each seed's own.
         latents = mix_noise(inversion_noise.to(base.device), latents, settings.noise_prior)
 
     return denoise_with_gate(base, latents, text_states, negative_states, settings, progress)
@@ -153,7 +154,9 @@ def denoise_with_gate(
     solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
     lowest_with_lora = base.schedule.timestep_at(settings.min_timestep)
     num_with_lora = sum(timestep >= lowest_with_lora for timestep in solver.timesteps)
+    # High noise decides motion: there the LoRA is on. Below min_timestep the base paints the details.
     remaining = iter(progress(solver.timesteps))
+    # Merged, W + scale B A: a LoRA that is on costs nothing per pass.
     with base.denoiser.lora_merged(settings.lora_scale):
         with_lora = itertools.islice(remaining, num_with_lora)
         latents = solve(latents, predictor, with_lora, solver)
@@ -179,6 +182,7 @@ def guided_predictor(
     def predict(latents: Tensor, timestep: float) -> Tensor:
         if guidance_scale == 1:
             return base.denoiser.predict(latents, timestep, text_states)
+        # One pass for both halves: (2B, C, F, h, w).
         both = base.denoiser.predict(torch.cat([latents, latents]), timestep, both_states)
         unconditional, conditional = both.chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)

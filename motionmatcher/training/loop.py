@@ -126,8 +126,10 @@ def train(
         for step in bar:
             base.denoiser.train()
             losses = []
+            # One update: the mean gradient of several batches, here and in all processes.
             for micro_step in range(settings.gradient_accumulation_steps):
                 place = (step, micro_step, accelerator.process_index)
+                # Noise eps and timesteps t, named by their place: a resumed run draws them alike.
                 batch = objective.draw(latents, text_states, *place)
                 torch.manual_seed(stream_seed(settings.seed, "dropout", *place))
                 loss = objective.loss(batch)
@@ -138,7 +140,8 @@ def train(
             if accelerator.scaler is not None:
                 accelerator.unscale_gradients(optimizer)
             gradient_norm = norm_of_gradients(parameters)
-            means = torch.stack(losses).mean(dim=0)
+            means = torch.stack(losses).mean(dim=0)  # (1 + parts,)
+            # With the losses goes whether any process was interrupted, so that all stop at this step.
             total, *part_means, stop = accelerator.reduce(
                 torch.cat([means, means.new_tensor([float(interrupted())])]), "mean"
             ).tolist()
@@ -159,7 +162,7 @@ def train(
                 skipped_in_a_row = 0
                 for warning in watch.observe():
                     warn(warning)
-            optimizer.step()
+            optimizer.step()  # AdamW; skipped by the loss scaler where fp16 overflowed
             optimizer.zero_grad(set_to_none=True)
             figures = {
                 "loss": total,
