@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from motionmatcher.config.settings import TrainData
 from motionmatcher.diffusion.schedules import ddim_step
 from motionmatcher.errors import NotFiniteError, UserError
 from motionmatcher.random_streams import generator
-from motionmatcher.tensor_files import read_tensors, write_tensors
+from motionmatcher.tensor_files import read_pickle, read_tensors, write_tensors
 
 SIZE = (3, 32, 24)  # frames, width, height
 
@@ -355,3 +356,42 @@ def test_a_fingerprint_is_of_the_values() -> None:
     assert tensor_fingerprint(values) == tensor_fingerprint(values.double())
     assert tensor_fingerprint(values) == tensor_fingerprint(values.T.contiguous().T)
     assert tensor_fingerprint(values) != tensor_fingerprint(values + 1e-6)
+
+
+def test_a_cached_file_is_read_once(
+    base: BaseModel, clip: ReferenceClip, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cached(clip, base, cache)
+    latents, noise = first.latents(*SIZE), first.inversion_noise(*SIZE, num_steps=1)
+    read: list[str] = []
+
+    def watched(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        read.append(file.name.split("-")[0])
+        return read_tensors(file)
+
+    monkeypatch.setattr(reference_module, "read_tensors", watched)
+    again = cached(clip, base, cache)
+    again.check_clip_is_unchanged(*SIZE)
+    for _ in range(2):
+        assert torch.equal(again.latents(*SIZE), latents)
+        assert torch.equal(again.inversion_noise(*SIZE, num_steps=1), noise)
+    assert read == ["latents", "inversion"]
+
+
+def test_published_latents_are_read_once(
+    base: BaseModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(parents=True)
+    latents = torch.randn(4, 3, 3, 4)
+    torch.save({"latents": latents}, cache / "cached_0.pt")
+    read: list[Path] = []
+
+    def watched(file: Path) -> Any:
+        read.append(file)
+        return read_pickle(file)
+
+    monkeypatch.setattr(reference_module, "read_pickle", watched)
+    reference = Reference(None, base, 0, cache, None)
+    assert reference.has_latents(*SIZE)
+    assert torch.equal(reference.latents(*SIZE)[0], latents)
+    assert read == [cache / "cached_0.pt"]
