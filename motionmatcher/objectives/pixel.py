@@ -119,8 +119,12 @@ class MotionDirector(PixelObjective):
     def compare(self, prediction: Tensor, truth: Tensor, batch: Batch) -> TrainingLoss:
         """Give the parts "denoising" and "debiased"."""
         anchor_frame = batch.extra["anchor_frame"]
-        debiased = mse_loss(debias(prediction, anchor_frame), debias(truth, anchor_frame))
-        return TrainingLoss({"denoising": mse_loss(prediction, truth), "debiased": debiased})
+        return TrainingLoss(
+            {
+                "denoising": mse_loss(prediction, truth),
+                "debiased": mse_loss(debias(prediction, anchor_frame), debias(truth, anchor_frame)),
+            }
+        )
 
 
 def frame_differences(video: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ def test_a_perfect_student_has_no_loss(unet: MotionUNet, monkeypatch: pytest.Mon
         abar = base.schedule.alpha_cumprod(timesteps, noise).double()
         velocity = abar.sqrt() * noise - (1 - abar).sqrt() * latents
         truth = noise if prediction_type == "epsilon" else velocity
-        monkeypatch.setattr(base, "predict", lambda *inputs, truth=truth: truth)
+        monkeypatch.setattr(base.denoiser, "predict", lambda *inputs, truth=truth: truth)
         loss = matching(base, SETTINGS).loss(drawn)
         assert loss.total.item() < 1e-20
 
