@@ -96,7 +96,9 @@ def test_sampling_is_refused_with_what_it_takes(
     with pytest.raises(UserError, match=message):
         check_sampling_memory(layout, sampling, 3, "no", CPU)
     one = SamplingSettings.of_run(settings)
-    peak = sampling_peak_bytes(layout.unet_config, (2, 4, 4, 4, 4), 77, torch.float32, CPU)
+    peak = sampling_peak_bytes(
+        MotionUNet, layout.denoiser.config, (2, 4, 4, 4, 4), 77, torch.float32, CPU
+    )
     monkeypatch.setattr(estimate, "LAYERS_OF_SAMPLING", 10**6)
     free(monkeypatch, peak)
     check_sampling_memory(layout, one, 1, "no", CPU)
