@@ -88,7 +88,7 @@ def main() -> None:
             flops, peak_bytes = found[way]
             rows.append(
                 (
-                    "gradient_checkpointing" if checkpointing else "none",
+                    "full" if checkpointing else "none",
                     way,
                     flops / 1e12,
                     peak_bytes / 2**30,

@@ -22,11 +22,15 @@ CPU = torch.device("cpu")
 def test_the_straightforward_step_computes_the_same() -> None:
     # In fp64, for the loss is a small difference that fp32 rounds.
     step = Case("tiny", frames=3, size=8, dropout=0.0).real(CPU, torch.float64)
+    batch = step.batch
     step = replace(
         step,
-        latents=step.latents.double(),
-        text_states=step.text_states.double(),
-        batch=replace(step.batch, noise=step.batch.noise.double()),
+        batch=replace(
+            batch,
+            latents=batch.latents.double(),
+            text_states=batch.text_states.double(),
+            noise=batch.noise.double(),
+        ),
     )
     unet = step.base.denoiser.double()
     for name, weight in unet.lora_parameters().items():

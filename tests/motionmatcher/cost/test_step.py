@@ -79,7 +79,7 @@ def test_other_objectives_cost_the_student_alone(objective: str) -> None:
     full = Case("tiny", frames=2, size=8).fake(CPU).cost().flops
     pixel = Case("tiny", frames=2, size=8, objective=objective).fake(CPU).cost().flops
     floor = count_floor(Case("tiny", frames=2, size=8))
-    student = floor.student + floor.student_backward + floor.lora
+    student = floor.student + floor.student_backward + floor.lora + floor.lora_backward
     assert pixel == pytest.approx(student, rel=0.03)
     assert pixel < 0.8 * full
 
@@ -113,7 +113,8 @@ def test_recomputed_activations_take_less_memory_and_no_products() -> None:
     step = case.fake(CPU)
     step.base.denoiser.recompute_in_backward("activations")
     cheap = step.cost()
-    lora = count_floor(case).lora
+    floor = count_floor(case)
+    lora = floor.lora + floor.lora_backward
     assert cheap.activations < 0.65 * with_pefts_lora.activations
     assert cheap.activations < 0.75 * plain.activations
     assert 0 < cheap.flops - plain.flops < 0.25 * lora, "but the LoRA's second product"
