@@ -10,7 +10,7 @@ from evaluation.command import (
 )
 from evaluation.metrics import CLIP
 from motionmatcher.command_line import prepare_outputs, run
-from motionmatcher.paths import user_path
+from motionmatcher.paths import input_path
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     add_clip_arguments(parser)
     parser.add_argument(
         "--source_video",
-        type=user_path,
+        type=input_path,
         metavar="REF",
         help="the reference clip: adds the leakage of its appearance",
     )

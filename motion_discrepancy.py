@@ -6,7 +6,7 @@ from evaluation.metrics import MOTION
 from evaluation.results import print_positions
 from evaluation.scorers import TRACKERS
 from motionmatcher.command_line import prepare_outputs, run
-from motionmatcher.paths import user_path
+from motionmatcher.paths import input_path
 
 
 def main() -> int:
@@ -16,7 +16,7 @@ def main() -> int:
         "what the videos show; only recorded with the scores",
     )
     parser.add_argument(
-        "--source_video", type=user_path, required=True, metavar="REF", help="the reference clip"
+        "--source_video", type=input_path, required=True, metavar="REF", help="the reference clip"
     )
     parser.add_argument(
         "--tracker",

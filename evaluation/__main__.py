@@ -18,7 +18,7 @@ from motionmatcher.command_line import (
     prepare_outputs,
     run,
 )
-from motionmatcher.paths import user_path
+from motionmatcher.paths import input_path
 
 
 def main() -> int:
@@ -50,7 +50,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.prog = "python -m evaluation"
     parser.add_argument(
-        "--source_video", type=user_path, required=True, metavar="REF", help="the reference clip"
+        "--source_video", type=input_path, required=True, metavar="REF", help="the reference clip"
     )
     add_output_argument(parser, "--report", "write a self-contained HTML page to FILE")
     add_optional_tracker_argument(parser)

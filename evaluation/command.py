@@ -9,7 +9,7 @@ from evaluation.scoring import Scores
 from motionmatcher.command_line import ArgumentParser, add_json_argument, add_output_argument
 from motionmatcher.config.bounds import whole_number
 from motionmatcher.config.settings import MAX_PIXELS
-from motionmatcher.paths import expand_home, user_path
+from motionmatcher.paths import expand_home, find_path, input_path, user_path
 
 MAX_BATCH_SIZE = 10_000
 MAX_GRID_SIZE = 1000
@@ -49,7 +49,7 @@ def add_clip_arguments(parser: ArgumentParser) -> None:
     """Add the choice of the CLIP model."""
     parser.add_argument(
         "--clip_model",
-        type=expand_home,
+        type=_name_or_path,
         default=DEFAULTS.clip_model,
         metavar="NAME|DIR",
         help="open_clip architecture, or a folder with a CLIP model of transformers "
@@ -57,7 +57,7 @@ def add_clip_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--clip_ckpt",
-        type=expand_home,
+        type=_name_or_path,
         default=DEFAULTS.clip_ckpt,
         metavar="TAG|FILE",
         help=f"weights of an open_clip architecture: a tag or a file (default: {DEFAULTS.clip_ckpt})",
@@ -87,7 +87,7 @@ def add_motion_arguments(parser: ArgumentParser) -> None:
     """Add the choice of the tracker and of what it looks at."""
     parser.add_argument(
         "--cotracker_ckpt",
-        type=user_path,
+        type=input_path,
         metavar="FILE",
         help=f"CoTracker 2 or CoTracker 3 offline checkpoint (default: looked for in "
         f"{EVALUATION_DIR.name}/)",
@@ -107,12 +107,17 @@ def add_imagereward_argument(parser: ArgumentParser) -> None:
     """Add the place of the ImageReward checkpoint."""
     parser.add_argument(
         "--imagereward_ckpt",
-        type=expand_home,
+        type=_name_or_path,
         default=DEFAULT_IMAGE_REWARD,
         metavar="FILE|HUB_ID",
         help="ImageReward-v1.0 checkpoint with BERT's vocab.txt beside it, or a hub id such as "
         "THUDM/ImageReward (default: evaluation/imagereward/ImageReward.pt)",
     )
+
+
+def _name_or_path(text: str) -> str:
+    """Parse a flag that is a name or leads to a file or folder."""
+    return find_path(expand_home(text))
 
 
 def scorer_settings(args: Namespace) -> ScorerSettings:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from motionmatcher.command_line import INTERRUPTED, ArgumentParser, add_json_argument, run
 from motionmatcher.config.bounds import whole_number
-from motionmatcher.paths import user_path
+from motionmatcher.paths import input_path, shipped
 
 if TYPE_CHECKING:
     from experiments.comparison.config import ComparisonConfig
     from experiments.comparison.outcome import Outcome
     from experiments.comparison.workers import Bench, Result
 
-DEFAULT_CONFIG = Path("experiments/comparison.yaml")
-QUICK_CONFIG = Path("experiments/comparison_quick.yaml")
+DEFAULT_CONFIG = "experiments/comparison.yaml"
+QUICK_CONFIG = "experiments/comparison_quick.yaml"
 DEFAULT_WORKERS = 2
 MAX_WORKERS = 1024
 
@@ -29,7 +29,9 @@ MAX_WORKERS = 1024
 def main() -> int:
     """Parse the command line, make the cells, write the results."""
     parser = ArgumentParser(prog="python -m experiments.compare", description=__doc__)
-    parser.add_argument("--config", type=user_path, default=DEFAULT_CONFIG, help="what is compared")
+    parser.add_argument(
+        "--config", type=input_path, default=shipped(DEFAULT_CONFIG), help="what is compared"
+    )
     parser.add_argument("--base", metavar="FOLDER", help="the base (default: the config's)")
     parser.add_argument(
         "--quick", action="store_true", help=f"minutes: with the changes of {QUICK_CONFIG}"
@@ -51,7 +53,7 @@ def main() -> int:
     from experiments.jobs.resumable import exclusive
     from experiments.jobs.workers import worker_pool
 
-    files = [arguments.config, *([QUICK_CONFIG] if arguments.quick else [])]
+    files = [arguments.config, *([shipped(QUICK_CONFIG)] if arguments.quick else [])]
     config = load_comparison(*files)
     check_motions(config)
     bench = open_bench(config, arguments.base)
@@ -183,7 +185,7 @@ def command(arguments: Namespace) -> str:
     words = ["python -m experiments.compare"]
     if arguments.quick:
         words.append("--quick")
-    if arguments.config != DEFAULT_CONFIG:
+    if arguments.config != shipped(DEFAULT_CONFIG):
         words.append(f"--config {arguments.config.name}")
     if arguments.base:
         words.append(f"--base {Path(arguments.base).name}")

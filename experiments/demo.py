@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
 from motionmatcher.errors import UserError
+from motionmatcher.paths import find_path, shipped
 from motionmatcher.text_files import read_json
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from motionmatcher.config.settings import TrainSettings
     from testbed.truth import Truth
 
-CONFIG = Path("configs/demo.yaml")
-SMALL_CLIP = Path("models/moving_shapes_clip")
+CONFIG = "configs/demo.yaml"
+SMALL_CLIP = "models/moving_shapes_clip"
 OUTPUT = Path("outputs/demo")
 PROMPTS = (
     "a yellow star on a plain navy background",
@@ -68,13 +69,14 @@ def main() -> None:
     from motionmatcher.config.loading import load_settings
     from motionmatcher.files import write_json
 
-    settings = load_settings(CONFIG, arguments.overrides)
-    reference = Path(settings.train_data.single_video_path)
+    config = shipped(CONFIG)
+    settings = load_settings(config, arguments.overrides)
+    reference = Path(find_path(settings.train_data.single_video_path))
     truth = read_truth(reference, settings)
 
     _announce(1, "Training on the reference clip")
     record = OUTPUT / "train.json"
-    _program("train.py", "--config", CONFIG, *arguments.overrides, "--json", record)
+    _program(shipped("train.py"), "--config", config, *arguments.overrides, "--json", record)
     run_folder = Path(read_json(record)["run"])
 
     output = OUTPUT / "videos" / run_folder.name
@@ -83,7 +85,7 @@ def main() -> None:
         _announce(number, f"Generating videos: {VARIANTS[name]}")
         folders[name] = output / name
         _program(
-            *("inference.py", "--checkpoint_folder", run_folder),
+            *(shipped("inference.py"), "--checkpoint_folder", run_folder),
             *(word for prompt in PROMPTS for word in ("--prompt", prompt)),
             *("--repeat_num", VIDEOS_PER_PROMPT, "--batch-size", VIDEOS_PER_PROMPT, *flags),
             *("--gif", "--output_dir", folders[name]),
@@ -180,7 +182,7 @@ def score_videos(
         list(folders.values()),
         reference,
         settings=ScorerSettings(
-            clip_model=str(SMALL_CLIP), tracker="flow", grid_size=TRACKS_PER_SIDE
+            clip_model=str(shipped(SMALL_CLIP)), tracker="flow", grid_size=TRACKS_PER_SIDE
         ),
         controls=True,
         report=report,

@@ -29,6 +29,20 @@ def user_path(text: str) -> Path:
     return Path(expand_home(text))
 
 
+def input_path(text: str) -> Path:
+    """Parse a flag that names what is read, which may also lie in the project's folder."""
+    return Path(find_path(expand_home(text)))
+
+
+def shipped(path: str) -> Path:
+    """Find what ships with the project; the path itself, which is shorter to read, if it runs there.
+
+    Args:
+        path: Relative to the project's folder.
+    """
+    return Path(path) if Path.cwd() == PROJECT else PROJECT / path
+
+
 def find_path(path: str, run_folder: Path | None = None) -> str:
     """Find what a path of the settings names.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from motionmatcher.command_line import ArgumentParser, run
 from motionmatcher.errors import UserError
-from motionmatcher.paths import user_path
+from motionmatcher.paths import input_path
 from motionmatcher.text_files import read_json
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Parse the command line and run it."""
     parser = ArgumentParser(prog="python -m testbed.pretrain", description=__doc__.split("\n")[0])
-    parser.add_argument("--config", type=user_path, required=True, help="YAML with the settings")
+    parser.add_argument("--config", type=input_path, required=True, help="YAML with the settings")
     parser.add_argument("--resume", action="store_true", help="go on from the saved states")
     parser.add_argument(
         "--export", action="store_true", help="only write the weights as they are now"

@@ -18,7 +18,7 @@ from motionmatcher.config.settings import (
     limits,
 )
 from motionmatcher.errors import UserError
-from motionmatcher.paths import user_path
+from motionmatcher.paths import input_path, shipped, user_path
 from motionmatcher.random_streams import check_seeds
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from testbed.prompts import HeldOutPrompt
     from testbed.tracker import ClipMeasurement
 
-DEFAULT_BASE = Path("models/moving_shapes")
+DEFAULT_BASE = "models/moving_shapes"
 NUM_STEPS, GUIDANCE_SCALE = 25, 5.0  # as in configs/moving_shapes.yaml
 SHEET_ROWS = 16
 # Parts that are to be right, by the names of the values.
@@ -43,7 +43,9 @@ _DATA_SEED = 4000
 def main() -> int:
     """Parse the command line, sample, measure, report."""
     parser = ArgumentParser(prog="python -m testbed.score", description=__doc__.split("\n")[0])
-    parser.add_argument("--base", type=user_path, default=DEFAULT_BASE, help="diffusers folder")
+    parser.add_argument(
+        "--base", type=input_path, default=shipped(DEFAULT_BASE), help="diffusers folder"
+    )
     parser.add_argument(
         "--num_prompts",
         type=whole_number(2, MAX_REPEATS),

@@ -7,10 +7,10 @@ reconstructions by the autoencoder.
 from pathlib import Path
 
 from motionmatcher.command_line import ArgumentParser, run
-from motionmatcher.paths import user_path
+from motionmatcher.paths import input_path, shipped, user_path
 
 DEFAULT_FOLDER = Path("resources/moving_shapes")
-DEFAULT_BASE = Path("models/moving_shapes")
+DEFAULT_BASE = "models/moving_shapes"
 SEED = 5000  # never a training seed
 NUM_CLIPS = 12
 
@@ -21,7 +21,9 @@ def main() -> int:
     parser.add_argument(
         "--output_dir", type=user_path, default=DEFAULT_FOLDER, help="where to write"
     )
-    parser.add_argument("--base", type=user_path, default=DEFAULT_BASE, help="diffusers folder")
+    parser.add_argument(
+        "--base", type=input_path, default=shipped(DEFAULT_BASE), help="diffusers folder"
+    )
     arguments = parser.parse_args()
     write_data_sheet(arguments.output_dir / "data.png")
     if (arguments.base / "vae").is_dir():

@@ -16,6 +16,7 @@ from experiments.comparison.outcome import Outcome
 from motionmatcher.clips.contact_sheet import write_contact_sheet
 from motionmatcher.clips.video import read_video
 from motionmatcher.files import atomic_path
+from motionmatcher.paths import find_path
 
 SHEET_MOTIONS = 3  # the first ones of the report
 SHEET_PROMPTS = 2
@@ -94,7 +95,7 @@ def write_sheets(
     """
     prompts = config.prompts[:SHEET_PROMPTS]
     for motion in config.report.motions[:SHEET_MOTIONS]:
-        reference, _ = read_video(Path(config.reference_dir) / f"{motion}.mp4")
+        reference, _ = read_video(Path(find_path(f"{config.reference_dir}/{motion}.mp4")))
         clips, labels = [reference], [f"reference: {motion}"]
         for index, prompt in enumerate(prompts):
             for prior_index, noise_prior in enumerate(config.noise_priors):

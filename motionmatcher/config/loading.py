@@ -21,7 +21,7 @@ from motionmatcher.config.yaml_layers import MISSING_MARK, escape, merge, read_l
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
 from motionmatcher.objectives.registry import require_objective
-from motionmatcher.paths import expand_home
+from motionmatcher.paths import expand_home, find_path
 from motionmatcher.reporting import note
 from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml, shorten
 
@@ -36,7 +36,7 @@ def load_settings(
     """Read the settings of a run from a YAML file and the command line.
 
     Args:
-        path: The YAML file.
+        path: The YAML file; a relative one is looked for here, then in the project.
         overrides: `key=value` each, the key dotted for groups; a text is taken literally, any other
             value as YAML.
         recorded: The file is the record of a run: it may name an objective that only the program that
@@ -48,6 +48,7 @@ def load_settings(
     Raises:
         UserError: Names the file and the key that is unknown, missing or wrong.
     """
+    path = find_path(str(path))
     values = read_layers(Path(path))
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -57,8 +58,8 @@ def load_settings(
         for name in reversed(key.split(".")):
             value = {name: value}
         values = merge(values, value)
-    values = _with_newer_names(resolve(values, str(path)), str(path), noted=not recorded)
-    settings = parse_settings(TrainSettings, values, str(path))
+    values = _with_newer_names(resolve(values, path), path, noted=not recorded)
+    settings = parse_settings(TrainSettings, values, path)
     if not recorded:
         require_objective(settings.objective, f"{path}: objective")
     check_combinations(settings)
