@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from motionmatcher.objectives.registry import register_objective
     from motionmatcher.reporting import quiet
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Objective",
     "TrainingLoss",
