@@ -30,14 +30,9 @@ from motionmatcher.bases.denoiser import PassMode
 from motionmatcher.bases.lora import add_lora, load_lora, target_modules
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import MotionExtractorSettings
+from motionmatcher.diffusion.inversion import invert_ddim, mix_noise
 from motionmatcher.diffusion.sampling import SamplingSettings, denoise_with_gate
-from motionmatcher.diffusion.schedules import (
-    NoiseSchedule,
-    add_noise,
-    ddim_step,
-    invert_ddim,
-    mix_noise,
-)
+from motionmatcher.diffusion.schedules import NoiseSchedule, add_noise, ddim_step
 from motionmatcher.features.extractor import MotionExtractor
 from motionmatcher.objectives.feature_matching import FeatureMatching, match_features, weigh_change
 from motionmatcher.objectives.objective import Batch

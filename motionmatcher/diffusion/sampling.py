@@ -14,7 +14,8 @@ from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.denoiser import PassMode
 from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.diffusion.schedules import Predictor, invert_ddim, mix_noise
+from motionmatcher.diffusion.inversion import invert_ddim, mix_noise
+from motionmatcher.diffusion.schedules import Predictor
 from motionmatcher.diffusion.solvers import make_solver, solve
 from motionmatcher.errors import UserError
 from motionmatcher.finiteness import require_finite

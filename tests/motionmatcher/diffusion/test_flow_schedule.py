@@ -15,14 +15,13 @@ from small_models import small_wan
 from torch import Tensor
 
 from motionmatcher.diffusion.flow_schedule import FlowSchedule, is_flow_matching
+from motionmatcher.diffusion.inversion import invert_ddim, to_unit_variance
 from motionmatcher.diffusion.sampling import guided_predictor
 from motionmatcher.diffusion.schedules import (
     NoiseSchedule,
     add_noise,
     ddim_step,
-    invert_ddim,
     prediction_scale,
-    to_unit_variance,
     true_prediction,
 )
 from motionmatcher.diffusion.solvers import make_solver, solve, solver_names

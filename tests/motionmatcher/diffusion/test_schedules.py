@@ -11,8 +11,6 @@ from motionmatcher.diffusion.schedules import (
     NoiseSchedule,
     add_noise,
     ddim_step,
-    invert_ddim,
-    mix_noise,
     prediction_scale,
     true_prediction,
 )
@@ -204,39 +202,6 @@ def test_batch_elements_step_on_their_own() -> None:
         assert torch.equal(both[one], alone)
 
 
-def test_inversion_undoes_sampling_of_a_constant_model() -> None:
-    start, direction = tensors(2)
-    ours = schedule()
-    steps = ours.sampling_steps(20)
-    visited: list[int] = []
-
-    def model(latents: Tensor, timestep: int) -> Tensor:
-        visited.append(timestep)
-        return direction
-
-    solver = make_solver("ddim", ours, 20)
-    clean = solve(start, model, solver.timesteps, solver)
-    assert visited == [timestep for timestep, _ in steps]
-    visited.clear()
-    inverted = invert_ddim(clean, model, steps, ours)
-    assert visited == [timestep for timestep, _ in reversed(steps)]
-    torch.testing.assert_close(inverted, start, rtol=0, atol=1e-4)
-    assert not torch.allclose(clean, start, rtol=0, atol=1)
-
-
-def test_inversion_reports_each_step() -> None:
-    seen: list[Any] = []
-
-    def progress(steps: Any) -> Any:
-        seen.extend(steps)
-        return steps
-
-    (latents,) = tensors(1)
-    steps = schedule().sampling_steps(4)
-    invert_ddim(latents, lambda latents, timestep: latents, steps, schedule(), progress)
-    assert seen == steps[::-1]
-
-
 def test_zero_terminal_snr_really_changes_the_schedule() -> None:
     plain, rescaled = schedule("v_prediction"), schedule("v_prediction", rescale=True)
     assert plain.alphas_cumprod[-1] > 0.004
@@ -261,17 +226,3 @@ def test_at_zero_snr_a_velocity_still_steps() -> None:
     torch.testing.assert_close(
         earlier, add_noise(latents, noise, last - 1, rescaled), rtol=0, atol=1e-3
     )
-
-
-@pytest.mark.parametrize("prior", [0.0, 0.3, 1.0])
-def test_mixed_noise_by_hand(prior: float) -> None:
-    inverted, fresh = (
-        torch.full((1, 1, 1, 1, 1), 2.0),
-        torch.tensor([3.0, -1.0]).reshape(2, 1, 1, 1, 1),
-    )
-    mixed = mix_noise(inverted.double(), fresh, prior)
-    assert mixed.dtype == torch.float32
-    expected = [prior**0.5 * 2 + (1 - prior) ** 0.5 * value for value in (3.0, -1.0)]
-    assert mixed.flatten().tolist() == pytest.approx(expected)
-    if prior == 0.3:
-        assert mixed[0].item() == pytest.approx(3.605435, abs=1e-5)

@@ -51,6 +51,22 @@ SCHEDULES = mutants(
             'by_velocity if schedule.prediction_type != "epsilon" else by_velocity / signal_scale',
             "by_velocity",
         ),
+        "steps are one timestep too long": (
+            "self.num_train_timesteps // num_steps",
+            "self.num_train_timesteps // num_steps + 1",
+        ),
+        "a rescaled schedule leaves the last timestep out": (
+            '"timestep_spacing": "trailing"',
+            '"timestep_spacing": "leading"',
+        ),
+        "the schedule is never rescaled": ("(changes if rescale else {})", "{}"),
+    },
+)
+
+INVERSION = mutants(
+    "motionmatcher/diffusion/inversion.py",
+    "tests/motionmatcher/diffusion/test_inversion.py",
+    {
         "inversion walks from noise to clean": ("list(reversed(steps))", "list(steps)"),
         "inversion asks the model at the lower timestep": (
             "predictor(found, timestep)",
@@ -69,15 +85,6 @@ SCHEDULES = mutants(
             "noise_prior**0.5 * inverted.to(fresh) + (1 - noise_prior) ** 0.5 * fresh",
             "(1 - noise_prior) ** 0.5 * inverted.to(fresh) + noise_prior**0.5 * fresh",
         ),
-        "steps are one timestep too long": (
-            "self.num_train_timesteps // num_steps",
-            "self.num_train_timesteps // num_steps + 1",
-        ),
-        "a rescaled schedule leaves the last timestep out": (
-            '"timestep_spacing": "trailing"',
-            '"timestep_spacing": "leading"',
-        ),
-        "the schedule is never rescaled": ("(changes if rescale else {})", "{}"),
     },
 )
 
@@ -167,4 +174,4 @@ RANDOM_STREAMS = mutants(
     },
 )
 
-SAMPLED: list[Mutant] = [*SCHEDULES, *SOLVERS, *SAMPLING, *RANDOM_STREAMS]
+SAMPLED: list[Mutant] = [*SCHEDULES, *INVERSION, *SOLVERS, *SAMPLING, *RANDOM_STREAMS]

@@ -28,6 +28,13 @@ FLOW_STEPS = mutants(
             "return noise - latents",
             "return latents - noise",
         ),
+    },
+)
+
+FLOW_INVERSION = mutants(
+    "motionmatcher/diffusion/inversion.py",
+    "tests/motionmatcher/diffusion/test_flow_schedule.py",
+    {
         "a repetition starts from where the step starts": (
             "prediction = predictor(found, timestep)",
             "prediction = predictor(latents, timestep)",
@@ -126,6 +133,7 @@ LORA_NAMES = mutants(
 TRANSFORMER_BASES: list[Mutant] = [
     *FLOW_SCHEDULE,
     *FLOW_STEPS,
+    *FLOW_INVERSION,
     *FLOW_SOLVERS,
     *ATTENTION_MAPS,
     *WATCHING,
