@@ -31,7 +31,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, but name an unknown flag first: argparse would rather miss the one it stood for."""
         arguments = sys.argv[1:] if args is None else args
         for argument in arguments:

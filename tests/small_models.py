@@ -25,7 +25,9 @@ Motion = np.ndarray
 def similarity() -> Callable[..., Motion]:
     """Maker of pan (pixels), zoom and roll (degrees) about the centre of a frame of a size."""
 
-    def make(size: int, pan=(0.0, 0.0), zoom=1.0, roll_deg=0.0) -> Motion:
+    def make(
+        size: int, pan: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0, roll_deg: float = 0.0
+    ) -> Motion:
         angle, centre = np.deg2rad(roll_deg), (size - 1) / 2
         cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
         linear = np.array([[cos, -sin], [sin, cos]])

@@ -15,7 +15,9 @@ class GradientWatch:
     counts by the largest gradient that A or B got in any of the steps watched.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], adam_epsilon: float, steps: int):
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], adam_epsilon: float, steps: int
+    ) -> None:
         """Start watching.
 
         Args:

@@ -1,6 +1,8 @@
 """`python -m evaluation`: what is available is used, what is not is said."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,9 @@ from motionmatcher.errors import UserError
 
 
 @pytest.fixture
-def evaluate(monkeypatch, video_folder, clip_folder):
+def evaluate(
+    monkeypatch: pytest.MonkeyPatch, video_folder: Path, clip_folder: Path
+) -> Callable[..., int]:
     """Run the command over the folder, with its first video as the reference."""
 
     def run(*arguments: object) -> int:
@@ -22,12 +26,14 @@ def evaluate(monkeypatch, video_folder, clip_folder):
 
 
 @pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch, tmp_path):
+def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither CoTracker nor ImageReward, whatever this machine has."""
     monkeypatch.setattr("evaluation.scorers.EVALUATION_DIR", tmp_path)
 
 
-def test_what_is_missing_is_left_out_and_said(evaluate, capsys):
+def test_what_is_missing_is_left_out_and_said(
+    evaluate: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate() == 0
     output = capsys.readouterr().out
     assert "left out: ImageReward: " in output
@@ -37,7 +43,9 @@ def test_what_is_missing_is_left_out_and_said(evaluate, capsys):
     assert "reference frozen" in output
 
 
-def test_without_prompts_only_the_motion_is_scored(evaluate, video_folder, capsys):
+def test_without_prompts_only_the_motion_is_scored(
+    evaluate: Callable[..., int], video_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (video_folder / "manifest.json").unlink()
     assert evaluate() == 0
     output = capsys.readouterr().out
@@ -46,7 +54,9 @@ def test_without_prompts_only_the_motion_is_scored(evaluate, video_folder, capsy
     assert "Motion discrepancy: " in output
 
 
-def test_what_was_asked_for_by_name_is_never_replaced(evaluate, tmp_path):
+def test_what_was_asked_for_by_name_is_never_replaced(
+    evaluate: Callable[..., int], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="--tracker flow, which needs neither"):
         evaluate("--tracker", "cotracker")
     with pytest.raises(UserError, match="hf download THUDM/ImageReward"):

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_a_video_is_opened_to_check_and_to_read_it_whatever_is_made_of_it(
     opened: Counter[Path] = Counter()
     open_container = clip_file._opened
 
-    def count(path: Path):
+    def count(path: Path) -> Any:
         opened[path] += 1
         return open_container(path)
 

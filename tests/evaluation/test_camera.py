@@ -1,8 +1,11 @@
 """The split of motion in camera and objects, on clips whose motion is known."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 import torch
+from small_models import Motion
 
 from evaluation.camera import (
     CameraPath,
@@ -13,11 +16,12 @@ from evaluation.camera import (
 )
 from evaluation.flow_tracker import FlowTracker
 from evaluation.tracks import Tracks, point_grid
+from motionmatcher.clips.video import Frames
 
 SIZE, FRAMES = 96, 6
 
 
-def camera_path(motions, size: int = SIZE) -> CameraPath:
+def camera_path(motions: Sequence[Motion], size: int = SIZE) -> CameraPath:
     return CameraPath(torch.tensor(np.stack(motions)), size, size)
 
 
@@ -26,7 +30,13 @@ def camera_path(motions, size: int = SIZE) -> CameraPath:
     [((2.0, -1.0), 1.0, 0.0), ((0.0, 0.0), 1.03, 0.0), ((1.0, 0.5), 0.98, -1.5)],
     ids=["pan", "zoom", "all"],
 )
-def test_a_known_camera_is_measured_behind_a_moving_object(render, similarity, pan, zoom, roll_deg):
+def test_a_known_camera_is_measured_behind_a_moving_object(
+    render: Callable[..., Frames],
+    similarity: Callable[..., Motion],
+    pan: tuple[float, float],
+    zoom: float,
+    roll_deg: float,
+) -> None:
     motion = similarity(SIZE, pan, zoom, roll_deg)
     motions = [np.linalg.matrix_power(motion, frame) for frame in range(FRAMES)]
     square = [(50 - 5 * frame, 30 + 3 * frame) for frame in range(FRAMES)]
@@ -47,7 +57,9 @@ def test_a_known_camera_is_measured_behind_a_moving_object(render, similarity, p
     assert not moving[away & tracks.visible.all(1)].any()
 
 
-def test_object_path_without_the_camera(render, similarity):
+def test_object_path_without_the_camera(
+    render: Callable[..., Frames], similarity: Callable[..., Motion]
+) -> None:
     motions = [similarity(SIZE, pan=(3.0 * frame, 0.0)) for frame in range(FRAMES)]
     square = [(30.0, 20.0 + 4 * frame) for frame in range(FRAMES)]
     tracks = FlowTracker(grid_size=16).track(render(SIZE, motions, square))
@@ -59,7 +71,7 @@ def test_object_path_without_the_camera(render, similarity):
     assert (path - expected).abs().max() < 0.75
 
 
-def test_too_few_visible_tracks_continue_the_camera(similarity):
+def test_too_few_visible_tracks_continue_the_camera(similarity: Callable[..., Motion]) -> None:
     points = point_grid(4, 64, 64)
     moved = torch.stack([points + 2.0 * frame for frame in range(3)], dim=1)
     visible = torch.ones(16, 3, dtype=torch.bool)
@@ -70,7 +82,7 @@ def test_too_few_visible_tracks_continue_the_camera(similarity):
     assert fit_camera(Tracks(moved, visible), 64, 64).pan.tolist() == [[0, 0]] * 3
 
 
-def test_camera_discrepancy_by_hand(similarity):
+def test_camera_discrepancy_by_hand(similarity: Callable[..., Motion]) -> None:
     still = camera_path([similarity(10)] * 2, 10)
     panned = camera_path([similarity(10), similarity(10, pan=(4.0, 0.0))], 10)
     # Squared differences 0, 0 (first frame), 16, 0 (second): mean 4, twice, over 100 pixels.
@@ -78,7 +90,7 @@ def test_camera_discrepancy_by_hand(similarity):
     assert camera_discrepancy(panned, panned) == 0.0
 
 
-def test_object_discrepancy_by_hand():
+def test_object_discrepancy_by_hand() -> None:
     still = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]]).double()
     mover = torch.tensor([[[1.0, 1.0], [5.0, 1.0]]]).double()
     both = torch.cat([still, mover])

@@ -1,6 +1,9 @@
 """CLIP models of open_clip and transformers, and the scores computed with them."""
 
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -11,6 +14,7 @@ from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
 from evaluation.clip_metrics import appearance_leakage, clip_text_score, frame_consistency
 from evaluation.clip_scorer import ClipScorer, check_clip_choice, load_clip
+from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
 
 TINY_OPEN_CLIP = {
@@ -21,7 +25,7 @@ TINY_OPEN_CLIP = {
 
 
 @pytest.fixture
-def open_clip_weights(tmp_path):
+def open_clip_weights(tmp_path: Path) -> Iterator[Path]:
     """A small architecture that open_clip knows for one test, and a file of its weights."""
     config = tmp_path / "tiny-test-clip.json"
     config.write_text(json.dumps(TINY_OPEN_CLIP))
@@ -33,7 +37,9 @@ def open_clip_weights(tmp_path):
     open_clip.factory._MODEL_CONFIGS.pop("tiny-test-clip")
 
 
-def test_transformers_folder_embeds_as_the_library_does(clip_folder, noise_clip):
+def test_transformers_folder_embeds_as_the_library_does(
+    clip_folder: Path, noise_clip: Callable[..., Frames]
+) -> None:
     encoder = load_clip(str(clip_folder), "openai", "cpu", batch_size=3)
     frames = noise_clip(num_frames=4)
     model = CLIPModel.from_pretrained(clip_folder)
@@ -49,7 +55,9 @@ def test_transformers_folder_embeds_as_the_library_does(clip_folder, noise_clip)
     assert encoder.name == "tiny-clip"
 
 
-def test_open_clip_embeds_as_the_library_does(open_clip_weights, noise_clip):
+def test_open_clip_embeds_as_the_library_does(
+    open_clip_weights: Path, noise_clip: Callable[..., Frames]
+) -> None:
     encoder = load_clip("tiny-test-clip", str(open_clip_weights), "cpu", batch_size=3)
     frames = noise_clip(num_frames=4)
     model, _, preprocess = open_clip.create_model_and_transforms(
@@ -66,14 +74,16 @@ def test_open_clip_embeds_as_the_library_does(open_clip_weights, noise_clip):
     assert encoder.name == "tiny-test-clip (weights.pt)"
 
 
-def test_default_is_the_papers_network():
+def test_default_is_the_papers_network() -> None:
     """OpenAI's weights were trained with QuickGELU; plain ViT-B-32 has another activation."""
     assert open_clip.get_model_config("ViT-B-32-quickgelu")["quick_gelu"]
     assert "openai" in open_clip.list_pretrained_tags_by_model("ViT-B-32-quickgelu")
     check_clip_choice("ViT-B-32-quickgelu", "openai")
 
 
-def test_what_is_cut_off_a_prompt_is_said_and_not_read(clip_folder, open_clip_weights, noise_clip):
+def test_what_is_cut_off_a_prompt_is_said_and_not_read(
+    clip_folder: Path, open_clip_weights: Path, noise_clip: Callable[..., Frames]
+) -> None:
     prompt = "a b " * 50 + "c d"  # a letter is a token
     for model, weights in ((clip_folder, ""), ("tiny-test-clip", open_clip_weights)):
         encoder = load_clip(str(model), str(weights), "cpu", 4)
@@ -87,7 +97,7 @@ def test_what_is_cut_off_a_prompt_is_said_and_not_read(clip_folder, open_clip_we
         assert ClipScorer(encoder).score(noise_clip(), "a bear").notes == ()
 
 
-def test_scores_of_one_video(clip_folder, noise_clip):
+def test_scores_of_one_video(clip_folder: Path, noise_clip: Callable[..., Frames]) -> None:
     encoder = load_clip(str(clip_folder), "", "cpu", 4)
     video, reference = noise_clip(seed=1), noise_clip(num_frames=3, seed=2)
     scores = ClipScorer(encoder, reference).score(video, "a bear").values
@@ -100,7 +110,9 @@ def test_scores_of_one_video(clip_folder, noise_clip):
     assert "leakage" not in ClipScorer(encoder).score(video, "a bear").values
 
 
-def test_leakage_is_highest_for_the_reference_itself(clip_folder, noise_clip):
+def test_leakage_is_highest_for_the_reference_itself(
+    clip_folder: Path, noise_clip: Callable[..., Frames]
+) -> None:
     encoder = load_clip(str(clip_folder), "", "cpu", 4)
     still = np.repeat(noise_clip(num_frames=1, seed=3), 4, axis=0)
     scorer = ClipScorer(encoder, still)
@@ -116,12 +128,12 @@ def test_leakage_is_highest_for_the_reference_itself(clip_folder, noise_clip):
         ("no/such/folder", "openai", "neither an open_clip architecture nor a folder"),
     ],
 )
-def test_a_model_that_cannot_be(model, weights, message):
+def test_a_model_that_cannot_be(model: str, weights: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_clip_choice(model, weights)
 
 
-def test_weights_of_another_model(open_clip_weights, tmp_path):
+def test_weights_of_another_model(open_clip_weights: Path, tmp_path: Path) -> None:
     torch.save({"visual.proj": torch.zeros(2, 2)}, tmp_path / "other.pt")
     message = r"other\.pt' of tiny-test-clip cannot be loaded: the file is of another model"
     with pytest.raises(UserError, match=message):
@@ -139,7 +151,9 @@ def test_weights_of_another_model(open_clip_weights, tmp_path):
         ("none.pt", {"state_dict": None}),
     ],
 )
-def test_a_file_that_is_no_checkpoint(open_clip_weights, tmp_path, name, content):
+def test_a_file_that_is_no_checkpoint(
+    open_clip_weights: Path, tmp_path: Path, name: str, content: Any
+) -> None:
     if isinstance(content, bytes):
         (tmp_path / name).write_bytes(content)
     else:
@@ -153,7 +167,7 @@ def test_a_file_that_is_no_checkpoint(open_clip_weights, tmp_path, name, content
     assert "weights_only" not in str(caught.value)
 
 
-def test_a_folder_with_a_part_missing(clip_folder, tmp_path):
+def test_a_folder_with_a_part_missing(clip_folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_bytes((clip_folder / "config.json").read_bytes())

@@ -1,21 +1,24 @@
 """The loading of CoTracker checkpoints, with a stand-in for its predictor."""
 
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evaluation import cotracker
 from evaluation.cotracker import CoTracker, find_checkpoint
 from evaluation.trackers import load_tracker
+from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
 
 
 class StandInNetwork(nn.Module):
-    def __init__(self, v2: bool, window_len: int):
+    def __init__(self, v2: bool, window_len: int) -> None:
         super().__init__()
         self.register_buffer("time_emb", torch.zeros(1, window_len, 3))
         if v2:
@@ -27,14 +30,16 @@ class StandInNetwork(nn.Module):
 class StandInPredictor(nn.Module):
     """Has the published predictor's arguments and axes; every track goes right by its number."""
 
-    def __init__(self, checkpoint, offline=True, v2=False, window_len=60):
+    def __init__(
+        self, checkpoint: None, offline: bool = True, v2: bool = False, window_len: int = 60
+    ) -> None:
         super().__init__()
         assert checkpoint is None
         assert offline
         self.v2 = v2
         self.model = StandInNetwork(v2, window_len)
 
-    def forward(self, video, grid_size):
+    def forward(self, video: Tensor, grid_size: int) -> tuple[Tensor, Tensor]:
         assert video.dtype == torch.float32
         assert video.max() > 1  # pixels 0 to 255
         frames, tracks = video.shape[1], grid_size**2
@@ -47,12 +52,12 @@ class StandInPredictor(nn.Module):
 class Version2Predictor(StandInPredictor):
     """Of the repository before version 3: no choice of version."""
 
-    def __init__(self, checkpoint):
+    def __init__(self, checkpoint: None) -> None:
         super().__init__(checkpoint, v2=True, window_len=8)
 
 
 @pytest.fixture
-def install(monkeypatch):
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
     """Install a stand-in package whose predictor is the given class."""
 
     def put(predictor: type) -> None:
@@ -66,10 +71,10 @@ def install(monkeypatch):
 
 
 @pytest.fixture
-def checkpoint(tmp_path):
+def checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """Maker of checkpoint files."""
 
-    def make(name: str, v2: bool, window_len: int, wrapped: bool = False):
+    def make(name: str, v2: bool, window_len: int, wrapped: bool = False) -> Path:
         weights = StandInNetwork(v2, window_len).state_dict()
         torch.save({"model": weights} if wrapped else weights, tmp_path / name)
         return tmp_path / name
@@ -86,8 +91,15 @@ def checkpoint(tmp_path):
     ],
 )
 def test_version_is_read_from_the_checkpoint(
-    install, checkpoint, noise_clip, name, v2, window_len, wrapped, expected
-):
+    install: Callable[[type], None],
+    checkpoint: Callable[..., Path],
+    noise_clip: Callable[..., Frames],
+    name: str,
+    v2: bool,
+    window_len: int,
+    wrapped: bool,
+    expected: str,
+) -> None:
     install(StandInPredictor)
     path = checkpoint(name, v2, window_len, wrapped)
     tracker = load_tracker("cotracker", 3, "cpu", path, path.parent)
@@ -99,7 +111,9 @@ def test_version_is_read_from_the_checkpoint(
     assert tracks.visible[:, 0].tolist() == [False] + [True] * 8
 
 
-def test_a_repository_of_version_2_takes_its_own_checkpoint_only(install, checkpoint):
+def test_a_repository_of_version_2_takes_its_own_checkpoint_only(
+    install: Callable[[type], None], checkpoint: Callable[..., Path]
+) -> None:
     install(Version2Predictor)
     tracker = CoTracker(checkpoint("cotracker2.pth", True, 8), 3, "cpu")
     assert tracker.name.startswith("cotracker2")
@@ -107,7 +121,9 @@ def test_a_repository_of_version_2_takes_its_own_checkpoint_only(install, checkp
         CoTracker(checkpoint("scaled_offline.pth", False, 60), 3, "cpu")
 
 
-def test_checkpoints_that_cannot_be_used(install, checkpoint, tmp_path):
+def test_checkpoints_that_cannot_be_used(
+    install: Callable[[type], None], checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
     install(StandInPredictor)
     with pytest.raises(UserError, match="is an online CoTracker 3"):
         CoTracker(checkpoint("scaled_online.pth", False, 16), 3, "cpu")
@@ -123,7 +139,9 @@ def test_checkpoints_that_cannot_be_used(install, checkpoint, tmp_path):
         CoTracker(tmp_path / "extra.pth", 3, "cpu")
 
 
-def test_a_missing_package_is_one_line_with_both_commands(monkeypatch, tmp_path):
+def test_a_missing_package_is_one_line_with_both_commands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "cotracker", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError) as error:
@@ -134,7 +152,9 @@ def test_a_missing_package_is_one_line_with_both_commands(monkeypatch, tmp_path)
         assert part in message
 
 
-def test_the_checkpoint_is_looked_for(install, checkpoint, tmp_path):
+def test_the_checkpoint_is_looked_for(
+    install: Callable[[type], None], checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
     install(StandInPredictor)
     with pytest.raises(UserError, match=r"no CoTracker checkpoint in .*hf download"):
         find_checkpoint(None, tmp_path)

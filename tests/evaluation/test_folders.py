@@ -1,30 +1,32 @@
 """Folders of videos and their manifests."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from evaluation.folders import natural_sort, open_folder, read_reference
-from motionmatcher.clips.video import write_gif, write_mp4
+from motionmatcher.clips.video import Frames, write_gif, write_mp4
 from motionmatcher.errors import UserError
 
 
-def edit_manifest(folder: Path, edit) -> None:
+def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     edit(manifest)
     path.write_text(json.dumps(manifest))
 
 
-def test_natural_sort():
+def test_natural_sort() -> None:
     names = ["b.mp4", "clip-10.mp4", "clip-9.mp4", "2.mp4", "Clip-1.mp4", "10.mp4"]
     ordered = [path.name for path in natural_sort(map(Path, names))]
     assert ordered == ["2.mp4", "10.mp4", "b.mp4", "Clip-1.mp4", "clip-9.mp4", "clip-10.mp4"]
 
 
-def test_prompts_seeds_and_settings_come_from_the_manifest(video_folder):
+def test_prompts_seeds_and_settings_come_from_the_manifest(video_folder: Path) -> None:
     videos = open_folder(video_folder, needs_prompt=True).videos
     assert [video.path.name for video in videos] == ["clip-2.mp4", "clip-10.mp4"]
     assert [video.prompt for video in videos] == ["a bear, take 2", "a bear, take 10"]
@@ -32,13 +34,15 @@ def test_prompts_seeds_and_settings_come_from_the_manifest(video_folder):
     assert videos[0].settings == {"checkpoint": "checkpoint-400", "guidance_scale": 12.0}
 
 
-def test_a_prompt_of_the_command_line_holds_for_all(video_folder):
+def test_a_prompt_of_the_command_line_holds_for_all(video_folder: Path) -> None:
     videos = open_folder(video_folder, prompt="a fox").videos
     assert [video.prompt for video in videos] == ["a fox", "a fox"]
     assert videos[0].seed == 2
 
 
-def test_any_container_is_listed_and_other_files_are_not(tmp_path, noise_clip):
+def test_any_container_is_listed_and_other_files_are_not(
+    tmp_path: Path, noise_clip: Callable[..., Frames]
+) -> None:
     write_gif(tmp_path / "a.GIF", noise_clip(), fps=8)
     write_mp4(tmp_path / "b.mov", noise_clip(), fps=8)
     (tmp_path / "._b.mov").write_bytes(b"")
@@ -47,7 +51,7 @@ def test_any_container_is_listed_and_other_files_are_not(tmp_path, noise_clip):
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_truncated_videos_are_listed_apart(video_folder, share):
+def test_truncated_videos_are_listed_apart(video_folder: Path, share: float) -> None:
     cut = video_folder / "clip-10.mp4"
     cut.write_bytes(cut.read_bytes()[: int(cut.stat().st_size * share)])
     folder = open_folder(video_folder, prompt="a bear")
@@ -55,12 +59,14 @@ def test_truncated_videos_are_listed_apart(video_folder, share):
     assert [video.path.name for video in folder.unreadable] == ["clip-10.mp4"]
 
 
-def test_a_gif_of_a_video_is_not_scored_beside_it(video_folder, noise_clip):
+def test_a_gif_of_a_video_is_not_scored_beside_it(
+    video_folder: Path, noise_clip: Callable[..., Frames]
+) -> None:
     write_gif(video_folder / "clip-2.gif", noise_clip(), fps=8)
     assert [video.path.suffix for video in open_folder(video_folder).videos] == [".mp4", ".mp4"]
 
 
-def test_files_that_do_not_open_are_listed_apart(video_folder):
+def test_files_that_do_not_open_are_listed_apart(video_folder: Path) -> None:
     (video_folder / "clip-3.mp4").write_text("no video")
     folder = open_folder(video_folder, prompt="a bear")
     assert len(folder.videos) == 2
@@ -68,7 +74,9 @@ def test_files_that_do_not_open_are_listed_apart(video_folder):
     assert "cannot be read as a video" in folder.unreadable[0].reason
 
 
-def test_what_is_no_folder_is_called_what_it_is(tmp_path, noise_clip, monkeypatch):
+def test_what_is_no_folder_is_called_what_it_is(
+    tmp_path: Path, noise_clip: Callable[..., Frames], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_mp4(tmp_path / "a.mp4", noise_clip(), fps=8)
     with pytest.raises(UserError, match=r"a\.mp4 is not a folder: give a folder of videos"):
         open_folder(tmp_path / "a.mp4")
@@ -76,7 +84,7 @@ def test_what_is_no_folder_is_called_what_it_is(tmp_path, noise_clip, monkeypatc
     (unreadable,) = open_folder(tmp_path).unreadable
     assert unreadable.reason.endswith("b.mp4 is a folder: give a video file.")
 
-    def refuse(_):
+    def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
@@ -84,7 +92,7 @@ def test_what_is_no_folder_is_called_what_it_is(tmp_path, noise_clip, monkeypatc
         open_folder(tmp_path)
 
 
-def test_a_variable_frame_rate_is_noted(tmp_path, capsys):
+def test_a_variable_frame_rate_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = [Image.new("L", (32, 32), 40 * index) for index in range(4)]
     video = tmp_path / "a.gif"
     frames[0].save(video, save_all=True, append_images=frames[1:], duration=[100, 100, 300, 100])
@@ -96,8 +104,8 @@ def test_a_variable_frame_rate_is_noted(tmp_path, capsys):
 
 
 def test_a_video_of_one_frame_is_listed_apart_whether_it_has_a_prompt_or_not(
-    video_folder, noise_clip
-):
+    video_folder: Path, noise_clip: Callable[..., Frames]
+) -> None:
     write_mp4(video_folder / "clip-3.mp4", noise_clip(num_frames=1), fps=8)
     folder = open_folder(video_folder, needs_prompt=True)
     assert [video.path.name for video in folder.videos] == ["clip-2.mp4", "clip-10.mp4"]
@@ -106,7 +114,7 @@ def test_a_video_of_one_frame_is_listed_apart_whether_it_has_a_prompt_or_not(
     assert "has one frame only" in apart.reason
 
 
-def test_errors_of_the_folder(tmp_path, noise_clip):
+def test_errors_of_the_folder(tmp_path: Path, noise_clip: Callable[..., Frames]) -> None:
     with pytest.raises(UserError, match="no such folder"):
         open_folder(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no videos"):
@@ -123,7 +131,7 @@ def test_errors_of_the_folder(tmp_path, noise_clip):
         read_reference(tmp_path / "b.mp4")
 
 
-def test_errors_of_the_prompt(video_folder):
+def test_errors_of_the_prompt(video_folder: Path) -> None:
     with pytest.raises(UserError, match="--prompt is empty"):
         open_folder(video_folder, prompt=" ")
     edit_manifest(video_folder, lambda manifest: manifest["videos"].pop())
@@ -133,7 +141,7 @@ def test_errors_of_the_prompt(video_folder):
 
 
 @pytest.mark.parametrize("key", ["file", "prompt", "negative_prompt", "seed", "checkpoint"])
-def test_a_manifest_entry_without_a_key(video_folder, key):
+def test_a_manifest_entry_without_a_key(video_folder: Path, key: str) -> None:
     edit_manifest(video_folder, lambda manifest: manifest["videos"][1].pop(key))
     with pytest.raises(UserError, match=rf"manifest\.json: videos\[1\] has no '{key}'"):
         open_folder(video_folder)
@@ -151,7 +159,9 @@ def test_a_manifest_entry_without_a_key(video_folder, key):
         (lambda manifest: manifest.pop("videos"), "has no list 'videos'"),
     ],
 )
-def test_other_faults_of_the_manifest(video_folder, edit, message):
+def test_other_faults_of_the_manifest(
+    video_folder: Path, edit: Callable[[dict[str, Any]], Any], message: str
+) -> None:
     edit_manifest(video_folder, edit)
     with pytest.raises(UserError, match=message):
         open_folder(video_folder)
@@ -166,7 +176,7 @@ def test_other_faults_of_the_manifest(video_folder, edit, message):
         (rb'{"videos": ["\ud800"]}', "is not valid JSON: it has half a character"),
     ],
 )
-def test_a_manifest_that_is_not_json(video_folder, content, message):
+def test_a_manifest_that_is_not_json(video_folder: Path, content: bytes, message: str) -> None:
     (video_folder / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match=rf"manifest.json {message}"):
         open_folder(video_folder)

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from evaluation.image_reward import (
     load_network,
 )
 from evaluation.image_reward_files import find_files
+from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
 
 SMALL = NetworkSize(
@@ -84,12 +88,12 @@ def published_shapes(size: NetworkSize) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.fixture(autouse=True)
-def seed():
+def seed() -> None:
     torch.manual_seed(0)
 
 
 @pytest.fixture
-def checkpoint(tmp_path):
+def checkpoint(tmp_path: Path) -> Path:
     generator = torch.Generator().manual_seed(0)
     weights = {
         name: torch.randn(shape, generator=generator) * 0.3
@@ -102,11 +106,11 @@ def checkpoint(tmp_path):
 
 
 @pytest.fixture
-def scorer(checkpoint):
+def scorer(checkpoint: Path) -> ImageRewardScorer:
     return ImageRewardScorer(checkpoint, checkpoint.parent / "vocab.txt", "cpu", 3, SMALL)
 
 
-def test_published_size():
+def test_published_size() -> None:
     with torch.device("meta"):
         network = ImageRewardNetwork()
     # ViT-L/16 at 224, BERT-base with cross-attention to it, and the head.
@@ -128,7 +132,7 @@ def test_published_size():
     assert network.text.embeddings.LayerNorm.eps == 1e-12
 
 
-def test_every_weight_of_the_checkpoint_arrives_in_its_place(checkpoint):
+def test_every_weight_of_the_checkpoint_arrives_in_its_place(checkpoint: Path) -> None:
     published = torch.load(checkpoint)
     network = load_network(checkpoint, SMALL)
     loaded = dict(network.named_parameters())
@@ -150,7 +154,7 @@ def test_every_weight_of_the_checkpoint_arrives_in_its_place(checkpoint):
     assert len(loaded) == len(used)
 
 
-def test_the_head_and_the_normalisation_by_hand(checkpoint):
+def test_the_head_and_the_normalisation_by_hand(checkpoint: Path) -> None:
     published = torch.load(checkpoint)
     network = load_network(checkpoint, SMALL).eval()
     pixels, tokens = torch.randn(2, 3, 32, 32), torch.tensor([[2, 5, 6, 3, 0]])
@@ -173,7 +177,7 @@ def test_the_head_and_the_normalisation_by_hand(checkpoint):
     torch.testing.assert_close(padded, scores)  # padding is not read
 
 
-def test_attention_is_not_causal(checkpoint):
+def test_attention_is_not_causal(checkpoint: Path) -> None:
     network = load_network(checkpoint, SMALL).eval()
     pixels, mask = torch.randn(1, 3, 32, 32), torch.ones(1, 4, dtype=torch.long)
     with torch.no_grad():  # the first token's state, which is scored, sees the last one
@@ -182,7 +186,9 @@ def test_attention_is_not_causal(checkpoint):
     assert (one - other).abs().item() > 1e-5
 
 
-def test_score_is_the_mean_over_frames_whatever_the_batch(scorer, noise_clip):
+def test_score_is_the_mean_over_frames_whatever_the_batch(
+    scorer: ImageRewardScorer, noise_clip: Callable[..., Frames]
+) -> None:
     clip = noise_clip(num_frames=5)
     score = scorer.score(clip, "a bear walking on the beach").values["image_reward"]
     singles = [
@@ -195,13 +201,15 @@ def test_score_is_the_mean_over_frames_whatever_the_batch(scorer, noise_clip):
     assert longer_than_35_tokens == scorer.score(clip, "a bear " * 60).values["image_reward"]
 
 
-def test_what_is_cut_off_a_prompt_is_said(scorer, noise_clip):
+def test_what_is_cut_off_a_prompt_is_said(
+    scorer: ImageRewardScorer, noise_clip: Callable[..., Frames]
+) -> None:
     (note,) = scorer.score(noise_clip(), "a bear " * 16 + "on the beach").notes
     assert note.endswith('only 35 tokens are read; left out: "the beach"')
     assert scorer.score(noise_clip(), "a bear " * 16).notes == ()
 
 
-def test_images_are_scaled_and_cropped_at_the_centre(scorer):
+def test_images_are_scaled_and_cropped_at_the_centre(scorer: ImageRewardScorer) -> None:
     wide = np.zeros((48, 96, 3), np.uint8)
     wide[:, 24:72] = 200  # what remains of it
     from PIL import Image
@@ -230,7 +238,9 @@ def test_images_are_scaled_and_cropped_at_the_centre(scorer):
         ),
     ],
 )
-def test_a_checkpoint_that_does_not_fit(checkpoint, edit, message):
+def test_a_checkpoint_that_does_not_fit(
+    checkpoint: Path, edit: Callable[[dict[str, Any]], Any], message: str
+) -> None:
     weights = torch.load(checkpoint)
     edit(weights)
     torch.save(weights, checkpoint)
@@ -238,13 +248,13 @@ def test_a_checkpoint_that_does_not_fit(checkpoint, edit, message):
         load_network(checkpoint, SMALL)
 
 
-def test_a_file_that_is_no_checkpoint(tmp_path):
+def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_text("no checkpoint")
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         load_network(tmp_path / "x.pt", SMALL)
 
 
-def test_missing_files_say_where_to_get_them(tmp_path):
+def test_missing_files_say_where_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"hf download THUDM/ImageReward ImageReward\.pt"):
         find_files(str(tmp_path / "ImageReward.pt"))
     (tmp_path / "ImageReward.pt").touch()
@@ -252,7 +262,13 @@ def test_missing_files_say_where_to_get_them(tmp_path):
         find_files(str(tmp_path / "ImageReward.pt"))
 
 
-def test_script(checkpoint, video_folder, monkeypatch, tmp_path, capsys):
+def test_script(
+    checkpoint: Path,
+    video_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     import sys
 
     import imagereward

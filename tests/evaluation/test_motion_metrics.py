@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from evaluation.motion_metrics import (
     centred_discrepancy,
@@ -16,23 +17,23 @@ from evaluation.motion_metrics import (
 SIZE = (100, 200)  # height, width
 
 
-def straight(start: tuple[float, float], step: tuple[float, float], frames: int = 4):
+def straight(start: tuple[float, float], step: tuple[float, float], frames: int = 4) -> Tensor:
     """A track that takes the same step in every frame, (1, F, 2)."""
     times = torch.arange(frames, dtype=torch.float64)[:, None]
     return (torch.tensor(start) + times * torch.tensor(step))[None]
 
 
-def test_equal_tracks_score_exactly_zero():
+def test_equal_tracks_score_exactly_zero() -> None:
     tracks = torch.rand(50, 8, 2, generator=torch.Generator().manual_seed(0)) * 300
     assert motion_discrepancy(tracks, tracks, *SIZE) == 0.0
 
 
-def test_nearest_neighbours_count_in_both_directions():
+def test_nearest_neighbours_count_in_both_directions() -> None:
     distances = torch.tensor([[1.0, 4.0, 9.0]])  # one output track, three of the reference
     assert nearest_neighbour_score(distances, 1, 1) == pytest.approx(1 + (1 + 4 + 9) / 3)
 
 
-def test_visible_discrepancy_ignores_what_is_hidden():
+def test_visible_discrepancy_ignores_what_is_hidden() -> None:
     reference = straight((10, 10), (5, 0))
     output = reference.clone()
     output[0, 3] += 40.0  # wrong where it is hidden
@@ -46,7 +47,7 @@ def test_visible_discrepancy_ignores_what_is_hidden():
     )
 
 
-def test_visible_discrepancy_compares_only_tracks_seen_together_half_the_time():
+def test_visible_discrepancy_compares_only_tracks_seen_together_half_the_time() -> None:
     reference = torch.cat([straight((10, 10), (5, 0)), straight((60, 60), (5, 0))])
     output = reference + 2.0  # squared difference 4 per coordinate
     seen = torch.ones(2, 4, dtype=torch.bool)
@@ -56,13 +57,13 @@ def test_visible_discrepancy_compares_only_tracks_seen_together_half_the_time():
     assert score == pytest.approx((4 + (4 + far) / 2) / (SIZE[0] * SIZE[1]))
 
 
-def test_visible_discrepancy_is_undefined_without_any_visible_pair():
+def test_visible_discrepancy_is_undefined_without_any_visible_pair() -> None:
     tracks = straight((10, 10), (5, 0))
     unseen = torch.zeros(1, 4, dtype=torch.bool)
     assert math.isnan(visible_discrepancy(tracks, unseen, tracks, unseen, *SIZE))
 
 
-def test_centred_discrepancy_sees_movement_and_not_position():
+def test_centred_discrepancy_sees_movement_and_not_position() -> None:
     reference = straight((10, 10), (5, 0))
     assert centred_discrepancy(reference, reference + 33.0, *SIZE) == pytest.approx(0)
     # Steps of 5 against steps of 4: centred positions differ by -1.5, -0.5, 0.5, 1.5 in x only.
@@ -75,13 +76,15 @@ def test_centred_discrepancy_sees_movement_and_not_position():
     ("step", "expected"),
     [((7.0, 0.0), 1.0), ((-1.0, 0.0), -1.0), ((0.0, 2.0), 0.0), ((1.0, 1.0), 0.5**0.5)],
 )
-def test_motion_fidelity_is_the_cosine_of_the_steps(step, expected):
+def test_motion_fidelity_is_the_cosine_of_the_steps(
+    step: tuple[float, float], expected: float
+) -> None:
     reference = straight((10, 10), (5, 0))
     output = straight((50, 50), step)
     assert motion_fidelity(reference, output, *SIZE) == pytest.approx(expected, abs=1e-9)
 
 
-def test_motion_fidelity_takes_the_best_reference_track_for_each_output_track():
+def test_motion_fidelity_takes_the_best_reference_track_for_each_output_track() -> None:
     right, down, still = (straight((10, 10), step) for step in ((5.0, 0.0), (0.0, 5.0), (0.0, 0.0)))
     reference = torch.cat([right, down])
     assert motion_fidelity(reference, torch.cat([down, right, right]), *SIZE) == pytest.approx(1)

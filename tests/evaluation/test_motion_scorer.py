@@ -1,29 +1,33 @@
 """The motion metrics on whole clips, with their controls."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from small_models import Motion
 
 from evaluation.controls import CONTROLS, ITSELF, score_controls
 from evaluation.flow_tracker import FlowTracker
 from evaluation.metrics import MOTION_METRICS
 from evaluation.motion_scorer import MotionScorer
+from motionmatcher.clips.video import Frames
 
 SIZE, FRAMES = 64, 8
 
 
 @pytest.fixture(scope="module")
-def reference(render, similarity):
+def reference(render: Callable[..., Frames], similarity: Callable[..., Motion]) -> Frames:
     """A pan to the right and a square that goes down."""
     motions = [similarity(SIZE, pan=(2.0 * frame, 0.0)) for frame in range(FRAMES)]
     return render(SIZE, motions, [(10.0, 6.0 + 4 * frame) for frame in range(FRAMES)], 20)
 
 
 @pytest.fixture(scope="module")
-def scorer(reference):
+def scorer(reference: Frames) -> MotionScorer:
     return MotionScorer(FlowTracker(grid_size=16), reference)
 
 
-def test_controls_lie_where_they_should(scorer, reference):
+def test_controls_lie_where_they_should(scorer: MotionScorer, reference: Frames) -> None:
     controls = score_controls(scorer, reference)
     assert list(controls) == list(CONTROLS)
     assert next(iter(controls)) == ITSELF
@@ -39,7 +43,9 @@ def test_controls_lie_where_they_should(scorer, reference):
     assert controls["reference reversed"]["motion_fidelity"] < 0
 
 
-def test_camera_and_objects_are_told_apart(scorer, render, similarity):
+def test_camera_and_objects_are_told_apart(
+    scorer: MotionScorer, render: Callable[..., Frames], similarity: Callable[..., Motion]
+) -> None:
     pan = [similarity(SIZE, pan=(2.0 * frame, 0.0)) for frame in range(FRAMES)]
     still = [similarity(SIZE)] * FRAMES
     # Where the reference's square is relative to the plane, the plane standing still.
@@ -50,7 +56,9 @@ def test_camera_and_objects_are_told_apart(scorer, render, similarity):
     assert only_object["object_discrepancy"] < 0.5 * only_camera["object_discrepancy"]
 
 
-def test_size_and_time_are_brought_together_and_said(reference, scorer):
+def test_size_and_time_are_brought_together_and_said(
+    reference: Frames, scorer: MotionScorer
+) -> None:
     larger = np.repeat(np.repeat(reference, 2, axis=1), 2, axis=2)
     scores = scorer.score(larger[::2])
     assert scores.notes == (
@@ -62,7 +70,7 @@ def test_size_and_time_are_brought_together_and_said(reference, scorer):
     assert scorer.score(reference).notes == ()
 
 
-def test_size_may_be_chosen(reference):
+def test_size_may_be_chosen(reference: Frames) -> None:
     scorer = MotionScorer(FlowTracker(grid_size=4), reference, height=32, width=48)
     assert scorer.settings["motion_size"] == "48x32"
     assert scorer.score(reference).notes == ("resized from 64x64 to 48x32",)

@@ -4,8 +4,10 @@ import base64
 import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from evaluation.report_data import (
     thinned_grid,
 )
 from evaluation.tracks import Tracks
-from motionmatcher.clips.video import read_video, write_mp4
+from motionmatcher.clips.video import Frames, read_video, write_mp4
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & \"quoted\" 'so' <b>bold</b>"
 
@@ -35,15 +37,21 @@ class Elements(HTMLParser):
         self.text = ""
         self.feed(page)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.text += data
 
 
 @pytest.fixture
-def report(video_folder, clip_folder, tmp_path, noise_clip, monkeypatch):
+def report(
+    video_folder: Path,
+    clip_folder: Path,
+    tmp_path: Path,
+    noise_clip: Callable[..., Frames],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
     """A page over two folders, one with a hostile manifest and a broken file; its text."""
     manifest_path = video_folder / "manifest.json"
     manifest = json.loads(manifest_path.read_text())
@@ -68,7 +76,7 @@ def report(video_folder, clip_folder, tmp_path, noise_clip, monkeypatch):
     return page.read_text(encoding="utf-8")
 
 
-def test_texts_are_escaped_and_no_element_is_smuggled_in(report):
+def test_texts_are_escaped_and_no_element_is_smuggled_in(report: str) -> None:
     page = Elements(report)
     assert page.text.count(HOSTILE) == 3  # prompt, a setting's name and its value
     names = [name for name, _ in page.elements]
@@ -77,7 +85,7 @@ def test_texts_are_escaped_and_no_element_is_smuggled_in(report):
     assert not [key for _, attributes in page.elements for key in attributes if key[:2] == "on"]
 
 
-def test_the_page_needs_nothing_from_elsewhere(report):
+def test_the_page_needs_nothing_from_elsewhere(report: str) -> None:
     page = Elements(report)
     sources = [
         attributes[key]
@@ -90,7 +98,7 @@ def test_the_page_needs_nothing_from_elsewhere(report):
     assert len([name for name, _ in page.elements if name == "video"]) == 1 + 2 + 2
 
 
-def test_the_page_shows_scores_controls_and_what_is_missing(report, tmp_path):
+def test_the_page_shows_scores_controls_and_what_is_missing(report: str, tmp_path: Path) -> None:
     text = Elements(report).text
     scores = json.loads((tmp_path / "scores.json").read_text())
     for folder in scores["folders"]:
@@ -102,7 +110,7 @@ def test_the_page_shows_scores_controls_and_what_is_missing(report, tmp_path):
     assert scores["left_out"][0] in text
 
 
-def test_page_data_hold_the_comparison_and_every_motion(report):
+def test_page_data_hold_the_comparison_and_every_motion(report: str) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', report, re.DOTALL)[1])
     assert sorted(data["motions"]) == ["0-0", "0-1", "1-0", "1-1", "reference"]
     assert len(data["motions"]["1-1"]["tracks"]) == 25
@@ -110,7 +118,7 @@ def test_page_data_hold_the_comparison_and_every_motion(report):
     assert [row["name"][-8:] for row in data["comparison"]] == ["/outputs", "<i>other"]
 
 
-def test_json_cannot_end_its_element():
+def test_json_cannot_end_its_element() -> None:
     text = json_for_html({"prompt": HOSTILE})
     assert not set("<>&") & set(text)
     assert json.loads(text) == {"prompt": HOSTILE}
@@ -119,7 +127,9 @@ def test_json_cannot_end_its_element():
 @pytest.mark.parametrize(
     ("size", "shown"), [((32, 32), (192, 192)), ((48, 64), (144, 192)), ((450, 900), (224, 448))]
 )
-def test_clips_are_encoded_at_a_moderate_size_and_one_length(tmp_path, size, shown):
+def test_clips_are_encoded_at_a_moderate_size_and_one_length(
+    tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]
+) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (6, *size, 3), dtype=np.uint8)
     uri = clip_data_uri(frames, duration_s=1.5)
     path = tmp_path / "clip.mp4"
@@ -130,7 +140,7 @@ def test_clips_are_encoded_at_a_moderate_size_and_one_length(tmp_path, size, sho
 
 
 @pytest.fixture
-def analysis():
+def analysis() -> MotionAnalysis:
     """Four tracks on 10 x 20 pixels; the camera pans by 2, one track moves by 3 more a frame."""
     start = torch.tensor([[4.5, 2.5], [14.5, 2.5], [4.5, 7.5], [14.5, 7.5]]).double()
     points = torch.stack([start + torch.tensor([2.0 * frame, 0]) for frame in range(3)], dim=1)
@@ -143,7 +153,7 @@ def analysis():
     return MotionAnalysis(tracks, camera, camera.stabilise(points), moving)
 
 
-def test_motion_in_units_of_the_page(analysis):
+def test_motion_in_units_of_the_page(analysis: MotionAnalysis) -> None:
     data = motion_data(analysis)
     assert data["tracks"][0]["points"] == [[250, 300], [350, 300], [450, 300]]
     assert [track["moving"] for track in data["tracks"]] == [False, False, False, True]
@@ -153,7 +163,7 @@ def test_motion_in_units_of_the_page(analysis):
     assert data["objects"] == pytest.approx([0, 300 / diagonal, 600 / diagonal], abs=1e-3)
 
 
-def test_object_displacement_counts_seen_tracks_only(analysis):
+def test_object_displacement_counts_seen_tracks_only(analysis: MotionAnalysis) -> None:
     seen = analysis.tracks.visible.clone()
     seen[3, 2] = False
     hidden_at_end = replace(analysis, tracks=Tracks(analysis.tracks.points, seen))
@@ -163,7 +173,7 @@ def test_object_displacement_counts_seen_tracks_only(analysis):
     assert object_displacement(nothing_moves, analysis.camera).tolist() == [0, 0, 0]
 
 
-def test_a_large_grid_is_thinned_evenly():
+def test_a_large_grid_is_thinned_evenly() -> None:
     assert thinned_grid(9) == list(range(9))
     chosen = thinned_grid(2500)
     assert len(chosen) == 14 * 14

@@ -1,9 +1,13 @@
 """The report page in a real browser: Debian's Chromium, which plays H.264."""
 
 import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from small_models import Motion
 
 from evaluation.controls import score_controls
 from evaluation.flow_tracker import FlowTracker
@@ -13,7 +17,7 @@ from evaluation.motion_scorer import MotionScorer
 from evaluation.report import write_report
 from evaluation.report_data import clip_data_uri
 from evaluation.scoring import ScoredFolder, ScoredVideo, Scores
-from motionmatcher.clips.video import read_video, write_mp4
+from motionmatcher.clips.video import Frames, read_video, write_mp4
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -33,11 +37,15 @@ HOSTILE = "</script><img src=x onerror=\"document.title='broken in'\">"
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, render, similarity):
+def page(
+    tmp_path_factory: pytest.TempPathFactory,
+    render: Callable[..., Frames],
+    similarity: Callable[..., Motion],
+) -> str:
     """A page of a reference and two folders with two and one videos, at its file URL."""
     folder = tmp_path_factory.mktemp("report")
 
-    def pan(speed: float):
+    def pan(speed: float) -> Frames:
         motions = [similarity(SIZE, pan=(speed * frame, 0.0)) for frame in range(FRAMES)]
         return render(SIZE, motions, [(10.0, 4.0 * frame) for frame in range(FRAMES)], 20)
 
@@ -65,7 +73,7 @@ def page(tmp_path_factory, render, similarity):
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory):
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in (
@@ -89,7 +97,7 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture
-def browser(driver, page):
+def browser(driver: Any, page: str) -> Iterator[Any]:
     """The page, freshly opened at desktop width with all videos loaded; no error may be logged."""
     resize(driver, 1280, 900)
     driver.get(page)
@@ -98,12 +106,12 @@ def browser(driver, page):
     assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def resize(driver, width: int, height: int) -> None:
+def resize(driver: Any, width: int, height: int) -> None:
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def wait_for(driver, condition: str) -> None:
+def wait_for(driver: Any, condition: str) -> None:
     """Wait in the page until a JavaScript expression is true."""
     driver.execute_async_script(
         f"const done = arguments[0]; (function look() {{ ({condition}) ? done() : "
@@ -111,7 +119,7 @@ def wait_for(driver, condition: str) -> None:
     )
 
 
-def scrub(driver, frame: int) -> None:
+def scrub(driver: Any, frame: int) -> None:
     driver.execute_script(
         "const s = document.getElementById('scrub'); s.value = arguments[0];"
         "s.dispatchEvent(new Event('input'));",
@@ -120,19 +128,19 @@ def scrub(driver, frame: int) -> None:
     wait_for(driver, "[...document.querySelectorAll('video')].every((v) => !v.seeking)")
 
 
-def video_times(driver) -> list[float]:
+def video_times(driver: Any) -> list[float]:
     return driver.execute_script(
         "return [...document.querySelectorAll('video')].map((v) => v.currentTime)"
     )
 
 
-def press(driver, key: str) -> None:
+def press(driver: Any, key: str) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     ActionChains(driver).send_keys(key).perform()
 
 
-def column(driver, index: int, table: str = "summary") -> list[str]:
+def column(driver: Any, index: int, table: str = "summary") -> list[str]:
     return driver.execute_script(
         "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
         ".map((row) => row.children[arguments[1]].dataset.value)",
@@ -141,7 +149,7 @@ def column(driver, index: int, table: str = "summary") -> list[str]:
     )
 
 
-def test_every_clip_loads_with_equal_length(browser):
+def test_every_clip_loads_with_equal_length(browser: Any) -> None:
     videos = browser.execute_script(
         "return [...document.querySelectorAll('video')].map((v) => [v.duration, v.videoWidth])"
     )
@@ -150,14 +158,14 @@ def test_every_clip_loads_with_equal_length(browser):
     assert all(width == 3 * SIZE for _, width in videos)
 
 
-def test_scrubbing_moves_all(browser):
+def test_scrubbing_moves_all(browser: Any) -> None:
     for frame in (6, 2):
         scrub(browser, frame)
         assert video_times(browser) == pytest.approx([(frame + 0.5) / FPS] * 4, abs=1e-3)
         assert browser.find_element("id", "frame").text == f"{frame + 1} / {FRAMES}"
 
 
-def test_play_and_pause_keep_all_in_step(browser):
+def test_play_and_pause_keep_all_in_step(browser: Any) -> None:
     browser.execute_script("document.getElementById('clips').scrollIntoView()")
     browser.find_element("id", "play").click()
     wait_for(browser, "document.querySelector('video').currentTime > 0.3")  # it plays
@@ -171,7 +179,7 @@ def test_play_and_pause_keep_all_in_step(browser):
     assert times == pytest.approx([times[0]] * 4, abs=1e-3)
 
 
-def test_tracks_are_drawn_and_can_be_hidden(browser):
+def test_tracks_are_drawn_and_can_be_hidden(browser: Any) -> None:
     scrub(browser, 4)
     painted = (
         "return [...document.querySelectorAll('canvas')].map((c) => c.getContext('2d')"
@@ -182,7 +190,7 @@ def test_tracks_are_drawn_and_can_be_hidden(browser):
     assert browser.execute_script(painted) == [False] * 4
 
 
-def test_tables_sort_both_ways_and_keep_missing_values_last(browser):
+def test_tables_sort_both_ways_and_keep_missing_values_last(browser: Any) -> None:
     headings = browser.find_elements("css selector", "#summary thead button")
     headings[3].click()
     values = [float(value) for value in column(browser, 3)]
@@ -199,7 +207,7 @@ def test_tables_sort_both_ways_and_keep_missing_values_last(browser):
     assert [name.rpartition("/")[2] for name in column(browser, 0)[:2]] == ["ours", "theirs"]
 
 
-def test_charts_and_comparison_are_drawn(browser):
+def test_charts_and_comparison_are_drawn(browser: Any) -> None:
     counts = browser.execute_script(
         "return [...document.querySelectorAll('.charts')].map((c) =>"
         " c.querySelectorAll('svg path.path').length)"
@@ -212,7 +220,7 @@ def test_charts_and_comparison_are_drawn(browser):
     assert not browser.execute_script(broken)
 
 
-def test_keyboard_alone_is_enough(browser):
+def test_keyboard_alone_is_enough(browser: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
     press(browser, Keys.ARROW_RIGHT)
@@ -247,7 +255,7 @@ def test_keyboard_alone_is_enough(browser):
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)], ids=["phone", "desktop"])
-def test_readable_at_any_width(browser, width, height):
+def test_readable_at_any_width(browser: Any, width: int, height: int) -> None:
     resize(browser, width, height)
     wait_for(browser, f"window.innerWidth === {width}")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
@@ -264,14 +272,14 @@ def test_readable_at_any_width(browser, width, height):
     assert min(sizes) >= 44  # a finger's width
 
 
-def test_hostile_text_is_shown_and_does_nothing(browser):
+def test_hostile_text_is_shown_and_does_nothing(browser: Any) -> None:
     shown = [element.text for element in browser.find_elements("css selector", ".prompt")]
     assert shown == [f"{HOSTILE} ours", f"{HOSTILE} ours", f"{HOSTILE} theirs"]
     assert browser.title == "Motion report: reference.mp4"
     assert browser.find_elements("tag name", "img") == []
 
 
-def test_only_the_pages_own_script_may_run(driver, page, tmp_path):
+def test_only_the_pages_own_script_may_run(driver: Any, page: str, tmp_path: Path) -> None:
     """Even markup that got in unescaped would be stopped by the page's policy."""
     from pathlib import Path
     from urllib.parse import unquote, urlparse
@@ -285,7 +293,7 @@ def test_only_the_pages_own_script_may_run(driver, page, tmp_path):
     assert any("Content Security Policy" in message for message in refused)
 
 
-def test_clips_show_different_pictures_of_the_same_frame(browser):
+def test_clips_show_different_pictures_of_the_same_frame(browser: Any) -> None:
     """What is decoded is what was written: the frames of a clip differ, and so do the clips."""
     grab = (
         "const [v] = [...document.querySelectorAll('video')].slice(arguments[0]);"

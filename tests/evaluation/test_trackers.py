@@ -1,5 +1,7 @@
 """A tracker is chosen by name, and not for more tracks than can be compared."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from motionmatcher import devices
 from motionmatcher.errors import UserError
 
 
-def test_as_many_tracks_as_fit(monkeypatch, tmp_path):
+def test_as_many_tracks_as_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # All pairs of 100 x 100 tracks, 8 bytes each, four times.
     needed = 4 * 8 * 100**4
     monkeypatch.setattr(devices, "available_bytes", lambda device: needed)

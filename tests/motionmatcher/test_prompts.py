@@ -1,5 +1,6 @@
 """Prompts are read as they are written, and what is lost of them is said."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_what_is_cut_off_is_named() -> None:
     words = ["<start>", "a", "cat", "in", "the", "rain", "<end>"]
     tokens = range(len(words))
 
-    def decode(ids):
+    def decode(ids: Sequence[int]) -> str:
         return " ".join(words[index] for index in ids)
 
     assert cut_off_note("a cat in the rain", tokens, 7, decode) is None

@@ -4,18 +4,22 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from launching import PROJECT
 from PIL import Image
 
 from evaluation import api, clip_scorer
-from motionmatcher.clips.video import write_mp4
+from evaluation.folders import OutputFolder
+from motionmatcher.clips.video import Frames, write_mp4
 from motionmatcher.errors import UserError
 
 
 @pytest.fixture
-def run_script(monkeypatch):
+def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run a script's main function with arguments, and give its exit code."""
 
     def run(name: str, *arguments: object) -> int:
@@ -27,7 +31,7 @@ def run_script(monkeypatch):
 
 
 @pytest.fixture
-def clip_scores(run_script, clip_folder):
+def clip_scores(run_script: Callable[..., int], clip_folder: Path) -> Callable[..., int]:
     def run(*arguments: object) -> int:
         return run_script("clip_scores", "--clip_model", clip_folder, *arguments)
 
@@ -35,14 +39,16 @@ def clip_scores(run_script, clip_folder):
 
 
 @pytest.fixture
-def motion_discrepancy(run_script):
+def motion_discrepancy(run_script: Callable[..., int]) -> Callable[..., int]:
     def run(*arguments: object) -> int:
         return run_script("motion_discrepancy", "--tracker", "flow", "--grid_size", 4, *arguments)
 
     return run
 
 
-def test_what_was_done_to_a_video_stands_beside_its_scores(clip_scores, tmp_path, capsys):
+def test_what_was_done_to_a_video_stands_beside_its_scores(
+    clip_scores: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     frames = [Image.new("L", (32, 32), 40 * index) for index in range(4)]
     delays = [100, 100, 300, 100]
     (tmp_path / "videos").mkdir()
@@ -56,7 +62,9 @@ def test_what_was_done_to_a_video_stands_beside_its_scores(clip_scores, tmp_path
     assert note in file.read_text()
 
 
-def test_clip_scores_prints_a_line_per_video_and_the_mean(clip_scores, video_folder, capsys):
+def test_clip_scores_prints_a_line_per_video_and_the_mean(
+    clip_scores: Callable[..., int], video_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert clip_scores("--output_dir", video_folder) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["clip-2.mp4", "clip-10.mp4"]
@@ -66,7 +74,12 @@ def test_clip_scores_prints_a_line_per_video_and_the_mean(clip_scores, video_fol
     assert lines[4].endswith("(n = 2, clip_model tiny-clip)")
 
 
-def test_one_good_video_among_broken_ones(clip_scores, video_folder, tmp_path, capsys):
+def test_one_good_video_among_broken_ones(
+    clip_scores: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     clip_scores("--output_dir", video_folder, "--json", tmp_path / "whole.json")
     good, cut = video_folder / "clip-2.mp4", video_folder / "clip-10.mp4"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 3 // 4])
@@ -96,12 +109,16 @@ def test_one_good_video_among_broken_ones(clip_scores, video_folder, tmp_path, c
 
 
 def test_a_video_that_goes_while_others_are_scored(
-    clip_scores, video_folder, tmp_path, monkeypatch, capsys
-):
+    clip_scores: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     gone = video_folder / "clip-2.mp4"
     opened = api.open_folder
 
-    def open_and_lose(*arguments):
+    def open_and_lose(*arguments: Any) -> OutputFolder:
         folder = opened(*arguments)
         gone.unlink()
         return folder
@@ -116,8 +133,12 @@ def test_a_video_that_goes_while_others_are_scored(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_json_holds_null_for_what_is_not_finite(
-    clip_scores, video_folder, tmp_path, monkeypatch, value
-):
+    clip_scores: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+) -> None:
     monkeypatch.setattr(clip_scorer, "frame_consistency", lambda _: value)
     assert clip_scores("--output_dir", video_folder, "--json", tmp_path / "scores.json") == 0
     folder = json.loads((tmp_path / "scores.json").read_text())["folders"][0]
@@ -128,8 +149,13 @@ def test_json_holds_null_for_what_is_not_finite(
 
 @pytest.mark.parametrize("flag", ["--json", "--csv"])
 def test_an_output_that_cannot_be_written_is_known_before_any_video_is_read(
-    clip_scores, video_folder, tmp_path, monkeypatch, capsys, flag
-):
+    clip_scores: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+) -> None:
     monkeypatch.setattr(api, "open_folder", lambda *_: pytest.fail("read videos"))
     with pytest.raises(SystemExit) as stop:
         clip_scores("--output_dir", video_folder, flag, tmp_path)
@@ -137,7 +163,13 @@ def test_an_output_that_cannot_be_written_is_known_before_any_video_is_read(
     assert f"argument {flag}: {tmp_path} cannot be written" in capsys.readouterr().err
 
 
-def test_folders_are_compared_in_one_table(clip_scores, video_folder, tmp_path, noise_clip, capsys):
+def test_folders_are_compared_in_one_table(
+    clip_scores: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+    noise_clip: Callable[..., Frames],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     write_mp4(tmp_path / "base" / "a.mp4", noise_clip(seed=5), fps=8)
     code = clip_scores(
         *("--output_dir", video_folder, "--prompt", "a bear"),
@@ -151,8 +183,11 @@ def test_folders_are_compared_in_one_table(clip_scores, video_folder, tmp_path, 
 
 
 def test_motion_discrepancy_names_its_tracker_everywhere(
-    motion_discrepancy, video_folder, tmp_path, capsys
-):
+    motion_discrepancy: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     source = video_folder / "clip-2.mp4"
     json_file, csv_file = tmp_path / "motion.json", tmp_path / "motion.csv"
     code = motion_discrepancy(
@@ -172,7 +207,12 @@ def test_motion_discrepancy_names_its_tracker_everywhere(
         assert [row["tracker"] for row in csv.DictReader(file)] == ["flow", "flow"]
 
 
-def test_position_between_floor_and_ceiling(motion_discrepancy, video_folder, tmp_path, capsys):
+def test_position_between_floor_and_ceiling(
+    motion_discrepancy: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     reference = video_folder / "clip-2.mp4"
     itself = tmp_path / "itself"
     itself.mkdir()
@@ -183,7 +223,12 @@ def test_position_between_floor_and_ceiling(motion_discrepancy, video_folder, tm
     assert f"{itself}  Fidelity: 0 % (worst: " in output
 
 
-def test_bad_input_is_refused(clip_scores, motion_discrepancy, video_folder, tmp_path):
+def test_bad_input_is_refused(
+    clip_scores: Callable[..., int],
+    motion_discrepancy: Callable[..., int],
+    video_folder: Path,
+    tmp_path: Path,
+) -> None:
     with pytest.raises(UserError, match="no such folder"):
         clip_scores("--output_dir", tmp_path / "nowhere")
     with pytest.raises(UserError, match="there is no such video file"):
@@ -204,14 +249,19 @@ def test_bad_input_is_refused(clip_scores, motion_discrepancy, video_folder, tmp
         (["--output_dir", "x", "--baseline", "y"], "needs --source_video"),
     ],
 )
-def test_command_line_errors(clip_scores, arguments, message, capsys):
+def test_command_line_errors(
+    clip_scores: Callable[..., int],
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as stop:
         clip_scores(*arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_bad_input_ends_a_script_with_one_line_and_code_2(tmp_path):
+def test_bad_input_ends_a_script_with_one_line_and_code_2(tmp_path: Path) -> None:
     command = [sys.executable, "motion_discrepancy.py", "--tracker", "flow"]
     command += ["--source_video", str(tmp_path / "no.mp4"), "--output_dir", str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -222,7 +272,7 @@ def test_bad_input_ends_a_script_with_one_line_and_code_2(tmp_path):
 @pytest.mark.parametrize(
     "script", ["clip_scores", "motion_discrepancy", "imagereward", "evaluation.__main__"]
 )
-def test_help_loads_nothing_heavy(script):
+def test_help_loads_nothing_heavy(script: str) -> None:
     heavy = {"torch", "transformers", "cv2", "av", "open_clip"}
     code = (
         f"import sys, {script}; sys.argv = ['x', '--help']\n"

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_every_caption_fits_the_tokenizer() -> None:
         assert len(tokenizer(caption).input_ids) <= MAX_TOKENS
 
 
-def test_each_word_is_one_token_and_other_text_is_bytes(tmp_path) -> None:
+def test_each_word_is_one_token_and_other_text_is_bytes(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     assert [len(tokenizer.tokenize(word)) for word in caption_words()] == [1] * len(caption_words())
     assert tokenizer.tokenize("Red xyz") == ["red</w>", "x", "y", "z</w>"]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from launching import run_script, train_in_process, write_config
 
@@ -17,7 +18,7 @@ from testbed.sampling import base_sampling, sample_videos
 
 
 def test_same_frames_as_inference(
-    run_values: dict[str, Any], base_folder: Path, tmp_path: Path, monkeypatch
+    run_values: dict[str, Any], base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = run_values | {
         "output_dir": str(tmp_path / "runs"),

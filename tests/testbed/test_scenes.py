@@ -7,6 +7,7 @@ from testbed.scenes import (
     CAMERA_MOTIONS,
     MAX_RADIUS,
     MIN_RADIUS,
+    Scene,
     is_held_out,
     sample_camera,
     sample_scene,
@@ -14,7 +15,7 @@ from testbed.scenes import (
 )
 
 
-def appearance(scene) -> tuple[str, str, str, str]:
+def appearance(scene: Scene) -> tuple[str, str, str, str]:
     return scene.color, scene.shape, scene.background.style, scene.background.color
 
 

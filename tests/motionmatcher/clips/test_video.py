@@ -1,6 +1,8 @@
 """Clips are read frame by frame, fitted without stretching, and written so that browsers play them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,7 +170,7 @@ def test_an_encoder_that_fails(
 
 
 @pytest.mark.parametrize("read", [probe, read_video])
-def test_a_file_that_is_not_there(tmp_path: Path, read) -> None:
+def test_a_file_that_is_not_there(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     with pytest.raises(UserError, match=r"none\.mp4: there is no such video file"):
         read(tmp_path / "none.mp4")
 

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ def run(tmp_path: Path, run_values: dict[str, Any]) -> Run:
 
 
 @pytest.fixture
-def request_of(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def request_of(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., GenerationRequest]:
     """Make the request of a command line, with prompt, run and output folder given."""
 
     def make(*flags: str, prompt: str | None = "A cat.") -> GenerationRequest:
@@ -67,7 +70,9 @@ def request_of(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def test_the_run_s_settings_are_the_defaults(request_of, run: Run, base_folder: Path) -> None:
+def test_the_run_s_settings_are_the_defaults(
+    request_of: Callable[..., GenerationRequest], run: Run, base_folder: Path
+) -> None:
     request = request_of()
     assert request.sampling == TRAINED
     assert request.prompts == ["A cat."]
@@ -90,7 +95,7 @@ def test_the_run_s_settings_are_the_defaults(request_of, run: Run, base_folder: 
     ],
     ids=["short", "long"],
 )
-def test_flags_win_over_the_run(request_of, flags: str) -> None:
+def test_flags_win_over_the_run(request_of: Callable[..., GenerationRequest], flags: str) -> None:
     assert request_of(*flags.split()).sampling == SamplingSettings(
         num_frames=8,
         width=48,
@@ -105,12 +110,12 @@ def test_flags_win_over_the_run(request_of, flags: str) -> None:
     )
 
 
-def test_the_largest_seeds(request_of) -> None:
+def test_the_largest_seeds(request_of: Callable[..., GenerationRequest]) -> None:
     assert request_of("-r", "18446744073709551613", "-rn", "3").seed == 2**64 - 3
     torch.Generator().manual_seed(2**64 - 1)  # so much a generator takes
 
 
-def test_a_zero_is_given_too(request_of) -> None:
+def test_a_zero_is_given_too(request_of: Callable[..., GenerationRequest]) -> None:
     sampling = request_of("-np", "0", "-ls", "0", "-mn", "0", "-g", "0").sampling
     assert sampling == replace(
         TRAINED, noise_prior=0, lora_scale=0, min_timestep=0, guidance_scale=0
@@ -118,7 +123,9 @@ def test_a_zero_is_given_too(request_of) -> None:
     assert request_of("-r", "0").seed == 0
 
 
-def test_the_rest_of_the_flags(request_of, run: Run, base_folder: Path, tmp_path: Path) -> None:
+def test_the_rest_of_the_flags(
+    request_of: Callable[..., GenerationRequest], run: Run, base_folder: Path, tmp_path: Path
+) -> None:
     model = shutil.copytree(base_folder, tmp_path / "other_base")
     flags = f"-m {model} -r 4 -rn 3 -B 2 -ci 2 -lr 8 -f 12.5 --gif --mixed_precision bf16".split()
     request = request_of(*flags)
@@ -132,7 +139,9 @@ def test_the_rest_of_the_flags(request_of, run: Run, base_folder: Path, tmp_path
     assert request.output_dir == tmp_path / "out"
 
 
-def test_a_checkpoint_may_be_given_instead_of_its_run(request_of, run: Run) -> None:
+def test_a_checkpoint_may_be_given_instead_of_its_run(
+    request_of: Callable[..., GenerationRequest], run: Run
+) -> None:
     checkpoint = str(run.folder / "checkpoint-2")
     for flags in (["-cf", checkpoint], ["-cf", f"{checkpoint}/", "-ci", "2"]):
         request = request_of(*flags)
@@ -145,7 +154,9 @@ def test_a_checkpoint_may_be_given_instead_of_its_run(request_of, run: Run) -> N
         request_of("-cf", str(run.folder / "checkpoint-3"))
 
 
-def test_compile_is_as_trained_or_as_the_flag_says(request_of, run: Run) -> None:
+def test_compile_is_as_trained_or_as_the_flag_says(
+    request_of: Callable[..., GenerationRequest], run: Run
+) -> None:
     assert not request_of().compile
     assert request_of("--compile").compile
     settings = load_settings(run.config_file, ["compile=true"])
@@ -155,7 +166,7 @@ def test_compile_is_as_trained_or_as_the_flag_says(request_of, run: Run) -> None
 
 
 def test_a_published_run_takes_the_published_values(
-    request_of, run: Run, base_folder: Path
+    request_of: Callable[..., GenerationRequest], run: Run, base_folder: Path
 ) -> None:
     run.config_file.unlink()
     request = request_of("--model", str(base_folder))
@@ -174,7 +185,10 @@ def test_a_published_run_takes_the_published_values(
 
 
 def test_a_published_run_without_its_base(
-    request_of, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request_of: Callable[..., GenerationRequest],
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run.config_file.unlink()
     monkeypatch.chdir(tmp_path)
@@ -182,7 +196,9 @@ def test_a_published_run_without_its_base(
         request_of()
 
 
-def test_prompts_of_flags_and_of_a_file(request_of, tmp_path: Path) -> None:
+def test_prompts_of_flags_and_of_a_file(
+    request_of: Callable[..., GenerationRequest], tmp_path: Path
+) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("A dog.\n\n  A bär.  \nA cat.\n", encoding="utf-8")
     request = request_of("-p", "A bird.", "--prompts", str(file))
@@ -191,17 +207,19 @@ def test_prompts_of_flags_and_of_a_file(request_of, tmp_path: Path) -> None:
     assert request_of().notes == []
 
 
-def test_no_prompt_at_all(request_of) -> None:
+def test_no_prompt_at_all(request_of: Callable[..., GenerationRequest]) -> None:
     with pytest.raises(UserError, match=r'^no prompt: give --prompt "…", or --prompts FILE'):
         request_of(prompt=None)
 
 
-def test_a_blank_prompt_is_not_left_out_silently(request_of) -> None:
+def test_a_blank_prompt_is_not_left_out_silently(
+    request_of: Callable[..., GenerationRequest],
+) -> None:
     with pytest.raises(UserError, match=r"^--prompt is blank: say what the videos shall show\.$"):
         request_of("-p", "  ")
 
 
-def test_a_prompts_file_that_is_not_there(request_of) -> None:
+def test_a_prompts_file_that_is_not_there(request_of: Callable[..., GenerationRequest]) -> None:
     with pytest.raises(UserError, match=r"^--prompts none\.txt: there is no such file"):
         request_of("--prompts", "none.txt")
 
@@ -245,14 +263,16 @@ def test_a_prompts_file_that_is_not_there(request_of) -> None:
         ("-cf nowhere", "nowhere: there is no such run folder"),
     ],
 )
-def test_what_does_not_fit_is_named(request_of, flags: str, message: str) -> None:
+def test_what_does_not_fit_is_named(
+    request_of: Callable[..., GenerationRequest], flags: str, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         request_of(*flags.split())
 
 
 @pytest.mark.parametrize("content", ["{", '{"vidéos": []}', "[]", 50_000 * '{"videos":'])
 def test_a_damaged_manifest_is_known_before_the_work(
-    request_of, tmp_path: Path, content: str
+    request_of: Callable[..., GenerationRequest], tmp_path: Path, content: str
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text(content)
@@ -260,13 +280,17 @@ def test_a_damaged_manifest_is_known_before_the_work(
         request_of()
 
 
-def test_a_request_writes_nothing(request_of, tmp_path: Path) -> None:
+def test_a_request_writes_nothing(
+    request_of: Callable[..., GenerationRequest], tmp_path: Path
+) -> None:
     before = sorted(tmp_path.rglob("*"))
     request_of()
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_unknown_flags_are_refused(request_of, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_flags_are_refused(
+    request_of: Callable[..., GenerationRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         request_of("--noise-prior", "0.5")
     assert caught.value.code == 2
