@@ -16,6 +16,7 @@ from motionmatcher.config.settings import (
     setting,
 )
 from motionmatcher.errors import UserError
+from motionmatcher.paths import find_path
 from testbed.captions import appearance_caption
 from testbed.renderer import BACKGROUND_COLORS, BACKGROUND_STYLES, OBJECT_COLORS, SHAPES
 
@@ -109,7 +110,7 @@ class ComparisonConfig:
 
     def clip(self, motion: str) -> Path:
         """The reference clip of a motion; its ground truth lies beside it."""
-        return Path(self.reference_dir) / f"{motion}.mp4"
+        return Path(find_path(self.reference_dir)) / f"{motion}.mp4"
 
 
 def load_comparison(*paths: Path) -> ComparisonConfig:

@@ -20,7 +20,7 @@ from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 from motionmatcher.config.yaml_layers import MISSING_MARK, escape, merge, read_layers, resolve
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
-from motionmatcher.objectives.registry import require_objective
+from motionmatcher.objectives.names import require_objective
 from motionmatcher.paths import expand_home, find_path
 from motionmatcher.reporting import note
 from motionmatcher.text_files import check_text, format_yaml, map_texts, parse_yaml, shorten

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from motionmatcher.objectives.registry import BUILT_IN
+from motionmatcher.objectives.names import BUILT_IN
 
 # Names of the solvers, see solvers.py (which imports torch, and this module must not).
 SCHEDULERS = ("ddim", "dpm++", "unipc")

@@ -69,7 +69,7 @@ SCRIPTS = {
     "imagereward": (imagereward, ["evaluation.image_reward.ImageRewardScorer"]),
     "evaluation": (
         evaluate,
-        [f"evaluation.__main__.{name}" for name in ("clip_scorers", "choose_tracker")],
+        ["evaluation.clip_scorer.load_clip", "evaluation.trackers.load_tracker"],
     ),
 }
 

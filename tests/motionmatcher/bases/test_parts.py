@@ -110,12 +110,12 @@ def test_two_steps_of_training_on_a_toy(
     settings = toy_settings(
         run_values, toy_base, motion_extractor={"mode": mode}, gradient_checkpointing=True
     )
-    plan = check_training(settings, resuming=False, dry_run=False)
+    plan = check_training(settings)
     assert plan.layout.denoiser.folder == "transformer"
     assert estimate_run(plan.layout, plan.settings, CPU).lora_modules == 4
 
-    run, finished = start_training(plan, CPU)
-    assert finished
+    run = start_training(plan, CPU)
+    assert run.finished
     assert list((run.folder / "samples").rglob("*.mp4"))
     folder = run.find_checkpoint(2) / "lora"
     saved = load_file(folder / "pytorch_lora_weights.safetensors")
@@ -140,7 +140,7 @@ def test_settings_that_a_denoiser_does_not_take(
     run_values: dict[str, Any], toy_base: Path, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
-        check_training(toy_settings(run_values, toy_base, **values), False, dry_run=True)
+        check_training(toy_settings(run_values, toy_base, **values), dry_run=True)
 
 
 def test_its_config_is_checked(toy_base: Path) -> None:

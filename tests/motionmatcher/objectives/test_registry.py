@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from torch.nn.functional import mse_loss
 from motionmatcher import load_settings, register_objective, resume, train
 from motionmatcher.config.loading import load_settings as read
 from motionmatcher.errors import UserError
-from motionmatcher.objectives import registry
+from motionmatcher.objectives.names import BUILT_IN, OBJECTIVES, objective_names
 from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
 from motionmatcher.objectives.pixel import Denoising, PixelObjective
-from motionmatcher.objectives.registry import BUILT_IN, make_objective, objective_names
+from motionmatcher.objectives.registry import make_objective
 
 
 class MeanFrame(PixelObjective):
@@ -31,9 +32,12 @@ class MeanFrame(PixelObjective):
 
 
 @pytest.fixture
-def _as_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_found() -> Iterator[None]:
     """Forget afterwards what was registered."""
-    monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
+    found = dict(OBJECTIVES)
+    yield
+    OBJECTIVES.clear()
+    OBJECTIVES.update(found)
 
 
 @pytest.fixture
