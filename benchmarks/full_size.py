@@ -17,11 +17,7 @@ from motionmatcher.config.settings import MAX_FRAMES, MAX_PIXELS
 if TYPE_CHECKING:
     from benchmarks.cases import Case
 
-RECOMPUTED = {
-    "nothing": "none",
-    "activations": "selective",
-    "layers": "full",
-}
+RECOMPUTED = ("none", "selective", "full")
 
 
 def main() -> None:
@@ -127,10 +123,10 @@ def report_counts(arguments: Namespace, case: "Case", device: Any) -> None:
     rows, values = [], []
     for mode in ("difference", "tangent"):
         step = replace(case, mode=mode, checkpointing=False).fake(device)
-        for what, name in RECOMPUTED.items():
+        for what in RECOMPUTED:
             step.base.denoiser.recompute_in_backward(what)
             cost = step.cost()
-            rows.append((mode, name, cost.flops / 1e12, cost.peak_bytes / 2**30))
+            rows.append((mode, what, cost.flops / 1e12, cost.peak_bytes / 2**30))
             values.append({"mode": mode, "recomputed": what, **cost.figures()})
     dtype = str(weight_dtype(case.precision, device)).removeprefix("torch.")
     report(

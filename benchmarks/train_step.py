@@ -72,7 +72,7 @@ def run_step(step: "TrainingStep", method: str, mark: Callable[[str], None]) -> 
         loss = straightforward_loss(step, mark).total
     else:
         if method == RECOMPUTING:
-            unet.recompute_in_backward("activations")
+            unet.recompute_in_backward("selective")
         objective: Any = copy(step.objective)
         objective.extractor = MarkingExtractor(objective.extractor, mark)
         loss = replace(step, objective=objective).loss().total
@@ -80,7 +80,7 @@ def run_step(step: "TrainingStep", method: str, mark: Callable[[str], None]) -> 
     if method == "straightforward":
         empty_caches()
     if method == RECOMPUTING:
-        unet.recompute_in_backward("nothing")
+        unet.recompute_in_backward("none")
     mark("backward")
     return loss.detach()
 

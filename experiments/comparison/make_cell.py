@@ -98,7 +98,7 @@ def make_cell(job: CellJob) -> None:
 def _train(
     settings: TrainSettings, base: BaseModel, reference: Reference, run: Run
 ) -> tuple[str | None, float]:
-    """Train the LoRA, as `training_run.start_training` does, without previews and log files.
+    """Train the LoRA, as `training.assembly.start_training` does, without previews and log files.
 
     Returns:
         Why it diverged, or None, and the seconds of one core that the steps took: of the processor,

@@ -124,7 +124,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     # The state of the pass under way. A class attribute as default, since diffusers builds the
     # module by itself; an instance holds its own once it enters a mode.
     _mode = PassMode()
-    _recomputed = "nothing"
+    _recomputed = "none"
     _compiler: str | None = None
 
     def train(self, mode: bool = True) -> "Denoiser":
@@ -240,16 +240,17 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of each layer for backward and compute the rest again there."""
-        self.recompute_in_backward("layers")
+        self.recompute_in_backward("full")
 
     def recompute_in_backward(self, what: str) -> None:
         """Choose what is computed again in backward instead of being kept.
 
         Args:
-            what: "nothing"; "activations", all that is cheap (see `recomputation`), which does not
-                go together with compiled layers; or "layers", whole layers.
+            what: As the setting `gradient_checkpointing`: "none"; "selective", all that is cheap (see
+                `recomputation`), which does not go together with compiled layers; or "full", whole
+                layers.
         """
-        assert what in ("nothing", "activations", "layers")
+        assert what in ("none", "selective", "full")
         self._recomputed = what
         self._wrap_layers()
 
@@ -294,7 +295,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 forward = type(module).forward.__get__(module)
                 if self._compiler is not None:
                     forward = torch.compile(forward, backend=self._compiler)
-                if self._recomputed != "nothing":
+                if self._recomputed != "none":
                     forward = self._checkpointed(module, forward)
                 module.forward = forward
 
@@ -308,7 +309,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
             def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
                 repetition = self._entered(repeated, within=module)
-                if self._recomputed == "layers":
+                if self._recomputed == "full":
                     return nullcontext(), repetition
                 ranks = {rank for layer in _lora_layers(module) for rank in layer.r.values()}
                 keeping, taking = keep_products_only(max(ranks, default=0))

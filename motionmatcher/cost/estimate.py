@@ -147,7 +147,7 @@ def estimate_run(
         objective,
     )
     if settings.gradient_checkpointing == "selective":
-        denoiser.recompute_in_backward("activations")
+        denoiser.recompute_in_backward("selective")
     plain = step.cost()
     denoiser.enable_gradient_checkpointing()
     return RunCost(

@@ -275,8 +275,6 @@ def attach_lora(
         note(base_note)
     if settings.compile:
         base.denoiser.compile_layers()
-    if settings.gradient_checkpointing == "full":
-        base.denoiser.enable_gradient_checkpointing()
-    elif settings.gradient_checkpointing == "selective":
-        base.denoiser.recompute_in_backward("activations")
+    if settings.gradient_checkpointing != "none":
+        base.denoiser.recompute_in_backward(settings.gradient_checkpointing)
     return info

@@ -315,7 +315,7 @@ def assert_equal_gradients(again: dict[str, Tensor], plain: dict[str, Tensor]) -
         assert error <= 1e-6, name
 
 
-@pytest.mark.parametrize("recomputed", ["activations", "layers"])
+@pytest.mark.parametrize("recomputed", ["selective", "full"])
 def test_recomputing_leaves_the_student_s_gradients(
     bare: MotionUNet, inputs: Inputs, recomputed: str
 ) -> None:
@@ -336,7 +336,7 @@ def test_checkpointing_really_computes_again(bare: MotionUNet, inputs: Inputs) -
     student_gradients(unet, inputs)
     assert len(calls) == len(blocks)
     calls.clear()
-    unet.recompute_in_backward("activations")
+    unet.recompute_in_backward("selective")
     unet.enable_gradient_checkpointing()
     unet.enable_gradient_checkpointing()  # a second call changes nothing
     student_gradients(unet, inputs)
@@ -365,7 +365,7 @@ def feature_gradients(unet: MotionUNet, inputs: Inputs) -> tuple[Tensor, dict[st
     return loss.detach(), {name: g.clone() for name, g in values.items() if g is not None}
 
 
-@pytest.mark.parametrize("recomputed", ["activations", "layers"])
+@pytest.mark.parametrize("recomputed", ["selective", "full"])
 @pytest.mark.parametrize("strength", [0.3, 3.0])
 def test_what_is_computed_again_for_the_base_has_the_lora_off(
     bare: MotionUNet, inputs: Inputs, strength: float, recomputed: str

@@ -111,7 +111,7 @@ def test_recomputed_activations_take_less_memory_and_no_products() -> None:
     assert plain.flops == with_pefts_lora.flops
     assert plain.activations < 0.85 * with_pefts_lora.activations
     step = case.fake(CPU)
-    step.base.denoiser.recompute_in_backward("activations")
+    step.base.denoiser.recompute_in_backward("selective")
     cheap = step.cost()
     floor = count_floor(case)
     lora = floor.lora + floor.lora_backward

@@ -579,8 +579,8 @@ def test_dropout_has_a_seed_of_its_own_in_each_pass(config: Path) -> None:
     [
         ([], []),
         (["compile=true"], ["compiled"]),
-        (["gradient_checkpointing=full"], ["layers"]),
-        (["gradient_checkpointing=selective"], ["activations"]),
+        (["gradient_checkpointing=full"], ["full"]),
+        (["gradient_checkpointing=selective"], ["selective"]),
     ],
 )
 def test_the_unet_computes_as_the_settings_say(

@@ -154,7 +154,7 @@ UNET = [
                 "repeated = replace(mode, recorder",
                 "repeated = replace(mode, full_precision=False, recorder",
             ),
-            "nothing is computed again": ('if self._recomputed != "nothing":', "if False:"),
+            "nothing is computed again": ('if self._recomputed != "none":', "if False:"),
         },
     ),
     *mutants(

@@ -229,12 +229,12 @@ UNET_SETTINGS = mutants(
     "tests/motionmatcher/training/test_loop.py::test_the_unet_computes_as_the_settings_say",
     {
         "full gradient checkpointing has no effect": (
-            '    if settings.gradient_checkpointing == "full":',
-            "    if False:",
+            '    if settings.gradient_checkpointing != "none":',
+            '    if settings.gradient_checkpointing == "selective":',
         ),
         "selective gradient checkpointing has no effect": (
-            '    elif settings.gradient_checkpointing == "selective":',
-            "    elif False:",
+            '    if settings.gradient_checkpointing != "none":',
+            '    if settings.gradient_checkpointing == "full":',
         ),
         "compile has no effect": ("    if settings.compile:", "    if False:"),
     },
