@@ -35,6 +35,7 @@ class RunCost:
         device: Where it shall run.
         available_bytes: Memory that is free there now.
         settings: The run's.
+        tokens: Of a video in a transformer; None for other networks.
     """
 
     lora_modules: int
@@ -45,6 +46,7 @@ class RunCost:
     device: torch.device
     available_bytes: int
     settings: TrainSettings
+    tokens: int | None = None
 
     @property
     def chosen(self) -> StepCost:
@@ -86,6 +88,7 @@ class RunCost:
     def figures(self) -> dict[str, Any]:
         """All figures, for JSON."""
         return {
+            **({"tokens": self.tokens} if self.tokens else {}),
             "lora_modules": self.lora_modules,
             "lora_parameters": self.lora_parameters,
             "steps": self.settings.max_train_steps,
@@ -103,6 +106,7 @@ class RunCost:
         """All figures, for people."""
         dtype = str(self.dtype).removeprefix("torch.")
         lines = [
+            *([f"tokens: {self.tokens:,}"] if self.tokens else []),
             f"lora modules: {self.lora_modules}",
             f"lora parameters: {self.lora_parameters:,}",
             f"steps: {self.settings.max_train_steps:,}",
@@ -136,12 +140,13 @@ def estimate_run(
     """
     data = settings.train_data
     denoiser_class, config = layout.denoiser.part_class, layout.denoiser.config
+    latent_shape = layout.latent_shape(data.n_sample_frames, data.width, data.height)
     denoiser = empty_denoiser(denoiser_class, config, settings)
     step = FakeStep.build(
         denoiser,
-        layout.read_schedule(settings.rescale_schedule),
+        layout.read_schedule(settings.rescale_schedule, settings.flow_shift),
         settings,
-        layout.latent_shape(data.n_sample_frames, data.width, data.height),
+        latent_shape,
         layout.num_tokens,
         device,
         objective,
@@ -159,6 +164,7 @@ def estimate_run(
         device=device,
         available_bytes=available_bytes(device),
         settings=settings,
+        tokens=denoiser_class.num_tokens(config, latent_shape),
     )
 
 

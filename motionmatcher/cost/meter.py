@@ -5,7 +5,8 @@ on any machine in seconds.
 """
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -75,6 +76,13 @@ class CostMeter(TorchDispatchMode):
             if isinstance(tensor, Tensor):
                 self._watch(tensor)
         return result
+
+    @contextmanager
+    def counting_times(self, number: int) -> Iterator[None]:
+        """Count the FLOPs of the block as if it were run a number of times."""
+        found = self.flops
+        yield
+        self.flops = found + number * (self.flops - found)
 
     def _watch(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -4,8 +4,7 @@ The program's own step runs on fake tensors: loss and backward, with gradient ch
 without. So the figures follow the code, whatever the settings.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from motionmatcher.bases.base_model import BaseModel
@@ -22,7 +21,8 @@ from motionmatcher.bases.lora import add_lora
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.meter import CostMeter, tensor_bytes
 from motionmatcher.devices import weight_dtype
-from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.diffusion.schedules import Schedule
+from motionmatcher.features.watching import Slices, slicing_by
 from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
 from motionmatcher.objectives.registry import make_objective
 
@@ -121,7 +121,7 @@ class FakeStep(TrainingStep):
     def build(
         cls,
         denoiser: Denoiser,
-        schedule: NoiseSchedule,
+        schedule: Schedule,
         settings: TrainSettings,
         latent_shape: Sequence[int],
         num_tokens: int,
@@ -132,7 +132,7 @@ class FakeStep(TrainingStep):
 
         Args:
             denoiser: What `empty_denoiser` made; its weights become fake.
-            schedule: The base's noise schedule.
+            schedule: The base's schedule.
             settings: All settings of the run.
             latent_shape: Of one video (C, F, h, w).
             num_tokens: Length of an encoded prompt.
@@ -172,9 +172,19 @@ class FakeStep(TrainingStep):
         The memory counted is that of all there is, from the weights on.
         """
         self._meter.flops, self._meter.peak_bytes = 0, self._meter.live_bytes
-        with self._mode, self._meter, warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's own, of forward mode
+        with self._mode, self._meter, slicing_by(self._one_slice_for_all):
             yield self._meter
+
+    def _one_slice_for_all(
+        self, attend_slice: Callable[[Tensor, Tensor | None], Tensor], slices: Slices
+    ) -> Tensor:
+        """Compute the last slice and another one, for all others, which are hundreds, are like it."""
+        *alike, last = slices
+        attended = []
+        if alike:
+            with self._meter.counting_times(len(alike)):
+                attended = [attend_slice(*alike[0])] * len(alike)
+        return torch.cat([*attended, attend_slice(*last)], dim=-2)
 
     def cost(self) -> StepCost:
         """Count what one update takes: forward and backward of all its batches."""
@@ -201,18 +211,23 @@ class FakeStep(TrainingStep):
         )
 
 
-def bare_base(denoiser: Denoiser, schedule: NoiseSchedule, device: torch.device) -> BaseModel:
+def bare_base(denoiser: Denoiser, schedule: Schedule, device: torch.device) -> BaseModel:
     """Make a base model without text encoder and codec: what a step needs."""
     absent: Any = None
     return BaseModel(schedule, absent, absent, denoiser, device, fingerprint="")
 
 
 def _make_fake(denoiser: Denoiser, dtype: torch.dtype, device: torch.device) -> None:
-    """Turn parameters on the meta device into fake ones: the LoRA's in fp32, all others in `dtype`."""
+    """Turn parameters on the meta device into fake ones: the LoRA's in fp32, all others in `dtype`.
+
+    Those that diffusers loads in fp32 whatever it is asked for stay so.
+    """
+    in_full = set(denoiser._keep_in_fp32_modules or ())
     for path, module in denoiser.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             trained = ".lora_" in path
+            full = trained or bool(in_full.intersection([*path.split("."), name]))
             weight = torch.empty(
-                parameter.shape, dtype=torch.float32 if trained else dtype, device=device
+                parameter.shape, dtype=torch.float32 if full else dtype, device=device
             )
             setattr(module, name, nn.Parameter(weight, requires_grad=trained))

@@ -9,6 +9,7 @@ embedding without a word.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -164,13 +165,36 @@ def explicit_attention(
     masks: Sequence[Tensor | None] = [None] * num_queries
     if attn_mask is not None:
         masks = attn_mask.expand(*attn_mask.shape[:-2], num_queries, num_keys).split(size, dim=-2)
-    return torch.cat(
-        [
-            probabilities(rows, key, mask) @ value
-            for rows, mask in zip(query.split(size, dim=-2), masks, strict=False)
-        ],
-        dim=-2,
-    )
+
+    def attend_slice(rows: Tensor, mask: Tensor | None) -> Tensor:
+        return probabilities(rows, key, mask) @ value
+
+    slices = zip(query.split(size, dim=-2), masks, strict=False)
+    return _slicing.get()(attend_slice, list(slices))
+
+
+Slices = Sequence[tuple[Tensor, Tensor | None]]
+# ((rows of queries, mask) -> (B, H, rows, D), all such slices) -> (B, H, N, D)
+Slicing = Callable[[Callable[[Tensor, Tensor | None], Tensor], Slices], Tensor]
+
+
+def _one_after_the_other(
+    attend_slice: Callable[[Tensor, Tensor | None], Tensor], slices: Slices
+) -> Tensor:
+    return torch.cat([attend_slice(*each) for each in slices], dim=-2)
+
+
+_slicing: ContextVar[Slicing] = ContextVar("_slicing", default=_one_after_the_other)
+
+
+@contextmanager
+def slicing_by(slicing: Slicing) -> Iterator[None]:
+    """Run the slices of explicit attention within the block by a function, such as one that counts."""
+    token = _slicing.set(slicing)
+    try:
+        yield
+    finally:
+        _slicing.reset(token)
 
 
 def _scaled(query: Tensor, scale: float | None) -> Tensor:
