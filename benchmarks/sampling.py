@@ -157,7 +157,7 @@ def main() -> None:
             for scheduler in SCHEDULERS:
                 ours(scheduler)
         for _ in merging.timed(range(3)):
-            with unet.lora_merged():
+            with unet.lora_at():
                 pass
 
     medians = {name: statistics.median(clock.seconds) for name, clock in clocks.items()}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from motionmatcher.clips.video import Frames, write_mp4
 
 if TYPE_CHECKING:
     from motionmatcher.bases.base_model import BaseModel
+    from motionmatcher.bases.wan import MotionWan
 
 # An affine map of pixel coordinates, first frame to this frame: 3 x 3.
 Motion = np.ndarray
@@ -149,17 +150,17 @@ def networks(base: "BaseModel") -> dict[str, nn.Module]:
     return {"unet": base.denoiser, "vae": base.codec.vae, "text_encoder": base.text.encoder}
 
 
-def small_wan(spread: float) -> Any:
-    """A `WanTransformer3DModel` with normal weights everywhere, of a standard deviation.
+def small_wan(spread: float) -> "MotionWan":
+    """A small `WanTransformer3DModel` with normal weights everywhere, of a standard deviation.
 
     Latents have 16 channels, text states a width of 32.
     """
-    from diffusers import WanTransformer3DModel
-
+    from motionmatcher.bases.wan import MotionWan
     from testbed.random_base import WAN_SMALL
 
-    network = WanTransformer3DModel(**WAN_SMALL["transformer"])
+    network = MotionWan(**WAN_SMALL["transformer"])
     generator = torch.Generator().manual_seed(0)
     for weight in network.parameters():
         weight.data = torch.randn(weight.shape, generator=generator) * spread
-    return network.eval()
+    network.eval()
+    return network

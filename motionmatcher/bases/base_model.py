@@ -13,7 +13,7 @@ from motionmatcher.bases.codecs import FrameCodec
 from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.layout import BaseLayout, Part
 from motionmatcher.bases.texts import ClipText
-from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.diffusion.schedules import Schedule
 from motionmatcher.errors import UserError
 from motionmatcher.finiteness import is_finite
 from motionmatcher.tensor_files import require_named_tensors
@@ -25,7 +25,7 @@ class BaseModel:
     """A frozen text-to-video model.
 
     Attributes:
-        schedule: The noise schedule it was trained with.
+        schedule: The noise or flow schedule it was trained with.
         text: Prompts -> text states.
         codec: Frames <-> latents.
         denoiser: Predicts noise or velocity; carries the LoRA when there is one.
@@ -34,7 +34,7 @@ class BaseModel:
         sampled_fingerprint: The same by a sample of the weights, as older files record it.
     """
 
-    schedule: NoiseSchedule
+    schedule: Schedule
     text: ClipText
     codec: FrameCodec
     denoiser: Denoiser
@@ -67,6 +67,7 @@ def load_base_model(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     rescale_schedule: bool = False,
+    flow_shift: float | None = None,
 ) -> BaseModel:
     """Load a base model's weights.
 
@@ -75,6 +76,7 @@ def load_base_model(
         device: Where it shall compute.
         dtype: Dtype of the denoiser's weights; text encoder and codec are fp32.
         rescale_schedule: See `NoiseSchedule.from_config`.
+        flow_shift: See `FlowSchedule.from_config`.
 
     Raises:
         UserError: Weight files are missing, damaged or incomplete.
@@ -128,7 +130,7 @@ def load_base_model(
     tokenizer = text_class.read_tokenizer(layout.folder / "tokenizer", layout.num_tokens)
     rescaled = "-rescaled" if rescale_schedule else ""
     return BaseModel(
-        schedule=layout.read_schedule(rescale_schedule),
+        schedule=layout.read_schedule(rescale_schedule, flow_shift),
         text=text_class(text_encoder, tokenizer, device),
         codec=codec_class(vae, device),
         denoiser=denoiser,

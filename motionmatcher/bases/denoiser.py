@@ -23,7 +23,7 @@ from motionmatcher.bases.full_precision import FullPrecisionLayers
 from motionmatcher.bases.recomputation import keep_products_only
 from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.features.maps import FeatureLayers, MotionFeatures, Size, gather_features
-from motionmatcher.features.recording import AttentionRecorder, dual_attention
+from motionmatcher.features.recording import AttentionRecorder, Recorder, dual_attention
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PassMode:
     """
 
     lora: bool = True
-    recorder: AttentionRecorder | None = None
+    recorder: Recorder | None = None
     full_precision: bool = False
 
 
@@ -57,6 +57,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         uses_autocast: In half precision it computes under autocast, not as its weights are.
         lora_kinds: Kinds of modules that can get an adapter, of `LORA_TARGETS`.
         lora_prefix: What names in its adapter files begin with, as its diffusers pipeline reads them.
+        comfyui_modules: What ComfyUI calls those modules of its blocks; empty when it has no such names.
     """
 
     layer_classes: ClassVar[tuple[type[nn.Module], ...]]
@@ -67,6 +68,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     uses_autocast: ClassVar[bool] = True
     lora_kinds: ClassVar[tuple[str, ...]] = ("attention",)
     lora_prefix: ClassVar[str] = ""
+    comfyui_modules: ClassVar[Mapping[str, str]] = {}
 
     # --- what each network says
 
@@ -96,6 +98,16 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         raise NotImplementedError
 
     @classmethod
+    def max_frames(cls, config: Mapping[str, Any]) -> int | None:
+        """The most frames that latents can have; None when there is no such bound."""
+        return None
+
+    @classmethod
+    def num_tokens(cls, config: Mapping[str, Any], latent_shape: Sequence[int]) -> int | None:
+        """How many tokens a transformer makes of a video's latents (…, F, h, w); None for other networks."""
+        return None
+
+    @classmethod
     def least_values(cls, config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
         """How many numbers its first layer's output holds, for latents of a shape (B, C, F, h, w)."""
         raise NotImplementedError
@@ -103,6 +115,15 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     def lora_targets(self, kind: str) -> list[str]:
         """List the modules of one of its `lora_kinds`, without adapters' own `base_layer`."""
         raise NotImplementedError
+
+    def recorder(self, layers: FeatureLayers, num_frames: int) -> Recorder:
+        """Make what records the maps of a pass, in the layout that `gather_features` takes.
+
+        Args:
+            layers: What `choose_layers` chose.
+            num_frames: F, of the latents.
+        """
+        return AttentionRecorder(layers.cross_attention + layers.temporal_attention)
 
     def run_blocks(
         self, latents: Tensor, timesteps: Tensor, text_states: Tensor, last_block: int
@@ -181,7 +202,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
             layers: What `choose_layers` chose.
             full_precision: In the latents' precision, whatever that of the weights.
         """
-        recorder = AttentionRecorder(layers.cross_attention + layers.temporal_attention)
+        recorder = self.recorder(layers, latents.shape[2])
         half = self.weight_dtype.itemsize < 4
         dtype = latents.dtype if full_precision else self.weight_dtype
         frozen_base = PassMode(
@@ -198,8 +219,11 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     @contextmanager
     def taking_dual_numbers(self) -> Iterator[None]:
         """Let passes within the block take dual numbers, which fused attention cannot."""
-        with dual_attention(self), uncompiled():
+        with self._dual_attention(), uncompiled():
             yield
+
+    def _dual_attention(self) -> AbstractContextManager[None]:
+        return dual_attention(self)
 
     def lora_layers(self) -> list[LoraLayer]:
         """List the LoRA layers, in module order; empty without an adapter."""
@@ -216,15 +240,23 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
             yield
 
     @contextmanager
-    def lora_merged(self, scale: float = 1.0) -> Iterator[None]:
-        """Fold the LoRA into the weights within the block, so that it costs nothing per pass.
+    def lora_at(self, scale: float = 1.0) -> Iterator[None]:
+        """Have the LoRA on at a scale within the block, for passes without gradients or dropout.
 
-        The very tensors found come back after it: subtracting the LoRA again would leave rounding.
-        A scale of 0 is the base model, untouched.
+        It is folded into the weights, where it costs nothing per pass; but bf16 would lose much of it
+        there (16 % of a LoRA of 1 % of the weights), so with such weights it stays beside them. What was
+        found comes back after the block, to the bit. A scale of 0 is the base model, untouched.
 
         Args:
             scale: Multiplies the LoRA's share.
         """
+        merged = self.weight_dtype != torch.bfloat16
+        with self._lora_merged(scale) if merged else self._lora_scaled(scale):
+            yield
+
+    @contextmanager
+    def _lora_merged(self, scale: float) -> Iterator[None]:
+        # The very tensors found come back: subtracting the LoRA again would leave rounding.
         found: list[tuple[nn.Parameter, Tensor]] = []
         try:
             for layer in self.lora_layers() if scale else []:
@@ -237,6 +269,21 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         finally:
             for weight, original in found:
                 weight.data = original
+
+    @contextmanager
+    def _lora_scaled(self, scale: float) -> Iterator[None]:
+        layers, training = self.lora_layers(), self.training
+        found = [dict(layer.scaling) for layer in layers]
+        try:
+            self.train(False)
+            for layer, scalings in zip(layers, found, strict=True):
+                layer.scaling.update({name: scale * each for name, each in scalings.items()})
+            with self.in_mode(PassMode(lora=bool(scale))):
+                yield
+        finally:
+            for layer, scalings in zip(layers, found, strict=True):
+                layer.scaling.update(scalings)
+            self.train(training)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of each layer for backward and compute the rest again there."""

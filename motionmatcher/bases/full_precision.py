@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_WEIGHTED = {F.linear, F.conv2d, F.conv3d, F.group_norm, F.layer_norm}
+_WEIGHTED = {F.linear, F.conv2d, F.conv3d, F.group_norm, F.layer_norm, F.rms_norm, torch.rms_norm}
 
 
 class FullPrecisionLayers(TorchFunctionMode):

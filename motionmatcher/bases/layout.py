@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from motionmatcher.bases.codecs import FrameCodec
     from motionmatcher.bases.denoiser import Denoiser
     from motionmatcher.bases.texts import ClipText
-    from motionmatcher.diffusion.schedules import NoiseSchedule
+    from motionmatcher.diffusion.schedules import Schedule
 
 ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
 
@@ -57,7 +57,7 @@ class BaseLayout:
         denoiser: Predicts noise or velocity; in `unet/` or `transformer/`.
         codec: Frames <-> latents; in `vae/`.
         text: Prompts -> text states; in `text_encoder/`, with `tokenizer/`.
-        schedule: The noise schedule it was trained with; in `scheduler/`.
+        schedule: The noise or flow schedule it was trained with; in `scheduler/`.
         num_tokens: Length of an encoded prompt.
     """
 
@@ -66,7 +66,7 @@ class BaseLayout:
     denoiser: Part["Denoiser"]
     codec: Part["FrameCodec"]
     text: Part["ClipText"]
-    schedule: Part["NoiseSchedule"]
+    schedule: Part["Schedule"]
     num_tokens: int
 
     @property
@@ -84,13 +84,29 @@ class BaseLayout:
         """Shape of a video's latents, (C, F, h, w).
 
         Raises:
-            UserError: The codec does not take this size or number of frames.
+            UserError: The codec or the denoiser does not take this size or number of frames.
         """
-        return self.codec.part_class.shape_by_config(self.codec.config, num_frames, width, height)
+        shape = self.codec.part_class.shape_by_config(self.codec.config, num_frames, width, height)
+        longest = self.denoiser.part_class.max_frames(self.denoiser.config)
+        if longest is not None and shape[1] > longest:
+            raise UserError(
+                f"{num_frames} frames: this base model's denoiser takes at most {longest}, and they are "
+                f"{shape[1]} in its latents: use fewer."
+            )
+        return shape
 
-    def read_schedule(self, rescale: bool = False) -> "NoiseSchedule":
-        """Build the noise schedule; `rescale` as of `NoiseSchedule.from_config`."""
-        return self.schedule.part_class.from_config(self.schedule.config, rescale)
+    def read_schedule(self, rescale: bool = False, flow_shift: float | None = None) -> "Schedule":
+        """Build the schedule.
+
+        Args:
+            rescale: As of `NoiseSchedule.from_config`.
+            flow_shift: The shift of `FlowSchedule.from_config`.
+
+        Raises:
+            UserError: One of them is of the other kind of schedule.
+        """
+        schedule_class = self.schedule.part_class
+        return schedule_class.from_config(self.schedule.config, rescale=rescale, shift=flow_shift)
 
     def weight_files(self, part: Part[Any]) -> list[Path]:
         """List the weight files of a part; empty when they are missing."""
@@ -192,7 +208,9 @@ def find_base(name: str, configs_only: bool = False) -> BaseLayout:
 
     def part(kind: PartKind) -> Part[Any]:
         config = configs[kind]
-        part_class = kind.find_class(config.choice(kind.key, kind.classes, kind.default))
+        part_class = kind.find_class(
+            config.choice(kind.key, kind.classes, kind.default), config.content
+        )
         part_class.check_config(config)
         return Part(kind, folders[kind], config.content, part_class)
 

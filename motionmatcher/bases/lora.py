@@ -12,12 +12,14 @@ from torch import Tensor
 
 from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora_linear import join_lora
+from motionmatcher.bases.lora_names import to_comfyui
 from motionmatcher.config.settings import LORA_TARGETS
 from motionmatcher.errors import UserError
 from motionmatcher.random_streams import stream_seed
 from motionmatcher.tensor_files import read_pickle, read_tensors, require_sound, write_tensors
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+COMFYUI_FILE = "comfyui.safetensors"
 _PUBLISHED_FILE = re.compile(r"([0-9]+)_unet\.pt")
 
 
@@ -82,13 +84,17 @@ def save_lora(denoiser: Denoiser, folder: Path, info: LoraInfo) -> None:
 
     Args:
         denoiser: The network with the adapter.
-        folder: Gets the file `pytorch_lora_weights.safetensors`.
+        folder: Gets `pytorch_lora_weights.safetensors`, and `comfyui.safetensors` where ComfyUI has
+            names of its own for the network's modules.
         info: What the adapter is.
     """
     tensors = get_peft_model_state_dict(denoiser, adapter_name="default")
     prefix = _prefix(denoiser)
     named = {prefix + name: tensor for name, tensor in tensors.items()}
     write_tensors(folder / ADAPTER_FILE, named, asdict(info))
+    if denoiser.comfyui_modules:
+        renamed = to_comfyui(tensors, denoiser.comfyui_modules)
+        write_tensors(folder / COMFYUI_FILE, renamed, asdict(info))
 
 
 def read_lora(folder: Path, denoiser: Denoiser) -> tuple[LoraInfo, dict[str, Tensor]]:
@@ -108,8 +114,7 @@ def read_lora(folder: Path, denoiser: Denoiser) -> tuple[LoraInfo, dict[str, Ten
     if ours.is_file():
         tensors, description = read_tensors(ours)
         info = _parse_info(ours, description)
-        prefix = _prefix(denoiser)
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        tensors = _without_prefix(tensors, denoiser, ours)
         for name, tensor in tensors.items():
             require_sound(f"{ours}: {name}", tensor)
         # Known before adapters of that rank are made: a false one could be of any size.
@@ -159,6 +164,19 @@ def load_lora(denoiser: Denoiser, folder: Path, dropout: float = 0.0) -> LoraInf
 def _prefix(denoiser: Denoiser) -> str:
     """What names in a denoiser's adapter files begin with, its dot included."""
     return f"{denoiser.lora_prefix}." if denoiser.lora_prefix else ""
+
+
+def _without_prefix(
+    tensors: Mapping[str, Tensor], denoiser: Denoiser, file: Path
+) -> dict[str, Tensor]:
+    prefix = _prefix(denoiser)
+    for name in tensors:
+        if not name.startswith(prefix):
+            raise UserError(
+                f"{file}: {name} does not begin with {prefix}, as names in a LoRA of this kind of base do: "
+                "use a LoRA that was trained on it."
+            )
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
 def _parse_info(file: Path, description: Mapping[str, Any]) -> LoraInfo:

@@ -4,7 +4,8 @@ A base has four kinds of parts, each picked by the name that its own config file
 can be combined freely. A new one is a class in this package and a line here.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ class PartKind:
         classes: Name -> the class of ours that it stands for, as "module:class".
         default: The name that a file without the key means; None when it must be there.
         weight_stems: What its weight files may be called; empty when it has none.
+        variants: Name -> a key of the file, and the class that the name stands for when it is true.
     """
 
     folders: tuple[str, ...]
@@ -28,22 +30,29 @@ class PartKind:
     classes: dict[str, str]
     default: str | None = None
     weight_stems: tuple[str, ...] = ()
+    variants: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    def find_class(self, name: str) -> type[Any]:
-        """Import the class that a name in a config file stands for."""
-        module, _, class_name = self.classes[name].partition(":")
+    def find_class(self, name: str, config: Mapping[str, Any]) -> type[Any]:
+        """Import the class that a name stands for in a config file."""
+        switch, variant = self.variants.get(name, ("", ""))
+        path = variant if config.get(switch) else self.classes[name]
+        module, _, class_name = path.partition(":")
         found: type[Any] = getattr(import_module(module), class_name)
         return found
 
 
 _DIFFUSERS = ("diffusion_pytorch_model",)
 _TRANSFORMERS = ("model", "pytorch_model")
+_FLOW = "motionmatcher.diffusion.flow_schedule:FlowSchedule"
 
 DENOISER = PartKind(
     folders=("unet", "transformer"),
     config_name="config.json",
     key="_class_name",
-    classes={"UNet3DConditionModel": "motionmatcher.bases.unet3d:MotionUNet"},
+    classes={
+        "UNet3DConditionModel": "motionmatcher.bases.unet3d:MotionUNet",
+        "WanTransformer3DModel": "motionmatcher.bases.wan:MotionWan",
+    },
     weight_stems=_DIFFUSERS,
 )
 CODEC = PartKind(
@@ -65,7 +74,7 @@ SCHEDULE = PartKind(
     folders=("scheduler",),
     config_name="scheduler_config.json",
     key="_class_name",
-    # Samplers of diffusers whose configs describe a noise schedule by its betas.
+    # Samplers of diffusers: most configs describe a noise schedule by its betas, some flow matching.
     classes=dict.fromkeys(
         (
             "DDIMScheduler",
@@ -83,7 +92,9 @@ SCHEDULE = PartKind(
             "UniPCMultistepScheduler",
         ),
         "motionmatcher.diffusion.schedules:NoiseSchedule",
-    ),
+    )
+    | {"FlowMatchEulerDiscreteScheduler": _FLOW},
+    variants={"UniPCMultistepScheduler": ("use_flow_sigmas", _FLOW)},
     default="DDIMScheduler",
 )
 # In the order in which their files count for a base's fingerprint.

@@ -133,6 +133,13 @@ class ClipText:
         with visiting(self.device, self.encoder):
             return self.encoder(tokens.input_ids.to(self.device))[0]
 
+    def count_tokens(self, prompt: str) -> int:
+        """Count how many of a prompt's states are its own: its words and special tokens, no padding."""
+        tokens = self.tokenizer(
+            prompt, max_length=self.tokenizer.model_max_length, truncation=True, verbose=False
+        )
+        return len(tokens.input_ids)
+
     def cut_off_notes(self, prompts: Iterable[str]) -> list[str]:
         """Say of each prompt that is too long for the text encoder what it does not read."""
         return [

@@ -62,6 +62,7 @@ class MotionUNet(Denoiser, UNet3DConditionModel):
 
         Args and errors as of `Denoiser.choose_layers`.
         """
+        refuse_transformer_settings(settings)
         sizes = map_sizes(config["down_block_types"], latent_size)
         spatial, temporal = (
             block_at_scale(sizes, latent_size, f"motion_extractor.{key}", getattr(settings, key))
@@ -129,6 +130,21 @@ class MotionUNet(Denoiser, UNet3DConditionModel):
             if index < last_block:
                 for downsampler in block.downsamplers:
                     hidden = downsampler(hidden)
+
+
+def refuse_transformer_settings(settings: MotionExtractorSettings) -> None:
+    """Refuse what chooses maps of transformers alone.
+
+    Raises:
+        UserError: Names the setting.
+    """
+    unset = MotionExtractorSettings()
+    for key in ("blocks", "temporal_map"):
+        if getattr(settings, key) != getattr(unset, key):
+            raise UserError(
+                f"motion_extractor.{key} is for transformers, and this base is a UNet: leave it out, and "
+                "choose spatial_scale_factor and temporal_scale_factor."
+            )
 
 
 def find_targets(unet: nn.Module, kind: str) -> list[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.clips.video import fit_frames, probe, read_clip
 from motionmatcher.config.settings import TrainData, TrainSettings
+from motionmatcher.diffusion.flow_schedule import FlowSchedule
 from motionmatcher.diffusion.sampling import Progress, invert_reference
 from motionmatcher.errors import UserError, WriteError
 from motionmatcher.finiteness import require_finite
@@ -89,6 +90,7 @@ class Reference:
         seed: int,
         read_folder: Path | None,
         write_folder: Path | None,
+        inversion_iterations: int | None = None,
     ) -> None:
         """Prepare to look up or make a reference.
 
@@ -98,12 +100,15 @@ class Reference:
             seed: The run's seed; the VAE's posterior is drawn from its stream "latents".
             read_folder: Holds cached files, ours or published; None for none.
             write_folder: Gets what is made anew; None keeps it in memory only.
+            inversion_iterations: How often each step of the inversion is repeated; None for as often as
+                the base's schedule wants it.
         """
         self.clip = clip
         self.base = base
         self.seed = seed
         self.folders = [folder for folder in (read_folder, write_folder) if folder is not None]
         self.write_folder = write_folder
+        self.inversion_iterations = inversion_iterations
         # What was read or made, by the name of its file, so that no file is read twice.
         self._held: dict[str, Tensor] = {}
         self._published: Tensor | None = None
@@ -118,6 +123,7 @@ class Reference:
             settings.seed,
             read_folder=Path(run.find_path(cached)) if cached else run.reference_folder,
             write_folder=run.reference_folder if settings.cache_latents else None,
+            inversion_iterations=settings.validation_data.inversion_iterations,
         )
 
     def latents(self, num_frames: int, width: int, height: int) -> Tensor:
@@ -175,7 +181,7 @@ class Reference:
     def inversion_noise(
         self, num_frames: int, width: int, height: int, num_steps: int, progress: Progress = iter
     ) -> Tensor:
-        """Give the noise that DDIM inversion finds for the reference.
+        """Give the noise that inversion finds for the reference.
 
         Args:
             num_frames: F.
@@ -195,13 +201,29 @@ class Reference:
             "latents": tensor_fingerprint(latents),
             "base": self.base.fingerprint,
             "num_inference_steps": num_steps,
+            **self._inversion_depends_on(),
         }
         noise = self._find("inversion", depends_on, latents.shape)
         if noise is None:
             empty = self.base.text.encode([""])
-            noise = invert_reference(self.base, latents, empty, num_steps, progress)
-            self._keep("inversion", depends_on, noise)
+            inversion = invert_reference(
+                self.base, latents, empty, num_steps, progress, self.inversion_iterations
+            )
+            noise, found = inversion.noise, inversion.deviations
+            if found:
+                note(
+                    f"the reference's inversion noise had a standard deviation of {min(found):.2f} to "
+                    f"{max(found):.2f} in its channels; it is scaled to 1."
+                )
+            self._keep("inversion", depends_on, noise, {"deviations": found} if found else None)
         return noise.to(self.base.device)
+
+    def _inversion_depends_on(self) -> dict[str, Any]:
+        """Say what the inversion depends on beyond what every one does; nothing for a published one."""
+        schedule, iterations = self.base.schedule, self.inversion_iterations
+        iterations = schedule.inversion_iterations if iterations is None else iterations
+        shift = {"flow_shift": schedule.shift} if isinstance(schedule, FlowSchedule) else {}
+        return {**({"iterations": iterations} if iterations else {}), **shift}
 
     def _latents_depend_on(self, num_frames: int, width: int, height: int) -> dict[str, Any]:
         return {

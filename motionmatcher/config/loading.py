@@ -270,7 +270,7 @@ def _describe_range(metadata: Mapping[str, Any]) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    return json.dumps(value) if not isinstance(value, str) else value
+    return json.dumps(value) if not isinstance(value, str) or not value else value
 
 
 def _parse_override(key: str, text: str, place: str) -> Any:

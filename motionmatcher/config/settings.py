@@ -10,10 +10,11 @@ from typing import Any
 from motionmatcher.objectives.names import BUILT_IN
 
 # Names of the solvers, see solvers.py (which imports torch, and this module must not).
-SCHEDULERS = ("ddim", "dpm++", "unipc")
+SCHEDULERS = ("ddim", "euler", "dpm++", "unipc")
 # Kinds of modules that can get an adapter, of which a denoiser has some; attention is the published choice.
-LORA_TARGETS = ("attention", "temporal_conv", "spatial_conv")
+LORA_TARGETS = ("attention", "temporal_conv", "spatial_conv", "cross_attention")
 PRECISIONS = ("no", "fp16", "bf16")
+TEMPORAL_MAPS = ("same_place", "frame_mass", "flow")
 # What the published program takes when a run does not say, as published runs hold no settings; all
 # else it takes are the defaults below.
 PUBLISHED_MODEL = "models/zeroscope_v2_576w/"
@@ -29,6 +30,8 @@ MAX_FRAME_INDEX = 10_000_000
 MAX_FPS = 1000.0
 MAX_UPDATES = 1_000_000_000
 MAX_TIMESTEPS = 100_000
+MAX_SHIFT = 1000.0
+MAX_BLOCKS = 1000
 MAX_REPEATS = 100_000
 # Published keys that have nothing left to switch, and why.
 WITHOUT_EFFECT = {
@@ -152,9 +155,10 @@ class ValidationData:
     num_inference_steps: int = setting(
         75, "steps of sampling, and of the DDIM inversion", minimum=1, maximum=MAX_TIMESTEPS
     )
-    scheduler: str = setting(
-        "ddim",
-        "how sampling steps: ddim as published; dpm++ and unipc need fewer steps (20 or so)",
+    scheduler: str | None = setting(
+        None,
+        "how sampling steps: ddim as published, and euler for bases of flow matching; dpm++ and unipc need "
+        "fewer steps (20 or so); null: ddim, or what a base of flow matching comes with",
         choices=SCHEDULERS,
     )
     guidance_scale: float = setting(
@@ -166,6 +170,14 @@ class ValidationData:
     noise_prior: float = setting(
         0.3, "share of the reference's inversion noise in the start noise", minimum=0, maximum=1
     )
+    inversion_iterations: int | None = setting(
+        None,
+        "how often each step of the inversion is repeated, to come nearer to what sampling undoes; null: 0 "
+        "as published, 1 with flow matching",
+        minimum=0,
+        maximum=100,
+    )
+    negative_prompt: str = setting("", "what guidance leads away from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,15 +186,33 @@ class MotionExtractorSettings:
 
     num_denoise_steps: int = setting(
         1,
-        "timesteps from the noisy latents to those whose features are compared",
+        "timesteps from the noisy latents to those whose features are compared; with flow matching, "
+        "thousandths of the noise level",
         minimum=1,
         maximum=MAX_TIMESTEPS,
     )
     spatial_scale_factor: int = setting(
-        4, "latent size / size of the cross-attention maps", minimum=1, maximum=MAX_PIXELS
+        4, "UNets: latent size / size of the cross-attention maps", minimum=1, maximum=MAX_PIXELS
     )
     temporal_scale_factor: int = setting(
-        4, "latent size / size of the temporal attention's grid", minimum=1, maximum=MAX_PIXELS
+        4,
+        "UNets: latent size / size of the temporal attention's grid",
+        minimum=1,
+        maximum=MAX_PIXELS,
+    )
+    blocks: list[int] = setting(
+        [],
+        "transformers: indices of the blocks whose maps are averaged; empty: from a third of their number "
+        "up to the half",
+        minimum=0,
+        maximum=MAX_BLOCKS,
+    )
+    temporal_map: str = setting(
+        "same_place",
+        "transformers: what is read of attention over space and time: same_place, how each place attends to "
+        "itself in each frame; frame_mass, how much of its attention goes to each frame; flow, where in "
+        "each frame its attention lies",
+        choices=TEMPORAL_MAPS,
     )
     # `difference` by default: in fp32, so on every CPU, it is exact and a quarter cheaper.
     mode: str = setting(
@@ -236,8 +266,9 @@ class TrainSettings:
     lora_rank: int = setting(32, "rank of the LoRA", minimum=1, maximum=4096)
     lora_targets: list[str] = setting(
         ["attention"],
-        "modules with a LoRA: attention (the published 266 Linears), temporal_conv (Conv3d of the "
-        "temporal convolutions), spatial_conv (Conv2d of the residual blocks)",
+        "modules with a LoRA: attention (the published 266 Linears; of transformers, those of self-attention "
+        "and feed-forward), temporal_conv and spatial_conv (UNets: Conv3d over time, Conv2d of the residual "
+        "blocks), cross_attention (transformers)",
         choices=LORA_TARGETS,
     )
     lora_unet_dropout: float = setting(
@@ -252,7 +283,8 @@ class TrainSettings:
 
     min_timestep: int = setting(
         500,
-        "lowest timestep trained, and lowest at which sampling has the LoRA on",
+        "lowest timestep trained, and lowest at which sampling has the LoRA on; with flow matching, a place "
+        "in the schedule: 500 of 1000 is half of the sampling steps, whatever the shift",
         minimum=1,
         maximum=MAX_TIMESTEPS,
     )
@@ -295,6 +327,13 @@ class TrainSettings:
     offset_noise_strength: float = setting(0.1, "scale of the offset noise", minimum=0, maximum=10)
     rescale_schedule: bool = setting(
         False, "rescale the noise schedule to zero terminal SNR; for v-prediction bases only"
+    )
+    flow_shift: float | None = setting(
+        None,
+        "with flow matching: how far the noise levels of training and sampling are shifted towards noise; "
+        "null: the base's own",
+        minimum=1e-3,
+        maximum=MAX_SHIFT,
     )
     seed: int = setting(0, "fixes every random stream", minimum=0, maximum=MAX_SEED)
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.denoiser import PassMode
-from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.diffusion.inversion import invert_ddim, mix_noise
-from motionmatcher.diffusion.schedules import Predictor
-from motionmatcher.diffusion.solvers import make_solver, solve
+from motionmatcher.diffusion.inversion import invert_ddim, mix_noise, to_unit_variance
+from motionmatcher.diffusion.schedules import Predictor, Schedule
+from motionmatcher.diffusion.solvers import check_solver, make_solver, solve
 from motionmatcher.errors import UserError
 from motionmatcher.finiteness import require_finite
 from motionmatcher.random_streams import video_noise
@@ -44,7 +43,7 @@ class SamplingSettings:
         min_timestep: Lowest place in the schedule at which the LoRA is on; below, the base paints the
             details.
         negative_prompt: What guidance leads away from.
-        scheduler: The solver, one of `settings.SCHEDULERS`.
+        scheduler: The solver, one of `settings.SCHEDULERS`; None for the base's own.
     """
 
     num_frames: int
@@ -56,7 +55,7 @@ class SamplingSettings:
     noise_prior: float
     min_timestep: int
     negative_prompt: str = ""
-    scheduler: str = "ddim"
+    scheduler: str | None = None
 
     @classmethod
     def of_run(cls, settings: TrainSettings) -> "SamplingSettings":
@@ -74,19 +73,29 @@ class SamplingSettings:
             lora_scale=validation.lora_scale,
             noise_prior=validation.noise_prior,
             min_timestep=settings.min_timestep,
+            negative_prompt=validation.negative_prompt,
             scheduler=validation.scheduler,
         )
 
 
-def check_num_steps(layout: BaseLayout, num_steps: int, key: str) -> None:
-    """Refuse more DDIM steps than the base's schedule can be walked in.
+def check_sampling(schedule: Schedule, sampling: SamplingSettings, steps_key: str) -> None:
+    """Refuse a solver, or more steps, than the base's schedule goes with.
+
+    Args:
+        schedule: The base's.
+        sampling: How videos shall be generated.
+        steps_key: What the number of steps is called.
 
     Raises:
-        UserError: Names the setting and the most steps there can be.
+        UserError: Names the setting and what it can be.
     """
-    most = layout.read_schedule().max_sampling_steps
+    if sampling.scheduler is not None:
+        check_solver(sampling.scheduler, schedule)
+    most, num_steps = schedule.max_sampling_steps, sampling.num_inference_steps
     if num_steps > most:
-        raise UserError(f"{key} must be at most {most} for this base's schedule, not {num_steps}.")
+        raise UserError(
+            f"{steps_key} must be at most {most} for this base's schedule, not {num_steps}."
+        )
 
 
 @torch.no_grad()
@@ -152,13 +161,15 @@ def denoise_with_gate(
         NotFiniteError: The latents hold NaN or infinity.
     """
     predictor = guided_predictor(base, text_states, negative_states, settings.guidance_scale)
-    solver = make_solver(settings.scheduler, base.schedule, settings.num_inference_steps)
-    lowest_with_lora = base.schedule.timestep_at(settings.min_timestep)
+    schedule = base.schedule
+    solver = make_solver(
+        settings.scheduler or schedule.own_solver, schedule, settings.num_inference_steps
+    )
+    lowest_with_lora = schedule.timestep_at(settings.min_timestep)
     num_with_lora = sum(timestep >= lowest_with_lora for timestep in solver.timesteps)
     # High noise decides motion: there the LoRA is on. Below min_timestep the base paints the details.
     remaining = iter(progress(solver.timesteps))
-    # Merged, W + scale B A: a LoRA that is on costs nothing per pass.
-    with base.denoiser.lora_merged(settings.lora_scale):
+    with base.denoiser.lora_at(settings.lora_scale):
         with_lora = itertools.islice(remaining, num_with_lora)
         latents = solve(latents, predictor, with_lora, solver)
     with base.denoiser.in_mode(PassMode(lora=False)):
@@ -191,6 +202,19 @@ def guided_predictor(
     return predict
 
 
+@dataclass(frozen=True)
+class Inversion:
+    """The noise that inverting the reference found.
+
+    Attributes:
+        noise: (1, C, F, h, w), fp32.
+        deviations: Of a flow, the standard deviation that each channel had before it was brought to 1.
+    """
+
+    noise: Tensor
+    deviations: tuple[float, ...] = ()
+
+
 @torch.no_grad()
 def invert_reference(
     base: BaseModel,
@@ -198,27 +222,33 @@ def invert_reference(
     empty_states: Tensor,
     num_steps: int,
     progress: Progress = iter,
-    repetitions: int = 0,
-) -> Tensor:
+    iterations: int | None = None,
+) -> Inversion:
     """Invert the reference with the base model (LoRA off) under the empty prompt.
+
+    The noise of a flow comes out too weak, and is brought to the unit variance that mixing it takes for
+    granted; that of DDIM stays as it is, as published.
 
     Args:
         base: The base model.
         latents: Reference latents (1, C, F, h, w).
         empty_states: The encoded empty prompt (1, T, D).
-        num_steps: DDIM steps.
+        num_steps: Steps.
         progress: Wraps the steps, e.g. in a progress bar.
-        repetitions: As in `invert_ddim`.
-
-    Returns:
-        Inversion noise (1, C, F, h, w), fp32.
+        iterations: How often each step is repeated; None for as often as the schedule wants it.
     """
 
     def predict(latents: Tensor, timestep: float) -> Tensor:
         return base.denoiser.predict(latents, timestep, empty_states)
 
-    steps = base.schedule.sampling_steps(num_steps)
+    schedule = base.schedule
+    repetitions = schedule.inversion_iterations if iterations is None else iterations
+    steps = schedule.sampling_steps(num_steps)
     with base.denoiser.in_mode(PassMode(lora=False)):
-        return invert_ddim(
-            latents.to(base.device), predict, steps, base.schedule, progress, repetitions
+        noise = invert_ddim(
+            latents.to(base.device), predict, steps, schedule, progress, repetitions
         )
+    if schedule.prediction_type != "flow_prediction":
+        return Inversion(noise)
+    scaled, deviations = to_unit_variance(noise)
+    return Inversion(scaled, tuple(deviations.tolist()))

@@ -8,7 +8,7 @@ computed in the dtype of the latents. Flow matching has other scales of signal a
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,7 +32,12 @@ class Schedule(Protocol):
         prediction_type: "epsilon", "v_prediction" or "flow_prediction".
         num_train_timesteps: T, one more than the highest place in the schedule.
         scheduler_config: Settings of diffusers' multistep schedulers on this schedule.
+        own_solver: The solver that the base is sampled with unless told otherwise.
+        inversion_iterations: How often each step of an inversion is repeated unless told otherwise.
+        max_sampling_steps: The most steps that it can be walked in.
     """
+
+    inversion_iterations: ClassVar[int]
 
     @property
     def prediction_type(self) -> str: ...
@@ -42,6 +47,22 @@ class Schedule(Protocol):
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def own_solver(self) -> str: ...
+
+    @property
+    def max_sampling_steps(self) -> int: ...
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], rescale: bool = False, shift: float | None = None
+    ) -> "Schedule":
+        """Build the schedule of a `scheduler_config.json`, changed as asked.
+
+        Raises:
+            UserError: The change is for the other kind of schedule.
+        """
 
     def timestep_at(self, place: Place) -> Place:
         """Give the timestep at a place in the schedule, which `min_timestep` counts in."""
@@ -73,6 +94,8 @@ class NoiseSchedule:
     prediction_type: str
     timesteps_of: Callable[[int], list[int]]
     scheduler_config: Mapping[str, Any] = field(default_factory=dict)
+    own_solver: ClassVar[str] = "ddim"
+    inversion_iterations: ClassVar[int] = 0  # as published
 
     @classmethod
     def check_config(cls, config: "BaseConfig") -> None:
@@ -113,15 +136,27 @@ class NoiseSchedule:
             )
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], rescale: bool = False) -> "NoiseSchedule":
+    def from_config(
+        cls, config: Mapping[str, Any], rescale: bool = False, shift: float | None = None
+    ) -> "NoiseSchedule":
         """Build the schedule of a `scheduler_config.json`.
 
         Args:
             config: The settings of a diffusers scheduler; read as DDIM's.
             rescale: Rescale to zero terminal signal-to-noise ratio (arXiv:2305.08891, Algorithm 1),
                 and visit the last timestep when sampling. Wants a v-prediction base.
+            shift: Has to be None: flow matching alone has one.
+
+        Raises:
+            UserError: A shift is given.
         """
         from diffusers import DDIMScheduler
+
+        if shift is not None:
+            raise UserError(
+                "flow_shift is for bases that were trained by flow matching, and this one has a noise "
+                "schedule: set it to null."
+            )
 
         changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         scheduler = DDIMScheduler.from_config(dict(config), **(changes if rescale else {}))

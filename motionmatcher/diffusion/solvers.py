@@ -91,16 +91,25 @@ def make_solver(name: str, schedule: Schedule, num_steps: int) -> Solver:
     Raises:
         UserError: The solver is of another kind of schedule.
     """
-    names = solver_names(schedule)
-    if name not in names:
-        raise UserError(
-            f"scheduler {name} does not go with this base's schedule: choose of {', '.join(names)}."
-        )
+    check_solver(name, schedule)
     if isinstance(schedule, FlowSchedule) and name == "euler":
         return EulerSolver(schedule, num_steps)
     if isinstance(schedule, NoiseSchedule) and name == "ddim":
         return DdimSolver(schedule, num_steps)
     return DiffusersSolver(name, schedule, num_steps)
+
+
+def check_solver(name: str, schedule: Schedule) -> None:
+    """Refuse a solver that does not go with a schedule.
+
+    Raises:
+        UserError: Names those that do.
+    """
+    names = solver_names(schedule)
+    if name not in names:
+        raise UserError(
+            f"scheduler {name} does not go with this base's schedule: choose of {', '.join(names)}."
+        )
 
 
 def solver_names(schedule: Schedule) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
 """The motion feature extractor: the frozen base, read at chosen attention modules."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +26,11 @@ class MotionExtractor:
     """
 
     def __init__(
-        self, denoiser: Denoiser, latent_size: Size, settings: MotionExtractorSettings
+        self,
+        denoiser: Denoiser,
+        latent_size: Size,
+        settings: MotionExtractorSettings,
+        num_own_tokens: int | None = None,
     ) -> None:
         """Choose the layers.
 
@@ -31,12 +38,14 @@ class MotionExtractor:
             denoiser: The base, with or without a LoRA; the LoRA is off while features are extracted.
             latent_size: Height and width of the latents.
             settings: Which maps.
+            num_own_tokens: How many of the text states are the prompt's own; None for all of them.
 
         Raises:
             UserError: The base has no such maps.
         """
         self.denoiser = denoiser
-        self.layers = denoiser.choose_layers(denoiser.config, latent_size, settings)
+        layers = denoiser.choose_layers(denoiser.config, latent_size, settings)
+        self.layers = replace(layers, num_own_tokens=num_own_tokens)
 
     def __call__(self, latents: Tensor, timesteps: Tensor, text_states: Tensor) -> MotionFeatures:
         """Extract the features of noisy latents.
@@ -72,7 +81,12 @@ class MotionExtractor:
             features = self._read(point, timesteps, text_states, full_precision=False)
             return features.cross_attention, features.temporal_attention
 
-        with torch.no_grad(), forward_ad.dual_level(), self.denoiser.taking_dual_numbers():
+        with (
+            torch.no_grad(),
+            _without_torch_s_warnings(),
+            forward_ad.dual_level(),
+            self.denoiser.taking_dual_numbers(),
+        ):
             # A step of unit size stays within the range of half precision.
             size = _positive(step.detach().square().mean().sqrt())
             dual = forward_ad.make_dual(latents, step.detach() / size)
@@ -86,6 +100,15 @@ class MotionExtractor:
         self, latents: Tensor, timesteps: Tensor, text_states: Tensor, full_precision: bool
     ) -> MotionFeatures:
         return self.denoiser.read_maps(latents, timesteps, text_states, self.layers, full_precision)
+
+
+@contextmanager
+def _without_torch_s_warnings() -> Iterator[None]:
+    """Keep back what torch's own forward mode is warned of by torch: `torch.jit.script` is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
+        yield
 
 
 class _LinearInStep(torch.autograd.Function):

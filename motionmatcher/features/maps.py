@@ -18,8 +18,9 @@ class MotionFeatures:
     """The motion of noisy latents as the frozen base sees it.
 
     Attributes:
-        cross_attention: Where things are (B, F, h/s, w/s, T), softmaxed over the T text tokens.
-        temporal_attention: How each place changes over frames (B, h/s * w/s, F, F).
+        cross_attention: Where things are (B, F, h/s, w/s, T), softmaxed over the text tokens.
+        temporal_attention: How each place changes over frames (B, h/s * w/s, F, F), or as another kind
+            of temporal map has it.
     """
 
     cross_attention: Tensor
@@ -36,6 +37,9 @@ class FeatureLayers:
         cross_size: Height and width of the cross-attention maps.
         temporal_size: Height and width of the temporal attention's grid.
         last_block: Index of the last block that has to run.
+        temporal_map: What is read of attention over space and time, of `settings.TEMPORAL_MAPS`.
+        num_own_tokens: Columns of the cross-attention maps that are kept where padding is left out: the
+            prompt's own tokens; None keeps all.
     """
 
     cross_attention: tuple[str, ...]
@@ -43,6 +47,8 @@ class FeatureLayers:
     cross_size: Size
     temporal_size: Size
     last_block: int
+    temporal_map: str = "same_place"
+    num_own_tokens: int | None = None
 
 
 def gather_features(
@@ -52,7 +58,7 @@ def gather_features(
 
     Args:
         maps: Module path -> head-averaged map: cross-attention (B*F, h*w, T), temporal attention
-            (B*h*w, F, F).
+            (B*h*w, F, F), or (B * places, …) of another kind.
         layers: The modules to average over.
         batch_size: B.
     """

@@ -1,8 +1,8 @@
 """Record the attention maps of chosen modules during one pass of a denoiser."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -11,6 +11,22 @@ from torch import Tensor, nn
 
 # Attention probabilities formed at a time for dual numbers; bounds their memory.
 MAX_DUAL_PROBABILITIES = 2**25
+
+
+class Recorder(Protocol):
+    """Collects attention maps of chosen modules.
+
+    Attributes:
+        maps: Module path -> map. Filled by the pass.
+    """
+
+    maps: dict[str, Tensor]
+
+    def blank(self) -> "Recorder":
+        """Make a recorder of the same modules with no maps, for a pass that is repeated."""
+
+    def attached(self, denoiser: nn.Module, /) -> AbstractContextManager[None]:
+        """Record every pass of a network within the block."""
 
 
 class AttentionRecorder:

@@ -130,8 +130,14 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
     check_sampling_memory(
         request.layout, request.sampling, request.batch_size, request.mixed_precision, device
     )
-    rescaled = request.trained is not None and request.trained.rescale_schedule
-    base = load_base_model(request.layout, device, dtype, rescaled)
+    trained = request.trained
+    base = load_base_model(
+        request.layout,
+        device,
+        dtype,
+        rescale_schedule=trained is not None and trained.rescale_schedule,
+        flow_shift=trained.flow_shift if trained is not None else None,
+    )
     info = load_lora(base.denoiser, request.checkpoint / "lora")
     if request.lora_rank not in (None, info.rank):
         raise UserError(

@@ -23,7 +23,7 @@ from motionmatcher.config.settings import (
     ValidationData,
     limits,
 )
-from motionmatcher.diffusion.sampling import SamplingSettings, check_num_steps
+from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import check_writable
 from motionmatcher.generation.generate import GenerationRequest
@@ -72,7 +72,7 @@ class GenerationOptions(TypedDict, total=False):
         height: Pixels.
         num_frames: Frames of each video.
         num_steps: Steps of sampling.
-        scheduler: "ddim", "dpm++" or "unipc".
+        scheduler: "ddim", "euler" (flow matching), "dpm++" or "unipc".
         guidance_scale: Classifier-free guidance; 1 is off.
         noise_prior: Share of the reference's noise in the start noise, 0 to 1.
         negative_prompt: What guidance leads away from.
@@ -162,7 +162,9 @@ def make_request(
     layout = find_base(given.get("model") or opened.find_path(known.pretrained_model_path))
     layout.require_weights()
     layout.latent_shape(sampling.num_frames, sampling.width, sampling.height)
-    check_num_steps(layout, sampling.num_inference_steps, name("num_steps"))
+    schedule = layout.read_schedule(known.rescale_schedule, known.flow_shift)
+    check_sampling(schedule, sampling, name("num_steps"))
+    sampling = replace(sampling, scheduler=sampling.scheduler or schedule.own_solver)
     output_dir = Path(given.get("output_dir", INFERENCE_DIR))
     check_writable(output_dir, name("output_dir"))
     read_manifest(output_dir)  # a damaged one is better known now

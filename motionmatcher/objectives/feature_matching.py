@@ -35,7 +35,8 @@ class FeatureMatching(Objective):
     def check(self, settings: TrainSettings, layout: BaseLayout) -> Mapping[str, Size]:
         """Check step and weights, and that the base has attention maps of the sizes asked for."""
         extractor, data = settings.motion_extractor, settings.train_data
-        if settings.min_timestep < extractor.num_denoise_steps:
+        schedule = layout.read_schedule(flow_shift=settings.flow_shift)
+        if schedule.timestep_at(settings.min_timestep) < extractor.num_denoise_steps:
             raise UserError(
                 f"min_timestep {settings.min_timestep} is below motion_extractor.num_denoise_steps "
                 f"{extractor.num_denoise_steps}: the step would leave the schedule."
@@ -61,7 +62,12 @@ class FeatureMatching(Objective):
     ) -> None:
         """Choose the layers whose features are compared."""
         super().prepare(base, settings, latent_size)
-        self.extractor = MotionExtractor(base.denoiser, latent_size, settings.motion_extractor)
+        num_own_tokens = None
+        if base.text is not None:  # it is for a cost estimate, where all tokens count
+            num_own_tokens = base.text.count_tokens(settings.train_data.single_video_prompt)
+        self.extractor = MotionExtractor(
+            base.denoiser, latent_size, settings.motion_extractor, num_own_tokens
+        )
 
     def loss(self, batch: Batch) -> TrainingLoss:
         """Compare features of where one short step from z_t leads, by prediction and by truth."""

@@ -112,9 +112,10 @@ class Objective(ABC):
                 *shape[:3], 1, 1, generator=generator(settings.seed, "offset noise", *place)
             )
             noise = noise + settings.offset_noise_strength * offsets
-        timesteps = torch.randint(
+        schedule = self.base.schedule
+        places = torch.randint(
             settings.min_timestep,
-            self.base.schedule.num_train_timesteps,
+            schedule.num_train_timesteps,
             (batch_size,),
             generator=generator(settings.seed, "timesteps", *place),
         )
@@ -122,7 +123,7 @@ class Objective(ABC):
             latents=latents.expand(batch_size, -1, -1, -1, -1),
             text_states=text_states.expand(batch_size, -1, -1),
             noise=noise.to(latents),
-            timesteps=timesteps.to(latents.device),
+            timesteps=schedule.timestep_at(places).to(latents.device),
         )
 
     @abstractmethod

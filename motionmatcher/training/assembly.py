@@ -90,7 +90,13 @@ def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
     dtype = weight_dtype(settings.mixed_precision, accelerator.device)
     if settings.mixed_precision == "fp16" and dtype == torch.float32:
         note("mixed_precision fp16 needs CUDA; this is computed in fp32.")
-    base = load_base_model(plan.layout, accelerator.device, dtype, settings.rescale_schedule)
+    base = load_base_model(
+        plan.layout,
+        accelerator.device,
+        dtype,
+        settings.rescale_schedule,
+        settings.flow_shift,
+    )
     data, validation = settings.train_data, settings.validation_data
     previewed = validation.prompt if validation.sample_preview else []
     for line in base.text.cut_off_notes([data.single_video_prompt, *previewed]):

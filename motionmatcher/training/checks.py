@@ -10,7 +10,7 @@ from motionmatcher.bases.layout import BaseLayout, find_base
 from motionmatcher.clips.video import bucket_size, check_length, probe
 from motionmatcher.config.loading import idle_keys, with_preview_defaults
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.diffusion.sampling import check_num_steps
+from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import Size
 from motionmatcher.files import check_writable, nearest_folder
@@ -84,9 +84,9 @@ def check_training(
     assert validation.height is not None
     layout.latent_shape(validation.num_frames, validation.width, validation.height)
     _check_denoiser(settings, layout)
+    settings = _check_schedule(settings, layout)
 
     sizes = {"latent_size": (height, width), **objective.check(settings, layout)}
-    _check_schedule(settings, layout)
     _check_folders(settings, run_folder)
     if run_folder is not None:
         check_writable(run_folder, "--resume")
@@ -149,21 +149,26 @@ def _check_denoiser(settings: TrainSettings, layout: BaseLayout) -> None:
         )
 
 
-def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> None:
-    schedule = layout.read_schedule()
+def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> TrainSettings:
+    """Check what the schedule has to go with, and settle which solver previews take."""
+    schedule = layout.read_schedule(flow_shift=settings.flow_shift)
     if settings.min_timestep >= schedule.num_train_timesteps:
         raise UserError(
             f"min_timestep {settings.min_timestep} must be below the base's "
             f"{schedule.num_train_timesteps} timesteps."
         )
-    check_num_steps(
-        layout, settings.validation_data.num_inference_steps, "validation_data.num_inference_steps"
+    check_sampling(
+        schedule, SamplingSettings.of_run(settings), "validation_data.num_inference_steps"
     )
-    if settings.rescale_schedule and schedule.prediction_type != "v_prediction":
+    if settings.rescale_schedule and schedule.prediction_type == "epsilon":
         raise UserError(
             "rescale_schedule wants a v-prediction base: at zero SNR an epsilon-prediction base "
             f"({settings.pretrained_model_path}) has nothing to say. Set it to false."
         )
+    layout.read_schedule(settings.rescale_schedule, settings.flow_shift)
+    validation = settings.validation_data
+    solver = validation.scheduler or schedule.own_solver
+    return replace(settings, validation_data=replace(validation, scheduler=solver))
 
 
 def _check_packages(settings: TrainSettings) -> None:

@@ -211,9 +211,9 @@ def test_the_lora_s_dropout_acts_in_training_only(student: MotionUNet, inputs: I
         lambda unet: unet.in_mode(
             PassMode(lora=False, recorder=AttentionRecorder([CROSS]), full_precision=True)
         ),
-        lambda unet: unet.lora_merged(0.5),
+        lambda unet: unet.lora_at(0.5),
     ],
-    ids=["in_mode", "lora_merged"],
+    ids=["in_mode", "lora_at"],
 )
 @pytest.mark.parametrize("failing", [False, True])
 def test_what_a_block_changed_comes_back(
@@ -268,14 +268,14 @@ def test_lora_scale_by_hand(student: MotionUNet) -> None:
     base = layer.base_layer(values)
     share = values @ layer.lora_A["default"].weight.T @ layer.lora_B["default"].weight.T
     for scale in (0.0, 0.5, 2.0):
-        with student.lora_merged(scale):
+        with student.lora_at(scale):
             torch.testing.assert_close(layer(values), base + scale * share, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(layer(values), base + share, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_scale_zero_is_the_base(student: MotionUNet, inputs: Inputs, plain_output: Tensor) -> None:
-    with student.lora_merged(0):
+    with student.lora_at(0):
         assert torch.equal(student(*inputs).sample, plain_output)
 
 
@@ -286,7 +286,7 @@ def test_merged_is_unmerged_within_rounding(student: MotionUNet, inputs: Inputs)
     inputs = sample.double(), timesteps, states.double()
     unmerged = exact(*inputs).sample
     weights = {name: weight.clone() for name, weight in exact.named_parameters()}
-    with exact.lora_merged():
+    with exact.lora_at():
         merged = exact(*inputs).sample
     assert not torch.equal(merged, unmerged), "another path of computation"
     torch.testing.assert_close(merged, unmerged, rtol=1e-9, atol=1e-9)
@@ -468,7 +468,7 @@ def test_compiled_layers_compute_the_same(one_level: MotionUNet, inputs: Inputs)
         assert frozen.recorder is not None
         maps = frozen.recorder.maps[CROSS]
         gradients = torch.autograd.grad(maps.square().sum(), list(parameters))
-        with torch.no_grad(), unet.lora_merged(0.5):
+        with torch.no_grad(), unet.lora_at(0.5):
             sampled = unet(sample, timesteps, text_states).sample
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         return {"prediction": prediction, "maps": maps, "gradients": flat, "sampled": sampled}

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from motionmatcher.bases.lora import (
     ADAPTER_FILE,
-    LORA_TARGETS,
     LoraInfo,
     add_lora,
     load_lora,
@@ -84,7 +83,7 @@ def expected_modules(unet: nn.Module, kind: str) -> Iterator[str]:
             yield name
 
 
-@pytest.mark.parametrize("kind", LORA_TARGETS)
+@pytest.mark.parametrize("kind", MotionUNet.lora_kinds)
 def test_targets_by_an_independent_count(bare: MotionUNet, kind: str) -> None:
     modules = target_modules(bare, [kind])
     assert len(modules) == len(set(modules))
@@ -106,7 +105,7 @@ def test_targets_add_up_in_the_order_given(bare: MotionUNet) -> None:
     assert target_modules(bare, kinds) == expected
 
 
-@pytest.mark.parametrize("kinds", [["attention"], list(LORA_TARGETS)])
+@pytest.mark.parametrize("kinds", [["attention"], list(MotionUNet.lora_kinds)])
 def test_an_adapter_on_each_target_and_nowhere_else(unet: MotionUNet, kinds: list[str]) -> None:
     wanted = target_modules(unet, kinds)
     add_lora(unet, RANK, kinds)

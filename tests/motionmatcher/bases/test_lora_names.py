@@ -6,54 +6,51 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import (
-    FlowMatchEulerDiscreteScheduler,
-    UNet3DConditionModel,
-    WanPipeline,
-    WanTransformer3DModel,
-)
-from peft import LoraConfig, get_peft_model_state_dict
-from safetensors.torch import save_file
+from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
+from diffusers.loaders import lora_pipeline
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from small_models import small_wan
 from torch import Tensor
 
-from motionmatcher.bases.lora_names import (
-    DIFFUSERS_PREFIXES,
-    from_diffusers,
-    to_diffusers,
-    wan_from_comfyui,
-    wan_to_comfyui,
+from motionmatcher.bases.lora import (
+    ADAPTER_FILE,
+    COMFYUI_FILE,
+    LoraInfo,
+    add_lora,
+    load_lora,
+    save_lora,
 )
+from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.bases.wan import MotionWan
 from motionmatcher.errors import UserError
-from motionmatcher.tensor_files import write_tensors
 
-WAN = "WanTransformer3DModel"
-FILE = Path("lora.safetensors")
-TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
+TARGETS = ("attention", "cross_attention")
 
 
 @pytest.fixture(scope="module")
-def bare() -> WanTransformer3DModel:
+def bare() -> MotionWan:
     return small_wan(0.1)
 
 
 @pytest.fixture(scope="module")
-def adapted(bare: WanTransformer3DModel) -> WanTransformer3DModel:
+def adapted() -> MotionWan:
     """The same with an adapter, self-attention, cross-attention and feed-forward, that acts."""
-    network = deepcopy(bare)
-    network.add_adapter(LoraConfig(r=3, lora_alpha=3, target_modules=TARGETS))
+    network = small_wan(0.1)
+    add_lora(network, 3, TARGETS)
     generator = torch.Generator().manual_seed(1)
-    for name, weight in network.named_parameters():
-        if ".lora_" in name:
-            weight.data = torch.randn(weight.shape, generator=generator) * 0.3
+    for weight in network.lora_parameters().values():
+        weight.data = torch.randn(weight.shape, generator=generator) * 0.3
+    network.train(False)
     return network
 
 
 @pytest.fixture(scope="module")
-def tensors(adapted: WanTransformer3DModel) -> dict[str, Tensor]:
-    return {
-        name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(adapted).items()
-    }
+def folder(adapted: MotionWan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapter's files."""
+    folder = tmp_path_factory.mktemp("lora")
+    save_lora(adapted, folder, LoraInfo(3, TARGETS, base="a base"))
+    return folder
 
 
 @torch.no_grad()
@@ -64,106 +61,85 @@ def run(network: Any) -> Tensor:
     return network(latents, torch.tensor([700.0]), text_states).sample
 
 
-def run_with(bare: WanTransformer3DModel, file: Path) -> Tensor:
+def run_with(bare: MotionWan, file: Path) -> Tensor:
     """Run the base with a file that WanPipeline has loaded."""
     network = deepcopy(bare)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    WanPipeline(None, None, None, scheduler, network).load_lora_weights(file.parent)
+    pipeline = WanPipeline(None, None, None, scheduler, network)
+    pipeline.load_lora_weights(file.parent, weight_name=file.name)
     return run(network)
 
 
-def saved(folder: Path, tensors: dict[str, Tensor]) -> Path:
-    file = folder / "pytorch_lora_weights.safetensors"
-    write_tensors(file, tensors, {"rank": 3, "targets": ["attention"]})
-    return file
-
-
-def test_with_diffusers_names_wan_pipeline_computes_the_same(
-    bare: WanTransformer3DModel,
-    adapted: WanTransformer3DModel,
-    tensors: dict[str, Tensor],
-    tmp_path: Path,
+@pytest.mark.parametrize("name", [ADAPTER_FILE, COMFYUI_FILE])
+def test_wan_pipeline_computes_the_same_with_either_file(
+    bare: MotionWan, adapted: MotionWan, folder: Path, name: str
 ) -> None:
     expected = run(adapted)
     assert not torch.allclose(expected, run(bare), atol=1e-2)
-    loaded = run_with(bare, saved(tmp_path, to_diffusers(tensors, WAN)))
-    assert torch.equal(loaded, expected)
+    # diffusers adds the LoRA's share by peft's own operations, in another order.
+    torch.testing.assert_close(run_with(bare, folder / name), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_with_peft_s_names_wan_pipeline_changes_nothing(
-    bare: WanTransformer3DModel, tensors: dict[str, Tensor], tmp_path: Path
+def test_without_the_prefix_wan_pipeline_changes_nothing(
+    bare: MotionWan, adapted: MotionWan, tmp_path: Path
 ) -> None:
     """The trap that the prefix is for."""
-    assert torch.equal(run_with(bare, saved(tmp_path, tensors)), run(bare))
+    tensors = get_peft_model_state_dict(adapted)
+    save_file({name: each.contiguous() for name, each in tensors.items()}, tmp_path / ADAPTER_FILE)
+    assert torch.equal(run_with(bare, tmp_path / ADAPTER_FILE), run(bare))
 
 
-def test_with_comfyui_s_names_wan_pipeline_computes_the_same(
-    bare: WanTransformer3DModel,
-    adapted: WanTransformer3DModel,
-    tensors: dict[str, Tensor],
-    tmp_path: Path,
-) -> None:
-    file = tmp_path / "pytorch_lora_weights.safetensors"
-    save_file(wan_to_comfyui(tensors), file)
-    assert torch.equal(run_with(bare, file), run(adapted))
+def test_our_own_file_comes_back(adapted: MotionWan, folder: Path) -> None:
+    fresh = small_wan(0.1)
+    info = load_lora(fresh, folder)
+    assert (info.rank, info.targets, info.base) == (3, TARGETS, "a base")
+    fresh.train(False)
+    assert torch.equal(run(fresh), run(adapted))
 
 
-def test_diffusers_converter_reads_comfyui_s_names(tensors: dict[str, Tensor]) -> None:
-    converted = WanPipeline.lora_state_dict(dict(wan_to_comfyui(tensors)))
-    ours = to_diffusers(tensors, WAN)
+def test_diffusers_converter_reads_comfyui_s_names(folder: Path) -> None:
+    converted = WanPipeline.lora_state_dict(load_file(folder / COMFYUI_FILE))
+    ours = load_file(folder / ADAPTER_FILE)
     assert converted.keys() == ours.keys()
     assert all(torch.equal(converted[name], ours[name]) for name in ours)
 
 
-def test_comfyui_s_names_by_hand(tensors: dict[str, Tensor]) -> None:
-    names = list(wan_to_comfyui(tensors))
-    assert len(names) == 2 * 3 * 10
+def test_comfyui_s_names_by_hand(folder: Path) -> None:
+    named = load_file(folder / COMFYUI_FILE)
+    assert len(named) == 2 * 3 * 10
     for module in (
         *(f"{kind}_attn.{each}" for kind in ("self", "cross") for each in "qkvo"),
         "ffn.0",
         "ffn.2",
     ):
         for weight in ("lora_A", "lora_B"):
-            assert f"diffusion_model.blocks.1.{module}.{weight}.weight" in names
-    name = "blocks.0.attn1.to_out.0.lora_B.weight"
-    assert (
-        wan_to_comfyui(tensors)["diffusion_model.blocks.0.self_attn.o.lora_B.weight"]
-        is (tensors[name])
+            assert f"diffusion_model.blocks.1.{module}.{weight}.weight" in named
+    ours = load_file(folder / ADAPTER_FILE)["transformer.blocks.0.attn1.to_out.0.lora_B.weight"]
+    theirs = named["diffusion_model.blocks.0.self_attn.o.lora_B.weight"]
+    assert torch.equal(theirs, ours)
+
+
+def test_the_prefix_is_that_of_diffusers_pipeline() -> None:
+    assert lora_pipeline.WanLoraLoaderMixin.transformer_name == MotionWan.lora_prefix
+
+
+def test_comfyui_s_names_are_of_all_modules_with_an_adapter(bare: MotionWan) -> None:
+    modules = {name.split(".", 2)[2] for kind in TARGETS for name in bare.lora_targets(kind)}
+    assert modules == set(MotionWan.comfyui_modules)
+    assert len(bare.lora_targets("attention")) == 6 * len(bare.blocks)
+
+
+def test_a_lora_of_another_kind_of_base_is_refused(
+    bare: MotionWan, folder: Path, base_folder: Path, tmp_path: Path
+) -> None:
+    unet = MotionUNet.from_pretrained(base_folder, subfolder="unet")
+    add_lora(unet, 3, ["attention"])
+    save_lora(unet, tmp_path, LoraInfo(3, ("attention",)))
+    assert not (tmp_path / COMFYUI_FILE).exists(), "it has no names of its own for a UNet"
+    message = (
+        rf"^{tmp_path / ADAPTER_FILE}: \S+ does not begin with transformer\., as names in a LoRA"
     )
-
-
-def test_every_renaming_has_a_way_back(tensors: dict[str, Tensor]) -> None:
-    assert wan_from_comfyui(wan_to_comfyui(tensors), FILE) == tensors
-    for denoiser_class in DIFFUSERS_PREFIXES:
-        renamed = to_diffusers(tensors, denoiser_class)
-        assert from_diffusers(renamed, denoiser_class, FILE) == tensors
-
-
-def test_prefixes_are_those_of_diffusers_pipelines() -> None:
-    from diffusers.loaders import lora_pipeline
-
-    loaders = {
-        "UNetMotionModel": lora_pipeline.StableDiffusionLoraLoaderMixin.unet_name,
-        "WanTransformer3DModel": lora_pipeline.WanLoraLoaderMixin.transformer_name,
-        "LTXVideoTransformer3DModel": lora_pipeline.LTXVideoLoraLoaderMixin.transformer_name,
-        "CogVideoXTransformer3DModel": lora_pipeline.CogVideoXLoraLoaderMixin.transformer_name,
-        "HunyuanVideoTransformer3DModel": lora_pipeline.HunyuanVideoLoraLoaderMixin.transformer_name,
-    }
-    expected = {name: f"{attribute}." for name, attribute in loaders.items()}
-    assert {UNet3DConditionModel.__name__: "", **expected} == DIFFUSERS_PREFIXES
-
-
-def test_a_lora_of_another_kind_of_base_is_refused(tensors: dict[str, Tensor]) -> None:
-    with pytest.raises(UserError, match=r"lora.safetensors: blocks.* begin with transformer\., as"):
-        from_diffusers(tensors, WAN, FILE)
-    with pytest.raises(UserError, match=r"lora.safetensors: transformer.* with diffusion_model\."):
-        wan_from_comfyui(to_diffusers(tensors, WAN), FILE)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["head.head.lora_A.weight", "blocks.0.self_attn.q.alpha", "blocks.0.ffn.1.lora_A.weight"],
-)
-def test_other_weights_of_comfyui_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"diffusion_model.{name} is no weight that an adapter"):
-        wan_from_comfyui({f"diffusion_model.{name}": torch.ones(1)}, FILE)
+    with pytest.raises(UserError, match=message):
+        load_lora(deepcopy(bare), tmp_path)
+    with pytest.raises(UserError, match=f"^{folder}: the LoRA .* does not fit this base"):
+        load_lora(unet, folder)

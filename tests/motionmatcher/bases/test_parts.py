@@ -24,6 +24,7 @@ from motionmatcher.bases.parts import DENOISER, KINDS, SCHEDULE
 from motionmatcher.config.loading import parse_settings
 from motionmatcher.config.settings import MotionExtractorSettings, TrainSettings
 from motionmatcher.cost.estimate import estimate_run
+from motionmatcher.diffusion.flow_schedule import FlowSchedule
 from motionmatcher.diffusion.schedules import NoiseSchedule
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import FeatureLayers, Size
@@ -151,6 +152,13 @@ def test_its_config_is_checked(toy_base: Path) -> None:
 
 
 def test_every_class_in_the_list_is_there() -> None:
-    classes = {kind.find_class(name) for kind in KINDS for name in kind.classes}
-    assert len(classes) == 4
-    assert {SCHEDULE.find_class(name) for name in SCHEDULE.classes} == {NoiseSchedule}
+    for kind in KINDS:
+        for name, path in kind.classes.items():
+            assert kind.find_class(name, {}).__name__ == path.partition(":")[2]
+
+
+def test_one_scheduler_stands_for_two_kinds_of_schedules() -> None:
+    name = "UniPCMultistepScheduler"
+    assert SCHEDULE.find_class(name, {"use_flow_sigmas": False}) is NoiseSchedule
+    assert SCHEDULE.find_class(name, {"use_flow_sigmas": True}) is FlowSchedule
+    assert SCHEDULE.find_class("DDIMScheduler", {"use_flow_sigmas": True}) is NoiseSchedule

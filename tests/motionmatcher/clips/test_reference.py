@@ -19,6 +19,7 @@ from motionmatcher.clips import reference as reference_module
 from motionmatcher.clips.reference import Reference, ReferenceClip, tensor_fingerprint
 from motionmatcher.clips.video import fit_frames, read_clip
 from motionmatcher.config.settings import TrainData
+from motionmatcher.diffusion.sampling import Inversion
 from motionmatcher.diffusion.schedules import ddim_step
 from motionmatcher.errors import NotFiniteError, UserError
 from motionmatcher.random_streams import generator
@@ -274,7 +275,7 @@ def test_what_is_not_finite_is_not_kept(
         with pytest.raises(NotFiniteError, match="NaN or infinity in the reference's latents"):
             cached(clip, base, cache).latents(*SIZE)
     assert not cache.exists()
-    monkeypatch.setattr(reference_module, "invert_reference", explode)
+    monkeypatch.setattr(reference_module, "invert_reference", lambda *_: Inversion(explode()))
     with pytest.raises(NotFiniteError, match="NaN or infinity in the reference's inversion"):
         cached(clip, base, cache).inversion_noise(*SIZE, num_steps=1)
     assert files(cache) == ["latents"]

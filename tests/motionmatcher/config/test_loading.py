@@ -215,7 +215,7 @@ def test_a_published_file_is_read_unchanged(tmp_path: Path) -> None:
     for group in ("train_data", "validation_data", "motion_extractor", "loss_weights"):
         assert {key: read[group][key] for key in READ[group]} == READ[group]
     ours = {"objective", "lora_targets", "compile"}
-    ours |= {"checkpoints_total_limit"}
+    ours |= {"checkpoints_total_limit", "flow_shift"}
     assert {entry.name for entry in fields(TrainSettings)} - set(READ) == ours
 
 
@@ -584,7 +584,7 @@ def test_a_value_of_the_wrong_type(config: Path, override: str, message: str) ->
         ),
         (
             "validation_data.scheduler=dpm",
-            "validation_data.scheduler must be one of ddim, dpm.., unipc, not 'dpm'",
+            "validation_data.scheduler must be one of ddim, euler, dpm.., unipc, not 'dpm'",
         ),
         ("lora_targets=[attention,conv]", "lora_targets must be one of .*, not 'conv'."),
         (

@@ -1,6 +1,9 @@
 """Flow matching: places, straight lines, diffusers' solvers, WanPipeline's latents, inversion."""
 
 import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,12 +12,12 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     UniPCMultistepScheduler,
     WanPipeline,
-    WanTransformer3DModel,
 )
 from small_models import small_wan
 from torch import Tensor
 
-from motionmatcher.diffusion.flow_schedule import FlowSchedule, is_flow_matching
+from motionmatcher.bases.config_file import BaseConfig
+from motionmatcher.diffusion.flow_schedule import FlowSchedule
 from motionmatcher.diffusion.inversion import invert_ddim, to_unit_variance
 from motionmatcher.diffusion.sampling import guided_predictor
 from motionmatcher.diffusion.schedules import (
@@ -54,21 +57,41 @@ def test_the_schedule_is_read_from_either_scheduler(name: str) -> None:
     assert FlowSchedule.from_config(CONFIGS[name], shift=5.0).shift == 5.0
 
 
-def test_which_schedulers_are_of_flow_matching() -> None:
-    assert is_flow_matching(EULER)
-    assert is_flow_matching(UNIPC)
-    assert not is_flow_matching({**UNIPC, "use_flow_sigmas": False})
-    assert not is_flow_matching({**UNIPC, "prediction_type": "epsilon"})
-    assert not is_flow_matching(SCHEDULER_CONFIG)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({**EULER, "use_dynamic_shifting": True}, "use_dynamic_shifting must be false, for it is not"),
+        ({**UNIPC, "shift_terminal": 0.1}, "shift_terminal must be false, for it is not supported"),
+        ({**EULER, "shift": 0}, "shift must be at least 0.001, not 0"),
+        ({**UNIPC, "flow_shift": "3"}, "flow_shift must be a number, not '3'"),
+        ({**UNIPC, "prediction_type": "epsilon"}, "prediction_type must be of flow_prediction, not"),
+        ({**UNIPC, "solver_order": 4}, "solver_order must be at most 3, not 4"),
+        ({**EULER, "num_train_timesteps": 1}, "num_train_timesteps must be at least 2, not 1"),
+    ],
+)  # fmt: skip
+def test_configs_that_make_no_flow_schedule(
+    config: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "scheduler_config.json"
+    file.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=f"^{file}: {message}"):
+        FlowSchedule.check_config(BaseConfig(file, ""))
 
 
-def test_other_schedulers_are_refused() -> None:
-    with pytest.raises(UserError, match=r"DDIMScheduler makes no flow schedule: expected .*Euler"):
-        FlowSchedule.from_config(SCHEDULER_CONFIG)
-    with pytest.raises(UserError, match="use_dynamic_shifting is not supported"):
-        FlowSchedule.from_config({**EULER, "use_dynamic_shifting": True})
-    with pytest.raises(UserError, match="shift_terminal is not supported"):
-        FlowSchedule.from_config({**UNIPC, "shift_terminal": 0.1})
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs_as_they_come_pass(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler_config.json"
+    file.write_text(json.dumps(CONFIGS[name]))
+    FlowSchedule.check_config(BaseConfig(file, ""))
+
+
+def test_a_change_for_the_other_kind_of_schedule_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^rescale_schedule is for noise schedules"):
+        FlowSchedule.from_config(EULER, rescale=True)
+    with pytest.raises(
+        UserError, match=r"^flow_shift is for bases that were trained by flow matching"
+    ):
+        NoiseSchedule.from_config(SCHEDULER_CONFIG, shift=3.0)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +109,7 @@ def test_other_schedulers_are_refused() -> None:
     ],
 )
 def test_places_by_hand(shift: float, place: float, timestep: float) -> None:
-    schedule = FlowSchedule.from_config(EULER, shift)
+    schedule = FlowSchedule.from_config(EULER, shift=shift)
     assert schedule.timestep_at(place) == pytest.approx(timestep, rel=1e-7)
     several = schedule.timestep_at(torch.tensor([0, round(place)]))
     assert several[0] == 0
@@ -102,7 +125,7 @@ def test_a_noise_schedule_s_places_are_its_timesteps() -> None:
 
 @pytest.mark.parametrize("shift", [3.0, 5.0])
 def test_the_place_500_is_half_of_euler_s_steps(shift: float) -> None:
-    schedule = FlowSchedule.from_config(EULER, shift)
+    schedule = FlowSchedule.from_config(EULER, shift=shift)
     solver = make_solver("euler", schedule, 50)
     assert sum(timestep >= schedule.timestep_at(500) for timestep in solver.timesteps) == 25
     assert sum(timestep >= 500 for timestep in solver.timesteps) > 35
@@ -209,18 +232,6 @@ def test_solvers_of_the_other_kind_of_schedule_are_refused() -> None:
         make_solver("euler", NoiseSchedule.from_config(SCHEDULER_CONFIG), 5)
 
 
-class WanBase:
-    """What sampling asks of a base: predictions."""
-
-    def __init__(self, network: WanTransformer3DModel) -> None:
-        self.network = network
-        self.denoiser = self
-
-    def predict(self, latents: Tensor, timestep: float, text_states: Tensor) -> Tensor:
-        timesteps = torch.tensor(timestep).expand(len(latents))
-        return self.network(latents, timesteps, text_states).sample
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("shift", [3.0, 5.0])
@@ -246,9 +257,9 @@ def test_a_guided_run_is_wan_pipeline_s(name: str, shift: float) -> None:
         output_type="latent",
     ).frames
 
-    base: Any = WanBase(network)
+    base: Any = SimpleNamespace(denoiser=network)
     predictor = guided_predictor(base, prompt, negative, 5.0)
-    solver = make_solver(name, FlowSchedule.from_config(CONFIGS[name], shift), 8)
+    solver = make_solver(name, FlowSchedule.from_config(CONFIGS[name], shift=shift), 8)
     ours = solve(start, predictor, solver.timesteps, solver)
     assert not torch.allclose(ours, start, atol=0.1)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)

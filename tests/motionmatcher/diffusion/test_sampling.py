@@ -38,7 +38,7 @@ class StandIn:
         return 4, num_frames, height // 8, width // 8
 
     @contextmanager
-    def lora_merged(self, scale: float = 1.0) -> Iterator[None]:
+    def lora_at(self, scale: float = 1.0) -> Iterator[None]:
         self.lora_share = scale
         yield
         self.lora_share = 1.0
@@ -132,11 +132,26 @@ def test_inversion_has_the_lora_off_and_walks_up() -> None:
     assert base.asked == [(timestep, 0, [0]) for timestep in reversed(TIMESTEPS)]
     abar = base.schedule.alphas_cumprod
     expected = latents * (abar[TIMESTEPS[0]] / base.schedule.final_alpha_cumprod).sqrt()
-    torch.testing.assert_close(noise, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(noise.noise, expected, rtol=1e-5, atol=1e-6)
+    assert noise.deviations == (), "as published, it is not scaled"
+
+
+def test_a_flow_s_inversion_is_repeated_and_scaled_to_unit_variance() -> None:
+    base = StandIn()
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+    base.schedule = FlowSchedule.from_config(config)
+    generator = torch.Generator().manual_seed(1)
+    latents = 0.4 * torch.randn(1, *SHAPE, generator=generator)
+    inverted = invert_reference(base, latents, prompts(0), num_steps=5)  # type: ignore[arg-type]
+    assert len(base.asked) == 2 * 5
+    # A velocity of zero leaves the latents as they are.
+    deviations = latents.std(dim=(0, 2, 3, 4))
+    assert inverted.deviations == pytest.approx(deviations.tolist(), rel=1e-5)
+    torch.testing.assert_close(inverted.noise, latents / deviations.reshape(-1, 1, 1, 1))
 
 
 def test_inversion_repeats_each_step_when_asked() -> None:
     base, latents = StandIn(), torch.ones(1, *SHAPE)
-    invert_reference(base, latents, prompts(0), num_steps=5, repetitions=1)  # type: ignore[arg-type]
+    invert_reference(base, latents, prompts(0), num_steps=5, iterations=1)  # type: ignore[arg-type]
     asked = [timestep for timestep, _, _ in base.asked]
     assert asked == [timestep for timestep in reversed(TIMESTEPS) for _ in range(2)]

@@ -7,9 +7,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from motionmatcher.config.settings import SCHEDULERS
 from motionmatcher.diffusion.schedules import NoiseSchedule
-from motionmatcher.diffusion.solvers import make_solver, solve
+from motionmatcher.diffusion.solvers import make_solver, solve, solver_names
 from testbed.random_base import SCHEDULER_CONFIG
 
 SPREAD = 2.0  # standard deviation of the data, N(0, SPREAD^2)
@@ -17,6 +16,9 @@ SPREAD = 2.0  # standard deviation of the data, N(0, SPREAD^2)
 
 def schedule(prediction_type: str) -> NoiseSchedule:
     return NoiseSchedule.from_config({**SCHEDULER_CONFIG, "prediction_type": prediction_type})
+
+
+SOLVERS = solver_names(schedule("epsilon"))
 
 
 def error(name: str, num_steps: int, prediction_type: str = "epsilon") -> float:
@@ -44,7 +46,7 @@ def error(name: str, num_steps: int, prediction_type: str = "epsilon") -> float:
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_many_steps_reach_the_end(name: str, prediction_type: str) -> None:
     assert error(name, 200, prediction_type) < 0.02
 
@@ -74,7 +76,7 @@ def test_the_fast_ones_are_diffusers(name: str, scheduler: Any) -> None:
     assert torch.equal(solve(start, model, solver.timesteps, solver), expected)
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_the_model_is_evaluated_once_a_step_from_noise_to_clean(name: str) -> None:
     solver = make_solver(name, schedule("epsilon"), 15)
     assert len(solver.timesteps) == 15

@@ -179,6 +179,7 @@ def test_a_published_run_takes_the_published_values(
         lora_scale=1.0,
         noise_prior=0.3,
         min_timestep=500,
+        scheduler="ddim",
     )
     assert (request.seed, request.fps, request.mixed_precision) == (0, 8, "fp16")
     assert request.trained is None

@@ -124,10 +124,10 @@ SAMPLING = mutants(
             "    with base.denoiser.in_mode(PassMode(lora=True)):\n        latents = solve(",
         ),
         "the adapter is left on in inversion": (
-            "    with base.denoiser.in_mode(PassMode(lora=False)):\n        return invert_ddim",
-            "    with base.denoiser.in_mode(PassMode(lora=True)):\n        return invert_ddim",
+            "    with base.denoiser.in_mode(PassMode(lora=False)):\n        noise = invert_ddim",
+            "    with base.denoiser.in_mode(PassMode(lora=True)):\n        noise = invert_ddim",
         ),
-        "lora_scale has no effect": ("lora_merged(settings.lora_scale)", "lora_merged()"),
+        "lora_scale has no effect": ("lora_at(settings.lora_scale)", "lora_at()"),
         "guidance leads to the negative prompt": (
             "[negative_states.expand_as(text_states), text_states]",
             "[text_states, negative_states.expand_as(text_states)]",

@@ -153,8 +153,8 @@ DRAWS = mutants(
             "            0,\n",
         ),
         "the last timestep is never drawn": (
-            "base.schedule.num_train_timesteps,",
-            "base.schedule.num_train_timesteps - 1,",
+            "            schedule.num_train_timesteps,",
+            "            schedule.num_train_timesteps - 1,",
         ),
         "videos of a batch share their timestep": (
             "            (batch_size,),\n"
