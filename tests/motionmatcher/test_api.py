@@ -74,7 +74,10 @@ def test_videos_are_those_of_the_script(
     [
         ({"numsteps": 3}, "unknown option 'numsteps'. Did you mean 'num_steps'?"),
         ({"num_steps": 0}, "num_steps must be at least 1, not 0"),
-        ({"scheduler": "euler"}, r"scheduler must be one of ddim, dpm\+\+, unipc, not 'euler'"),
+        (
+            {"scheduler": "heun"},
+            r"scheduler must be one of ddim, euler, dpm\+\+, unipc, not 'heun'",
+        ),
         ({"mixed_precision": "fp8"}, "mixed_precision must be one of no, fp16, bf16, not 'fp8'"),
         ({"checkpoint": 3}, "has no checkpoint-3; there are: 2, 4"),
     ],

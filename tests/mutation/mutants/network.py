@@ -189,7 +189,7 @@ UNET = [
         ],
         {
             "bfloat16 is not upcast": ("(torch.float16, torch.bfloat16)", "(torch.float16,)"),
-            "norms are not upcast": ("F.conv3d, F.group_norm, F.layer_norm}", "F.conv3d}"),
+            "norms are not upcast": ("F.group_norm, F.layer_norm, ", ""),
         },
     ),
 ]

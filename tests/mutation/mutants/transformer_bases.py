@@ -12,10 +12,10 @@ FLOW_SCHEDULE = mutants(
         ),
         "places are not shifted": ("(1 + (self.shift - 1) * share)", "self.shift"),
         "the base's shift instead of the one asked for": ('{"flow_shift": shift}', "{}"),
-        "other spacings are taken for a shift": ("if config.get(key):", "if False:"),
-        "UniPC of noise schedules is taken for flow matching": (
-            'return bool(config.get("use_flow_sigmas")) and prediction_type == "flow_prediction"',
-            "return True",
+        "other spacings are taken for a shift": ("if config.content.get(key):", "if False:"),
+        "UniPC may predict anything": (
+            "(cls.prediction_type,)",
+            '("epsilon", cls.prediction_type)',
         ),
     },
 )
@@ -113,11 +113,11 @@ WATCHING = mutants(
     },
 )
 
-LORA_NAMES = mutants(
-    "motionmatcher/bases/lora_names.py",
+WAN_NAMES = mutants(
+    "motionmatcher/bases/wan.py",
     "tests/motionmatcher/bases/test_lora_names.py",
     {
-        "diffusers' files have no prefix": ("{prefix + name: tensor", "{name: tensor"),
+        "diffusers' files have no prefix": ('lora_prefix = "transformer"', 'lora_prefix = ""'),
         "self-attention is cross-attention": (
             '"attn1.to_q": "self_attn.q"',
             '"attn1.to_q": "cross_attn.k"',
@@ -126,7 +126,53 @@ LORA_NAMES = mutants(
             '"ffn.net.0.proj": "ffn.0"',
             '"ffn.net.0.proj": "ffn.1"',
         ),
+    },
+)
+
+WAN = mutants(
+    "motionmatcher/bases/wan.py",
+    "tests/motionmatcher/bases/test_wan.py",
+    {
+        "half precision is computed under autocast": (
+            "uses_autocast = False",
+            "uses_autocast = True",
+        ),
+        "the pass goes on to the end": ("all_blocks[: last_block + 1]", "all_blocks"),
+        "a read base stays cut": ("self.blocks = all_blocks\n", "pass\n"),
+        "padding's columns are kept": (
+            "key.shape[2] if num_own is None else num_own",
+            "key.shape[2]",
+        ),
+        "cross maps are read of self-attention": (
+            'f"blocks.{block}.attn2" for block in blocks',
+            'f"blocks.{block}.attn1" for block in blocks',
+        ),
+        "fused attention takes dual numbers": (
+            "return ExplicitAttention()",
+            "return super()._dual_attention()",
+        ),
+    },
+)
+
+LORA_AT = mutants(
+    "motionmatcher/bases/denoiser.py",
+    "tests/motionmatcher/bases/test_wan.py",
+    {
+        "bf16 weights are merged": ("self.weight_dtype != torch.bfloat16", "True"),
+        "dropout is live in sampling": ("self.train(False)\n            for layer", "for layer"),
+        "a LoRA beside the weights is not scaled": ("name: scale * each", "name: each"),
+    },
+)
+
+LORA_FILES = mutants(
+    "motionmatcher/bases/lora.py",
+    "tests/motionmatcher/bases/test_lora_names.py",
+    {
         "any name is taken": ("if not name.startswith(prefix):", "if False:"),
+        "ComfyUI's file has diffusers' names": (
+            "renamed = to_comfyui(tensors, denoiser.comfyui_modules)",
+            "renamed = named",
+        ),
     },
 )
 
@@ -137,5 +183,8 @@ TRANSFORMER_BASES: list[Mutant] = [
     *FLOW_SOLVERS,
     *ATTENTION_MAPS,
     *WATCHING,
-    *LORA_NAMES,
+    *WAN_NAMES,
+    *WAN,
+    *LORA_AT,
+    *LORA_FILES,
 ]
