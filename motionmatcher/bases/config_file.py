@@ -123,6 +123,16 @@ class BaseConfig:
                 self.refuse(key, f"be multiples of norm_num_groups {num_groups}")
         return values
 
+    def numbers(self, key: str, length: int, minimum: float, maximum: float) -> list[float]:
+        """Look up a list of numbers."""
+        values = self._list(key)
+        numbers = [value for value in values if type(value) in (int, float)]
+        if len(values) != length or len(numbers) != length:
+            self.refuse(key, f"be a list of {length} numbers")
+        for value in numbers:
+            check_bounds(value, minimum, maximum, f"{self.file}: {key}")
+        return numbers
+
     def blocks(self, **types: Collection[str]) -> list[int]:
         """Look up the widths of a network's blocks, and check each list of their types.
 

@@ -108,6 +108,11 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return None
 
     @classmethod
+    def patch_size(cls, config: Mapping[str, Any]) -> int:
+        """How many latents in a row, in height and in width, it takes as one."""
+        return 1
+
+    @classmethod
     def least_values(cls, config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
         """How many numbers its first layer's output holds, for latents of a shape (B, C, F, h, w)."""
         raise NotImplementedError

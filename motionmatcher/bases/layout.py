@@ -86,8 +86,11 @@ class BaseLayout:
         Raises:
             UserError: The codec or the denoiser does not take this size or number of frames.
         """
-        shape = self.codec.part_class.shape_by_config(self.codec.config, num_frames, width, height)
-        longest = self.denoiser.part_class.max_frames(self.denoiser.config)
+        network, config = self.denoiser.part_class, self.denoiser.config
+        shape = self.codec.part_class.shape_by_config(
+            self.codec.config, num_frames, width, height, network.patch_size(config)
+        )
+        longest = network.max_frames(config)
         if longest is not None and shape[1] > longest:
             raise UserError(
                 f"{num_frames} frames: this base model's denoiser takes at most {longest}, and they are "

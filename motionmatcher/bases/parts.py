@@ -59,7 +59,10 @@ CODEC = PartKind(
     folders=("vae",),
     config_name="config.json",
     key="_class_name",
-    classes={"AutoencoderKL": "motionmatcher.bases.codecs:FrameCodec"},
+    classes={
+        "AutoencoderKL": "motionmatcher.bases.codecs:FrameCodec",
+        "AutoencoderKLWan": "motionmatcher.bases.video_codec:VideoCodec",
+    },
     weight_stems=_DIFFUSERS,
 )
 TEXT = PartKind(
