@@ -59,6 +59,14 @@ def available_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def free_unused(device: torch.device) -> None:
+    """Give memory that PyTorch holds back for later tensors to the device again."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 def show_gib(size: int) -> str:
     """Write a number of bytes for people."""
     return f"{size / 2**30:,.2f} GiB"

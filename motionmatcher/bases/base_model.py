@@ -1,6 +1,7 @@
 """A base model: its parts together, loaded from one diffusers folder and frozen."""
 
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from motionmatcher.bases.codecs import FrameCodec
+from motionmatcher.bases.codecs import Codec
 from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.layout import BaseLayout, Part
-from motionmatcher.bases.texts import ClipText
+from motionmatcher.bases.texts import TextEncoder
 from motionmatcher.diffusion.schedules import Schedule
 from motionmatcher.errors import UserError
 from motionmatcher.finiteness import is_finite
 from motionmatcher.tensor_files import require_named_tensors
 from motionmatcher.transformers_bars import without_transformers_bars
+
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -35,8 +38,8 @@ class BaseModel:
     """
 
     schedule: Schedule
-    text: ClipText
-    codec: FrameCodec
+    text: TextEncoder
+    codec: Codec
     denoiser: Denoiser
     device: torch.device
     fingerprint: str
@@ -68,27 +71,64 @@ def load_base_model(
     dtype: torch.dtype = torch.float32,
     rescale_schedule: bool = False,
     flow_shift: float | None = None,
+    *,
+    prompts: Iterable[str] = (),
+    text_states: Path | None = None,
 ) -> BaseModel:
     """Load a base model's weights.
+
+    A text encoder that is too large to stay is read first, and gone before the denoiser is read.
 
     Args:
         layout: The folder, as `layout.find_base` checked it.
         device: Where it shall compute.
-        dtype: Dtype of the denoiser's weights; text encoder and codec are fp32.
+        dtype: Dtype of the denoiser's weights; those of text encoder and codec are their own.
         rescale_schedule: See `NoiseSchedule.from_config`.
         flow_shift: See `FlowSchedule.from_config`.
+        prompts: What a text encoder that does not stay shall encode at once.
+        text_states: A run's file of what such an encoder made before, which may be missing.
 
     Raises:
-        UserError: Weight files are missing, damaged or incomplete.
+        UserError: Weight files or the file of text states are missing, damaged or incomplete.
     """
     layout.require_weights()
+    text_class, codec_class = layout.text.part_class, layout.codec.part_class
 
-    def load(model_class: Any, part: Part[Any], **options: Any) -> Any:
-        folder = layout.folder / part.folder
-        for file in layout.read_files(part):
-            if file.suffix == ".bin":
-                require_named_tensors(file)
-        try:
+    def read_text_encoder() -> Any:
+        return _read_part(layout, layout.text, text_class.model_class, CPU, dtype=text_class.dtype)
+
+    tokenizer = text_class.read_tokenizer(layout.folder / "tokenizer", layout.num_tokens)
+    text = text_class(
+        layout.text.config, tokenizer, read_text_encoder, device, layout.text_fingerprint
+    )
+    if text_states is not None:
+        text.read_states(text_states)
+    text.prepare(prompts)
+    vae = _read_part(layout, layout.codec, codec_class.model_class, CPU, torch_dtype=torch.float32)
+    denoiser_class = layout.denoiser.part_class
+    denoiser = _read_part(layout, layout.denoiser, denoiser_class, device, torch_dtype=dtype)
+    rescaled = "-rescaled" if rescale_schedule else ""
+    return BaseModel(
+        schedule=layout.read_schedule(rescale_schedule, flow_shift),
+        text=text,
+        codec=codec_class(vae, device),
+        denoiser=denoiser,
+        device=device,
+        fingerprint=layout.fingerprint() + rescaled,
+        sampled_fingerprint=layout.sampled_fingerprint() + rescaled,
+    )
+
+
+def _read_part(
+    layout: BaseLayout, part: Part[Any], model_class: Any, device: torch.device, **options: Any
+) -> Any:
+    """Read a part's weights onto a device, sound and frozen."""
+    folder = layout.folder / part.folder
+    for file in layout.read_files(part):
+        if file.suffix == ".bin":
+            require_named_tensors(file)
+    try:
+        with without_transformers_bars():
             model, info = model_class.from_pretrained(
                 layout.folder,
                 subfolder=part.folder,
@@ -98,46 +138,22 @@ def load_base_model(
                 output_loading_info=True,
                 **options,
             )
-        except (OSError, SafetensorError, pickle.UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"the weights in {folder} are damaged: {reason}") from error
-        except (ValueError, RuntimeError) as error:  # diffusers' and transformers' own
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"the weights in {folder} are not those of its config.json: {reason}"
-            ) from error
-        if info["missing_keys"]:
-            raise UserError(
-                f"the weights in {folder} lack {len(info['missing_keys'])} tensors, "
-                f"such as {min(info['missing_keys'])}: download them again."
-            )
-        return model
-
-    denoiser_class, codec_class = layout.denoiser.part_class, layout.codec.part_class
-    text_class = layout.text.part_class
-    with without_transformers_bars():
-        denoiser = load(denoiser_class, layout.denoiser, torch_dtype=dtype)
-        text_encoder = load(text_class.model_class, layout.text, dtype=torch.float32)
-        vae = load(codec_class.model_class, layout.codec, torch_dtype=torch.float32)
-    denoiser.to(device)
-    for part, model in (
-        (layout.denoiser, denoiser),
-        (layout.text, text_encoder),
-        (layout.codec, vae),
-    ):
-        model.eval().requires_grad_(False)
-        _require_finite_weights(layout.folder / part.folder, model)
-    tokenizer = text_class.read_tokenizer(layout.folder / "tokenizer", layout.num_tokens)
-    rescaled = "-rescaled" if rescale_schedule else ""
-    return BaseModel(
-        schedule=layout.read_schedule(rescale_schedule, flow_shift),
-        text=text_class(text_encoder, tokenizer, device),
-        codec=codec_class(vae, device),
-        denoiser=denoiser,
-        device=device,
-        fingerprint=layout.fingerprint() + rescaled,
-        sampled_fingerprint=layout.sampled_fingerprint() + rescaled,
-    )
+    except (OSError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the weights in {folder} are damaged: {reason}") from error
+    except (ValueError, RuntimeError) as error:  # diffusers' and transformers' own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the weights in {folder} are not those of its config.json: {reason}"
+        ) from error
+    if info["missing_keys"]:
+        raise UserError(
+            f"the weights in {folder} lack {len(info['missing_keys'])} tensors, "
+            f"such as {min(info['missing_keys'])}: download them again."
+        )
+    model.to(device).eval().requires_grad_(False)
+    _require_finite_weights(folder, model)
+    return model
 
 
 def _require_finite_weights(folder: Path, part: nn.Module) -> None:

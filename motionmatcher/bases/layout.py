@@ -15,9 +15,9 @@ from motionmatcher.file_hashes import file_hash
 from motionmatcher.paths import find_path, require_folder
 
 if TYPE_CHECKING:
-    from motionmatcher.bases.codecs import FrameCodec
+    from motionmatcher.bases.codecs import Codec
     from motionmatcher.bases.denoiser import Denoiser
-    from motionmatcher.bases.texts import ClipText
+    from motionmatcher.bases.texts import TextEncoder
     from motionmatcher.diffusion.schedules import Schedule
 
 ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
@@ -64,8 +64,8 @@ class BaseLayout:
     name: str
     folder: Path
     denoiser: Part["Denoiser"]
-    codec: Part["FrameCodec"]
-    text: Part["ClipText"]
+    codec: Part["Codec"]
+    text: Part["TextEncoder"]
     schedule: Part["Schedule"]
     num_tokens: int
 
@@ -164,9 +164,21 @@ class BaseLayout:
     def fingerprint(self) -> str:
         """Identify configs, vocabulary and weights by a hash of all their bytes, wherever they lie."""
         files = [self.folder / name for name in self.config_files]
-        vocabulary = (self.folder / "tokenizer" / name for name in _VOCABULARY)
-        files += [file for file in vocabulary if file.is_file()]
+        files += self._vocabulary()
         files += [file for part in self.weighed for file in self.weight_files(part)]
+        return self._hash(files)
+
+    def text_fingerprint(self) -> str:
+        """Identify text encoder and tokenizer alone, as `fingerprint` does all parts."""
+        config = self.folder / self.text.folder / self.text.kind.config_name
+        files = [config, self.folder / _TOKENIZER_CONFIG, *self._vocabulary()]
+        return self._hash([*files, *self.weight_files(self.text)])
+
+    def _vocabulary(self) -> list[Path]:
+        files = (self.folder / "tokenizer" / name for name in _VOCABULARY)
+        return [file for file in files if file.is_file()]
+
+    def _hash(self, files: Iterable[Path]) -> str:
         lines = [f"{file.relative_to(self.folder).as_posix()}:{file_hash(file)}" for file in files]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

@@ -69,7 +69,10 @@ TEXT = PartKind(
     folders=("text_encoder",),
     config_name="config.json",
     key="model_type",
-    classes={"clip_text_model": "motionmatcher.bases.texts:ClipText"},
+    classes={
+        "clip_text_model": "motionmatcher.bases.texts:ClipText",
+        "umt5": "motionmatcher.bases.t5_text:T5Text",
+    },
     default="clip_text_model",
     weight_stems=_TRANSFORMERS,
 )

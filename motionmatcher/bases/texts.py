@@ -1,11 +1,9 @@
-"""Text encoders: prompts -> the states that a denoiser attends to.
+"""Text encoders: prompts -> the states that a denoiser attends to."""
 
-A text encoder lives on the CPU, computes in fp32, and visits the device for its work.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,32 +16,43 @@ from motionmatcher.errors import UserError
 from motionmatcher.prompts import cut_off_note
 
 
-class ClipText:
-    """CLIP's text side, as Stable Diffusion has it.
+class TextEncoder:
+    """What every text encoder is.
 
     Attributes:
         model_class: What its weights are loaded into.
+        dtype: What its weights are loaded as.
         width_key: The key of its config that says how wide its states are.
         default_width: The width that a config without the key means.
     """
 
-    model_class = CLIPTextModel
-    width_key = "hidden_size"
-    default_width = 512
+    model_class: ClassVar[type[Any]]
+    dtype: ClassVar[torch.dtype] = torch.float32
+    width_key: ClassVar[str]
+    default_width: ClassVar[int]
 
     def __init__(
-        self, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, device: torch.device
+        self,
+        config: Mapping[str, Any],
+        tokenizer: Any,
+        read_encoder: Callable[[], Any],
+        device: torch.device,
+        fingerprint: Callable[[], str],
     ) -> None:
-        """Take an encoder and its tokenizer.
+        """Take what encoding needs; no weights are read yet.
 
         Args:
-            encoder: Token ids -> text states; on the CPU, in fp32.
-            tokenizer: Prompt -> token ids.
-            device: Where it computes.
+            config: `text_encoder/config.json`.
+            tokenizer: Prompt -> token ids, of `read_tokenizer`.
+            read_encoder: Reads the weights into a `model_class` of `dtype`, on the CPU.
+            device: Where it shall compute.
+            fingerprint: Identifies encoder and tokenizer; takes time.
         """
-        self.encoder = encoder
+        self.width: int = config.get(self.width_key, self.default_width)
         self.tokenizer = tokenizer
         self.device = device
+        self.read_encoder = read_encoder
+        self.fingerprint = fingerprint
 
     @classmethod
     def check_config(cls, config: BaseConfig) -> None:
@@ -52,6 +61,101 @@ class ClipText:
         Raises:
             UserError: Names the file and the key that no text encoder can be built with.
         """
+        raise NotImplementedError
+
+    @staticmethod
+    def check_tokenizer(base: BaseFolder, config: BaseConfig) -> None:
+        """Check that the text encoder knows every token of the tokenizer's files.
+
+        Args:
+            base: The base's folder, which holds `tokenizer/`.
+            config: The text encoder's.
+
+        Raises:
+            UserError: Names the file, and what is wrong with its tokens.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def num_tokens(tokenizer: BaseConfig, config: Mapping[str, Any]) -> int:
+        """Give the length of an encoded prompt, padding included.
+
+        Args:
+            tokenizer: `tokenizer/tokenizer_config.json`.
+            config: The text encoder's.
+
+        Raises:
+            UserError: The tokenizer's is no length.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def read_tokenizer(folder: Path, num_tokens: int) -> Any:
+        """Read the tokenizer of a folder, for prompts of so many tokens."""
+        raise NotImplementedError
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Encode prompts; words beyond the tokenizer's length are cut off, see `cut_off_notes`.
+
+        Returns:
+            Text states (len(prompts), T, D), fp32, on the device.
+        """
+        raise NotImplementedError
+
+    def prepare(self, prompts: Iterable[str]) -> None:
+        """Read the encoder; one that does not stay encodes the prompts ahead of their use."""
+        raise NotImplementedError
+
+    def read_states(self, file: Path) -> None:
+        """Take what an encoder that does not stay made of prompts before; the file may be missing.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+
+    def write_states(self, file: Path) -> None:
+        """Keep what an encoder that does not stay made of prompts; notes that it cannot be kept."""
+
+    def token_ids(self, prompt: str) -> list[int]:
+        """List all tokens of a prompt, from the first special one to the last, none cut off."""
+        ids: list[int] = self.tokenizer(prompt, verbose=False).input_ids
+        return ids
+
+    def count_tokens(self, prompt: str) -> int:
+        """How many of a prompt's states, from the first on, are its own and not padding's."""
+        return min(len(self.token_ids(prompt)), self.tokenizer.model_max_length)
+
+    def cut_off_notes(self, prompts: Iterable[str]) -> list[str]:
+        """Say of each prompt that is too long for the text encoder what it does not read."""
+        return [
+            note
+            for prompt in dict.fromkeys(prompts)
+            if (
+                note := cut_off_note(
+                    prompt,
+                    self.token_ids(prompt),
+                    self.tokenizer.model_max_length,
+                    self.tokenizer.decode,
+                )
+            )
+        ]
+
+
+class ClipText(TextEncoder):
+    """CLIP's text side, as Stable Diffusion has it; it lives on the CPU and visits the device."""
+
+    model_class = CLIPTextModel
+    width_key = "hidden_size"
+    default_width = 512
+
+    @cached_property
+    def encoder(self) -> CLIPTextModel:
+        """Token ids -> text states; on the CPU, in fp32."""
+        return self.read_encoder()
+
+    @classmethod
+    def check_config(cls, config: BaseConfig) -> None:
+        """Check `text_encoder/config.json`, see `TextEncoder`."""
         width = config.whole(cls.width_key, 1, MAX_CHANNELS, default=cls.default_width)
         heads = config.whole("num_attention_heads", 1, width, default=8)
         if width % heads:
@@ -64,15 +168,7 @@ class ClipText:
 
     @staticmethod
     def check_tokenizer(base: BaseFolder, config: BaseConfig) -> None:
-        """Check that the text encoder knows every token, by `tokenizer.json` or `vocab.json`.
-
-        Args:
-            base: The base's folder, which holds `tokenizer/`.
-            config: The text encoder's.
-
-        Raises:
-            UserError: Names the file, and what is wrong with its tokens.
-        """
+        """Check `tokenizer.json`, or `vocab.json` and `merges.txt`; see `TextEncoder`."""
         if base.has("tokenizer/tokenizer.json"):
             tokens = base.read("tokenizer/tokenizer.json")
             model = tokens.content.get("model")
@@ -86,25 +182,13 @@ class ClipText:
             raise UserError(
                 f"{tokens.file} is damaged: it holds no vocabulary of texts and numbers."
             )
-        known = config.content.get("vocab_size", 49408)
-        if max(ids) >= known:
-            raise UserError(
-                f"{tokens.file}: its tokens go up to {max(ids)}, but the text encoder knows {known} "
-                f"({config.file}, vocab_size): they are of different models."
-            )
+        require_known_tokens(tokens, max(ids), config, 49408)
 
     @staticmethod
     def num_tokens(tokenizer: BaseConfig, config: Mapping[str, Any]) -> int:
         """Give the length of an encoded prompt: the text encoder's where the tokenizer has none.
 
-        Tokenizers that were saved without one say nothing, or 1e30.
-
-        Args:
-            tokenizer: `tokenizer/tokenizer_config.json`.
-            config: The text encoder's.
-
-        Raises:
-            UserError: The tokenizer's is no length.
+        Tokenizers that were saved without one say nothing, or 1e30. See `TextEncoder`.
         """
         longest: int = config.get("max_position_embeddings", 77)
         if tokenizer.content.get("model_max_length") is None:
@@ -113,16 +197,16 @@ class ClipText:
 
     @staticmethod
     def read_tokenizer(folder: Path, num_tokens: int) -> CLIPTokenizer:
-        """Read the tokenizer of a folder, for prompts of so many tokens."""
+        """Read the tokenizer of a folder, see `TextEncoder`."""
         return CLIPTokenizer.from_pretrained(folder, model_max_length=num_tokens)
+
+    def prepare(self, prompts: Iterable[str]) -> None:
+        """Read the encoder, which stays."""
+        _ = self.encoder
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Encode prompts; words beyond the tokenizer's length are cut off, see `cut_off_notes`.
-
-        Returns:
-            Text states (len(prompts), T, D), fp32, on the device.
-        """
+        """Encode prompts, see `TextEncoder`."""
         tokens = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -133,24 +217,24 @@ class ClipText:
         with visiting(self.device, self.encoder):
             return self.encoder(tokens.input_ids.to(self.device))[0]
 
-    def count_tokens(self, prompt: str) -> int:
-        """Count how many of a prompt's states are its own: its words and special tokens, no padding."""
-        tokens = self.tokenizer(
-            prompt, max_length=self.tokenizer.model_max_length, truncation=True, verbose=False
-        )
-        return len(tokens.input_ids)
 
-    def cut_off_notes(self, prompts: Iterable[str]) -> list[str]:
-        """Say of each prompt that is too long for the text encoder what it does not read."""
-        return [
-            note
-            for prompt in dict.fromkeys(prompts)
-            if (
-                note := cut_off_note(
-                    prompt,
-                    self.tokenizer(prompt, verbose=False).input_ids,
-                    self.tokenizer.model_max_length,
-                    self.tokenizer.decode,
-                )
-            )
-        ]
+def require_known_tokens(
+    tokens: BaseConfig, last: int, config: BaseConfig, default_size: int
+) -> None:
+    """Refuse a tokenizer that has more tokens than the text encoder.
+
+    Args:
+        tokens: The file of its vocabulary.
+        last: The largest of its token ids.
+        config: The text encoder's.
+        default_size: Size of the vocabulary of a config without the key.
+
+    Raises:
+        UserError: Names both files.
+    """
+    known = config.content.get("vocab_size", default_size)
+    if last >= known:
+        raise UserError(
+            f"{tokens.file}: its tokens go up to {last}, but the text encoder knows {known} "
+            f"({config.file}, vocab_size): they are of different models."
+        )

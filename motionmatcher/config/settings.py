@@ -364,7 +364,9 @@ class TrainSettings:
         None, "latest (of output_dir), or a run or checkpoint folder to continue", is_path=True
     )
     cache_latents: bool = setting(
-        True, "keep the reference's latents and inversion noise in the run, for inference"
+        True,
+        "keep the reference's latents and inversion noise in the run, for inference, and what a large text "
+        "encoder made of its prompts",
     )
     cached_latent_dir: str | None = setting(
         None, "take latents and inversion noise from this folder, ours or published", is_path=True

@@ -130,13 +130,15 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
     check_sampling_memory(
         request.layout, request.sampling, request.batch_size, request.mixed_precision, device
     )
-    trained = request.trained
+    trained, run = request.trained, request.run
     base = load_base_model(
         request.layout,
         device,
         dtype,
         rescale_schedule=trained is not None and trained.rescale_schedule,
         flow_shift=trained.flow_shift if trained is not None else None,
+        prompts=_all_prompts(request),
+        text_states=run.text_states,
     )
     info = load_lora(base.denoiser, request.checkpoint / "lora")
     if request.lora_rank not in (None, info.rank):
@@ -151,6 +153,8 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
         for line in notes:
             note(line)
         remove_unfinished(request.output_dir)
+        if trained is None or trained.cache_latents:
+            base.text.write_states(run.text_states)
     if request.compile:
         base.denoiser.compile_layers()
     with processes.main_process_first():
@@ -176,6 +180,12 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
     if processes.is_main_process:
         _write_contact_sheet(request, entries)
     return [GeneratedVideo(request.output_dir, entry) for entry in entries]
+
+
+def _all_prompts(request: GenerationRequest) -> list[str]:
+    """List all prompts whose states are needed."""
+    prompts = [*request.prompts, request.sampling.negative_prompt]
+    return [*prompts, ""] if request.sampling.noise_prior > 0 else prompts  # the inversion has none
 
 
 def _batches(request: GenerationRequest) -> list[list[Job]]:

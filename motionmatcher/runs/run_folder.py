@@ -68,6 +68,11 @@ class Run:
         return self.folder / "cached_latents"
 
     @property
+    def text_states(self) -> Path:
+        """Cached states of prompts, of text encoders that are too large to stay."""
+        return self.reference_folder / "text_states.safetensors"
+
+    @property
     def log_folder(self) -> Path:
         """TensorBoard's event files."""
         return self.folder / "logs"

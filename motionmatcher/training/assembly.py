@@ -96,6 +96,8 @@ def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
         dtype,
         settings.rescale_schedule,
         settings.flow_shift,
+        prompts=_prompts(settings),
+        text_states=resume[0].text_states if resume else None,
     )
     data, validation = settings.train_data, settings.validation_data
     previewed = validation.prompt if validation.sample_preview else []
@@ -105,6 +107,8 @@ def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
     say(f"run folder: {run.folder}")
     if accelerator.is_main_process:
         run.remove_unfinished()
+        if settings.cache_latents:
+            base.text.write_states(run.text_states)
     with accelerator.main_process_first():  # the others read what it cached
         reference = Reference.of_run(settings, base, run)
         size = data.n_sample_frames, data.width, data.height
@@ -189,6 +193,23 @@ def _create_shared_run(settings: TrainSettings, accelerator: Accelerator) -> Run
     return run
 
 
+def _prompts(settings: TrainSettings) -> list[str]:
+    """List all prompts whose states a run needs, or inference by default."""
+    sampling = SamplingSettings.of_run(settings)
+    previewed = _previewed(settings) if settings.validation_data.sample_preview else []
+    prompts = [settings.train_data.single_video_prompt, *previewed, sampling.negative_prompt]
+    return [*prompts, ""] if sampling.noise_prior > 0 else prompts  # the inversion has no prompt
+
+
+def _previewed(settings: TrainSettings) -> list[str]:
+    """List the prompts of the previews."""
+    validation, training_prompt = settings.validation_data, settings.train_data.single_video_prompt
+    prompts = list(validation.prompt) or [training_prompt]
+    if validation.include_training_prompt and training_prompt not in prompts:
+        prompts.append(training_prompt)
+    return prompts
+
+
 def _prepare_previews(
     settings: TrainSettings, base: BaseModel, reference: Reference, latents: Tensor
 ) -> Previewer | None:
@@ -206,10 +227,7 @@ def _prepare_previews(
         )
     if not validation.sample_preview:
         return None
-    training_prompt = settings.train_data.single_video_prompt
-    prompts = list(validation.prompt) or [training_prompt]
-    if validation.include_training_prompt and training_prompt not in prompts:
-        prompts.append(training_prompt)
+    prompts = _previewed(settings)
     assert validation.seed is not None
     return Previewer(
         base=base,

@@ -67,7 +67,7 @@ def change(base_folder: Path, tmp_path: Path) -> Callable[..., Path]:
         (TEXT, {"num_attention_heads": 0}, "num_attention_heads must be at least 1, not 0"),
         (TEXT, {"num_attention_heads": 5}, "num_attention_heads must divide hidden_size 32, not 5"),
         (TEXT, {"hidden_act": "relu77"}, "hidden_act must be of .*, not 'relu77'"),
-        (TEXT, {"model_type": "t5"}, "model_type must be of clip_text_model, not 't5'"),
+        (TEXT, {"model_type": "t5"}, "model_type must be of clip_text_model, umt5, not 't5'"),
         (TEXT, {"vocab_size": 100}, "tokens go up to 513, but the text encoder knows 100"),
         (SCHEDULER, {"num_train_timesteps": "many"}, "num_train_timesteps must be a whole number"),
         (SCHEDULER, {"num_train_timesteps": 10**12}, "num_train_timesteps must be at most 100000"),
