@@ -112,6 +112,11 @@ def parse_arguments() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="torch.compile the denoiser's layers: pays on CUDA for many videos",
     )
+    machine.add_argument(
+        "--vae_tiling",
+        action=argparse.BooleanOptionalAction,
+        help="encode and decode in tiles: less memory, slightly other numbers",
+    )
     machine.add_argument("-x", "--xformers", action="store_true", help="without effect")
     machine.add_argument("-S", "--sdp", action="store_true", help="without effect")
     return parser.parse_args()

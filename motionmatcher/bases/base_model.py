@@ -72,6 +72,7 @@ def load_base_model(
     rescale_schedule: bool = False,
     flow_shift: float | None = None,
     *,
+    vae_tiling: bool = False,
     prompts: Iterable[str] = (),
     text_states: Path | None = None,
 ) -> BaseModel:
@@ -85,6 +86,7 @@ def load_base_model(
         dtype: Dtype of the denoiser's weights; those of text encoder and codec are their own.
         rescale_schedule: See `NoiseSchedule.from_config`.
         flow_shift: See `FlowSchedule.from_config`.
+        vae_tiling: See `Codec`.
         prompts: What a text encoder that does not stay shall encode at once.
         text_states: A run's file of what such an encoder made before, which may be missing.
 
@@ -111,7 +113,7 @@ def load_base_model(
     return BaseModel(
         schedule=layout.read_schedule(rescale_schedule, flow_shift),
         text=text,
-        codec=codec_class(vae, device),
+        codec=codec_class(vae, device, vae_tiling),
         denoiser=denoiser,
         device=device,
         fingerprint=layout.fingerprint() + rescaled,

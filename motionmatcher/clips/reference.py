@@ -226,6 +226,7 @@ class Reference:
         return {**({"iterations": iterations} if iterations else {}), **shift}
 
     def _latents_depend_on(self, num_frames: int, width: int, height: int) -> dict[str, Any]:
+        tiling = {"vae_tiling": True} if self.base.codec.tiling else {}
         return {
             "clip": self.clip.place() if self.clip else None,
             "num_frames": num_frames,
@@ -233,6 +234,7 @@ class Reference:
             "height": height,
             "base": self.base.fingerprint,
             "seed": self.seed,
+            **tiling,
         }
 
     def _encode_clip(self, num_frames: int, width: int, height: int) -> Tensor:

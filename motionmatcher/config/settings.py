@@ -353,6 +353,9 @@ class TrainSettings:
         choices=("none", "selective", "full"),
         aliases={"true": "full", "false": "none"},
     )
+    vae_tiling: bool = setting(
+        False, "encode and decode in tiles: less memory, slightly other numbers; video VAEs"
+    )
     checkpointing_steps: int = setting(
         50, "updates between checkpoints", minimum=1, maximum=MAX_UPDATES
     )

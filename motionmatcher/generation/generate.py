@@ -46,6 +46,7 @@ class GenerationRequest:
         layout: The base model.
         mixed_precision: "no", "fp16" or "bf16".
         compile: Compile the denoiser's layers.
+        vae_tiling: Encode and decode in tiles.
         fps: Frames per second of the files.
         gif: Write a GIF beside each video.
         output_dir: Folder for videos, manifest and contact sheet.
@@ -64,6 +65,7 @@ class GenerationRequest:
     layout: BaseLayout
     mixed_precision: str
     compile: bool
+    vae_tiling: bool
     fps: float
     gif: bool
     output_dir: Path
@@ -137,6 +139,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
         dtype,
         rescale_schedule=trained is not None and trained.rescale_schedule,
         flow_shift=trained.flow_shift if trained is not None else None,
+        vae_tiling=request.vae_tiling,
         prompts=_all_prompts(request),
         text_states=run.text_states,
     )
@@ -245,6 +248,7 @@ def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[s
                 "model": request.layout.name,
                 "mixed_precision": request.mixed_precision,
                 "batch_size": request.batch_size,
+                **({"vae_tiling": True} if request.vae_tiling else {}),
             },
         }
         append_to_manifest(folder, entry)

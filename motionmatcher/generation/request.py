@@ -84,6 +84,7 @@ class GenerationOptions(TypedDict, total=False):
         gif: Write a GIF beside each video.
         mixed_precision: "no", "fp16" or "bf16".
         compile: Compile the denoiser's layers: pays on CUDA for many videos.
+        vae_tiling: Encode and decode in tiles: less memory, slightly other numbers.
     """
 
     checkpoint: int | None
@@ -107,6 +108,7 @@ class GenerationOptions(TypedDict, total=False):
     gif: bool | None
     mixed_precision: str | None
     compile: bool | None
+    vae_tiling: bool | None
 
 
 def make_request(
@@ -186,6 +188,7 @@ def make_request(
         mixed_precision=given.get("mixed_precision", known.mixed_precision),
         fps=fps,
         compile=given.get("compile", known.compile),
+        vae_tiling=given.get("vae_tiling", known.vae_tiling),
         gif=given.get("gif", False),
         output_dir=output_dir,
         notes=notes,

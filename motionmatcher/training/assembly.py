@@ -96,6 +96,7 @@ def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
         dtype,
         settings.rescale_schedule,
         settings.flow_shift,
+        vae_tiling=settings.vae_tiling,
         prompts=_prompts(settings),
         text_states=resume[0].text_states if resume else None,
     )

@@ -189,3 +189,38 @@ def test_another_encoder_starts_anew(
     )
     generate_one(copied_run, "A circle moves.", tmp_path, model=str(other), noise_prior=0.0)
     assert reading.parts[0] == ENCODER
+
+
+# --- tiles
+
+
+def test_latents_in_tiles_are_latents_of_their_own(
+    settings: TrainSettings, run: Run, tmp_path: Path
+) -> None:
+    tiled = short(settings, tmp_path, vae_tiling=True)
+    (whole,) = run.reference_folder.glob("latents-*")
+    other = train(tiled, device="cpu", quiet=True)
+    (in_tiles,) = other.reference_folder.glob("latents-*")
+    assert in_tiles.name != whole.name
+    assert read_description(in_tiles) == {**read_description(whole), "vae_tiling": True}
+    assert "vae_tiling" not in read_description(whole)
+
+
+def test_tiles_are_as_trained_unless_asked_for(
+    settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiled = short(settings, tmp_path, vae_tiling=True)
+    run = train(tiled, device="cpu", quiet=True)
+    chosen = []
+    enable = VideoCodec.model_class.enable_tiling
+    monkeypatch.setattr(
+        VideoCodec.model_class, "enable_tiling", lambda vae: chosen.append(vae) or enable(vae)
+    )
+    generate_one(run, "A circle moves.", tmp_path)
+    assert len(chosen) == 1
+    generate_one(run, "A circle moves.", tmp_path, vae_tiling=False)
+    assert len(chosen) == 1
+    manifest = json.loads((tmp_path / "videos" / "manifest.json").read_text())["videos"]
+    assert [entry["settings"].get("vae_tiling") for entry in manifest] == [True, None]
+    with pytest.raises(UserError, match="was trained with vae_tiling True, not False"):
+        resume(run, ["vae_tiling=false", "max_train_steps=2"], device="cpu", quiet=True)
