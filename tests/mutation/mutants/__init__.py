@@ -6,5 +6,6 @@ from mutation.mutants.resume import RESUME
 from mutation.mutants.sampling import SAMPLED
 from mutation.mutants.training_loss import TRAINING_LOSS
 from mutation.mutants.transformer_bases import TRANSFORMER_BASES
+from mutation.mutants.wan_parts import WAN_PARTS
 
-MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK, *READER, *RESUME, *TRANSFORMER_BASES]
+MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK, *READER, *RESUME, *TRANSFORMER_BASES, *WAN_PARTS]
