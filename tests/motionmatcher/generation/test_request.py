@@ -258,7 +258,7 @@ def test_a_prompts_file_that_is_not_there(request_of: Callable[..., GenerationRe
         ("-B 1000000000", "--batch-size must be at most 10000, not 1000000000"),
         ("-r -1", "--seed must be at least 0, not -1"),
         ("-f 0", "--fps must be at least 0.1, not 0"),
-        ("-W 36", "width 36 must be a multiple of 8 pixels for this base model: use 32"),
+        ("-W 36", "width 36 must be a multiple of 8 pixels for this base model: use 40"),
         ("-ci 3", "has no checkpoint-3; there are: 2, 10"),
         ("-m models/none", "models/none: there is no such base model folder"),
         ("-cf nowhere", "nowhere: there is no such run folder"),
