@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import (
     GradScalerKwargs,
     InitProcessGroupKwargs,
@@ -39,8 +40,12 @@ def make_accelerator(settings: TrainSettings, device: torch.device) -> Accelerat
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     half = weight_dtype(settings.mixed_precision, device) != torch.float32
+    precision = settings.mixed_precision if half else "no"
+    if is_initialized() and AcceleratorState().mixed_precision != precision:
+        # An earlier run of this process, in a notebook say, had another one.
+        AcceleratorState._reset_state()
     return Accelerator(
-        mixed_precision=settings.mixed_precision if half else "no",
+        mixed_precision=precision,
         log_with=settings.logger_type,
         project_dir=settings.output_dir,
         cpu=device.type == "cpu",

@@ -471,6 +471,14 @@ def test_a_preview_that_explodes_keeps_the_steps_made(
     assert Run(folder).checkpoint_steps() == [2, 3]
 
 
+def test_one_process_trains_in_one_precision_after_the_other(config: Path) -> None:
+    """As a notebook does; accelerate alone refuses it."""
+    for precision in ("bf16", "no", "bf16"):
+        settings = load_settings(config, [f"mixed_precision={precision}"])
+        accelerator = training_run.make_accelerator(settings, torch.device("cpu"))
+        assert accelerator.mixed_precision == precision
+
+
 # The learning rate's schedule does not know the step that accelerate wraps around a scaled one.
 _WITH_FP16_SCALER = pytest.mark.filterwarnings("ignore:.*optimizer.step.*overridden:UserWarning")
 
