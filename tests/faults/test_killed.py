@@ -92,6 +92,13 @@ class Unbroken:
         assert program.wait() == 0, program.output
         self.seconds = time.monotonic() - begun
         operations = trace.read_text().splitlines()
+        # LoRA and state of each checkpoint.
+        openings = sum(
+            line.startswith("open ") and line.endswith(".safetensors") for line in operations
+        )
+        assert openings > 2 * STEPS * WriteTensorsInPieces().pieces, (
+            "written at once, not in pieces"
+        )
         self.operations = len(operations)
         self.operations_of_a_checkpoint = sum(CHECKPOINT in line for line in operations) // STEPS
         (self.run,) = map(Run, folder.glob("runs/*"))
