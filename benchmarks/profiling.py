@@ -2,7 +2,8 @@
 
 import os
 import resource
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -60,22 +61,28 @@ def profiled(call: Callable[[], Result], device: torch.device) -> Profile[Result
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = call()
     recorded: Any = profiler.profiler
-    events = [event for event in recorded.kineto_results.events() if event.name() == "[memory]"]
+    # Not profiler.events(): to make Python objects of all that was recorded takes longer than the call.
+    events = recorded.kineto_results.events()
     live = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
+    for event in sorted(_named(events, {"[memory]"}), key=lambda event: event.start_ns()):
         live += event.nbytes()
         peak = max(peak, live)
-    products = [event for event in profiler.events() if event.name in _PRODUCTS]
-    microseconds = sum(event.cpu_time_total for event in products if not _within_product(event))
-    return Profile(result, peak, microseconds / 1e6)
+    return Profile(result, peak, _outermost_ns(_named(events, _PRODUCTS)) / 1e9)
 
 
-def _within_product(event: Any) -> bool:
-    """Tell whether a product is part of another, as a convolution's matrix product is."""
-    while (event := event.cpu_parent) is not None:
-        if event.name in _PRODUCTS:
-            return True
-    return False
+def _named(events: Iterable[Any], names: Set[str]) -> list[Any]:
+    return [event for event in events if event.name() in names]
+
+
+def _outermost_ns(events: Iterable[Any]) -> int:
+    """Sum the time of events, but for those within another, as a convolution's matrix product is."""
+    total, ends = 0, defaultdict[int, int](int)  # thread -> where its last counted event ends
+    for event in sorted(events, key=lambda event: (event.start_ns(), -event.duration_ns())):
+        thread, begin = event.start_thread_id(), event.start_ns()
+        if begin >= ends[thread]:
+            total += event.duration_ns()
+            ends[thread] = begin + event.duration_ns()
+    return total
 
 
 def peak_resident() -> int:

@@ -6,6 +6,7 @@ The exponent p is that of cost ~ x^p, fitted over the values shown.
 
 import time
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from benchmarks.results import benchmark_parser, report, table
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=whole_number(1, MAX_REPEATS), default=2)
     arguments = parser.parse_args()
     from benchmarks.cases import Case
+    from motionmatcher.cost.step import StepCost
     from motionmatcher.devices import choose_device, compute_exactly
 
     device = choose_device(arguments.device)
@@ -36,18 +38,29 @@ def main() -> None:
     axes = {"frames": [4, 8, 16], "size": [8, 16, 32], "rank": [8, 32, 128]}
     if arguments.quick:
         middle = Case("tiny", frames=2, size=8)
-        axes = {"frames": [2, 4], "size": [8, 16], "rank": [2, 4]}
+        axes = {"frames": [2, 4], "size": [8, 16], "rank": [8, 32]}
+        arguments.repeats = 1
+
+    # The middle is on every axis.
+    @cache
+    def count(case: Case) -> StepCost:
+        return case.fake(device).cost()
+
+    @cache
+    def time_step(case: Case) -> float:
+        return step_seconds(case, device, arguments.repeats)
+
     results: dict[str, Any] = {"case": vars(middle)}
     paragraphs = []
     for axis, values in axes.items():
         cases = [replace(middle, **{axis: value}) for value in values]  # type: ignore[arg-type]
-        costs = [case.fake(device).cost() for case in cases]
+        costs = [count(case) for case in cases]
         columns = {
             "TFLOP": [cost.flops / 1e12 for cost in costs],
             "peak GiB": [cost.peak_bytes / 2**30 for cost in costs],
         }
         if not arguments.untimed:
-            columns["seconds"] = [step_seconds(case, device, arguments.repeats) for case in cases]
+            columns["seconds"] = [time_step(case) for case in cases]
         exponents = {name: fit_exponent(values, column) for name, column in columns.items()}
         results[axis] = {"values": values, **columns, "exponents": exponents}
         rows = [(value, *cells) for value, *cells in zip(values, *columns.values(), strict=True)]

@@ -1,6 +1,7 @@
 """The cost of a training step: counted right, and within what the method needs."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -9,14 +10,28 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from benchmarks.cases import Case
-from benchmarks.floor import count_floor
+from benchmarks.floor import Floor, count_floor
 from benchmarks.profiling import profiled
 from motionmatcher.bases.lora_linear import separate_lora
 from motionmatcher.cost.estimate import RunCost
 from motionmatcher.cost.meter import CostMeter
 from motionmatcher.cost.step import StepCost
+from motionmatcher.devices import weight_dtype
 
 CPU = torch.device("cpu")
+SMALLEST = Case("tiny", frames=2, size=8)
+
+
+@cache
+def cost_of(case: Case) -> StepCost:
+    """Count a step; once, for it takes seconds."""
+    return case.fake(CPU).cost()
+
+
+@cache
+def floor_of(case: Case) -> Floor:
+    """Count the floor; once, as above."""
+    return count_floor(case)
 
 
 def test_flops_of_a_linear_layer_by_hand() -> None:
@@ -57,16 +72,15 @@ def test_memory_of_what_is_alive_by_hand() -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        Case("tiny", frames=2, size=8),
+        SMALLEST,
         Case("tiny", frames=3, size=16, checkpointing=True, mode="tangent"),
         Case("tiny", frames=4, size=16, precision="bf16"),
     ],
     ids=lambda case: f"{case.frames} frames, {case.mode}, {case.precision}",
 )
 def test_estimated_peak_is_what_the_allocator_gives(case: Case) -> None:
-    fake = case.fake(CPU)
-    cost = fake.cost()
-    step = case.real(CPU, fake.base.denoiser.weight_dtype)
+    cost = cost_of(case)
+    step = case.real(CPU, weight_dtype(case.precision, CPU))
     assert cost.parts["weights"] + cost.parts["lora"] == sum(
         parameter.nbytes for parameter in step.base.denoiser.parameters()
     )
@@ -76,17 +90,15 @@ def test_estimated_peak_is_what_the_allocator_gives(case: Case) -> None:
 
 @pytest.mark.parametrize("objective", ["denoising", "frame_difference", "vmc", "motiondirector"])
 def test_other_objectives_cost_the_student_alone(objective: str) -> None:
-    full = Case("tiny", frames=2, size=8).fake(CPU).cost().flops
-    pixel = Case("tiny", frames=2, size=8, objective=objective).fake(CPU).cost().flops
-    floor = count_floor(Case("tiny", frames=2, size=8))
+    pixel = cost_of(replace(SMALLEST, objective=objective)).flops
+    floor = floor_of(SMALLEST)
     student = floor.student + floor.student_backward + floor.lora + floor.lora_backward
     assert pixel == pytest.approx(student, rel=0.03)
-    assert pixel < 0.8 * full
+    assert pixel < 0.8 * cost_of(SMALLEST).flops
 
 
 def test_accumulation_multiplies_flops_and_finds_gradients_there() -> None:
-    step = Case("tiny", frames=2, size=8).fake(CPU)
-    once = step.cost()
+    once, step = cost_of(SMALLEST), SMALLEST.fake(CPU)
     twice = replace(step, settings=replace(step.settings, gradient_accumulation_steps=3)).cost()
     assert twice.flops == 3 * once.flops
     assert 0 < twice.activations - once.activations <= once.parts["lora"]
@@ -96,7 +108,7 @@ def test_accumulation_multiplies_flops_and_finds_gradients_there() -> None:
 def test_a_step_takes_no_more_than_the_floor(checkpointing: bool) -> None:
     # The full-size structure of four levels; the widths' ratios are Zeroscope's.
     case = Case("narrow", checkpointing=checkpointing)
-    floor = count_floor(case)
+    floor = floor_of(Case("narrow"))
     flops = case.fake(CPU).cost().flops
     assert flops <= 1.03 * (floor.checkpointed if checkpointing else floor.plain)
     assert flops > 0.95 * (floor.checkpointed if checkpointing else floor.plain)
@@ -104,16 +116,15 @@ def test_a_step_takes_no_more_than_the_floor(checkpointing: bool) -> None:
 
 def test_recomputed_activations_take_less_memory_and_no_products() -> None:
     case = Case("tiny", frames=4, size=16, rank=8)
-    plain = case.fake(CPU).cost()
     step = case.fake(CPU)
+    plain = step.cost()
     with separate_lora(step.base.denoiser):
         with_pefts_lora = step.cost()
     assert plain.flops == with_pefts_lora.flops
     assert plain.activations < 0.85 * with_pefts_lora.activations
-    step = case.fake(CPU)
     step.base.denoiser.recompute_in_backward("selective")
     cheap = step.cost()
-    floor = count_floor(case)
+    floor = floor_of(case)
     lora = floor.lora + floor.lora_backward
     assert cheap.activations < 0.65 * with_pefts_lora.activations
     assert cheap.activations < 0.75 * plain.activations
