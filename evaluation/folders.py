@@ -12,9 +12,8 @@ from motionmatcher.clips.clip_file import ClipFile, Frames
 from motionmatcher.clips.video import VIDEO_SUFFIXES
 from motionmatcher.errors import UserError
 from motionmatcher.paths import require_folder
-from motionmatcher.runs.manifest import MANIFEST_NAME, read_manifest
+from motionmatcher.runs.manifest import MANIFEST_NAME, read_whole_manifest
 
-MANIFEST_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
 MIN_FRAMES = 2
 
 
@@ -181,9 +180,7 @@ def read_outputs(folder: Path) -> dict[str, OutputVideo]:
     Raises:
         UserError: The manifest is damaged, or an entry lacks a key.
     """
-    videos = [
-        _output_video(folder, index, entry) for index, entry in enumerate(read_manifest(folder))
-    ]
+    videos = [_output_video(folder, entry) for entry in read_whole_manifest(folder)]
     return {video.path.name: video for video in videos}
 
 
@@ -197,19 +194,7 @@ def natural_sort(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: (key(path), path.name))
 
 
-def _output_video(folder: Path, index: int, entry: Mapping[str, Any]) -> OutputVideo:
-    place = f"{folder / MANIFEST_NAME}: videos[{index}]"
-    for key in MANIFEST_KEYS:
-        if key not in entry:
-            raise UserError(f"{place} has no '{key}'.")
-    prompt, seed, settings = entry["prompt"], entry["seed"], entry["settings"]
-    if not isinstance(entry["file"], str) or not entry["file"]:
-        raise UserError(f"{place}: 'file' is not a file name.")
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise UserError(f"{place}: the prompt is empty.")
-    if not isinstance(seed, int):
-        raise UserError(f"{place}: 'seed' is not an integer.")
-    if not isinstance(settings, dict):
-        raise UserError(f"{place}: 'settings' is not an object.")
+def _output_video(folder: Path, entry: Mapping[str, Any]) -> OutputVideo:
     shown = {name: entry[name] for name in ("negative_prompt", "checkpoint") if entry[name]}
-    return OutputVideo(folder / entry["file"], prompt, seed, shown | settings)
+    settings = shown | entry["settings"]
+    return OutputVideo(folder / entry["file"], entry["prompt"], entry["seed"], settings)

@@ -12,6 +12,8 @@ from motionmatcher.text_files import read_json
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1
+# What inference writes of each video.
+_KEYS = ("file", "prompt", "negative_prompt", "seed", "checkpoint", "settings")
 _REMEDY = "Move it away, or choose another folder."
 
 
@@ -39,6 +41,30 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     return videos
 
 
+def read_whole_manifest(folder: Path) -> list[dict[str, Any]]:
+    """Read a folder's `manifest.json`, whose entries must say all that inference writes of a video.
+
+    Raises:
+        UserError: As `read_manifest`; or an entry lacks a key or holds something else there.
+    """
+    entries = read_manifest(folder)
+    for index, entry in enumerate(entries):
+        place = f"{folder / MANIFEST_NAME}: videos[{index}]"
+        for key in _KEYS:
+            if key not in entry:
+                raise UserError(f"{place} has no '{key}'.")
+        file, prompt = entry["file"], entry["prompt"]
+        if not isinstance(file, str) or not file:
+            raise UserError(f"{place}: 'file' is not a file name.")
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise UserError(f"{place}: the prompt is empty.")
+        if not isinstance(entry["seed"], int):
+            raise UserError(f"{place}: 'seed' is not an integer.")
+        if not isinstance(entry["settings"], dict):
+            raise UserError(f"{place}: 'settings' is not an object.")
+    return entries
+
+
 def append_to_manifest(folder: Path, entry: Mapping[str, Any]) -> None:
     """Enter a video into a folder's `manifest.json`; to be called within `names_locked`.
 
@@ -49,6 +75,7 @@ def append_to_manifest(folder: Path, entry: Mapping[str, Any]) -> None:
     Raises:
         UserError: As `read_manifest`; or the file system refuses.
     """
+    assert entry.keys() == set(_KEYS)
     videos = [*read_manifest(folder), entry]
     write_json(folder / MANIFEST_NAME, {"format": MANIFEST_FORMAT, "videos": videos})
 
