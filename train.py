@@ -86,7 +86,7 @@ def dry_run(plan: "TrainingPlan", device: "torch.device", json_file: Path | None
     for note in plan.notes:
         print(f"note: {note}")
     if json_file and is_main_process():
-        write_json(json_file, {**plan.sizes, **cost.figures()})
+        write_json(json_file, {**plan.sizes, **cost.values()})
     if not cost.fits(cost.chosen):
         raise UserError(cost.refusal())
     check_preview_memory(plan.layout, plan.settings, device)

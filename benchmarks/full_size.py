@@ -127,7 +127,7 @@ def report_counts(arguments: Namespace, case: "Case", device: Any) -> None:
             step.base.denoiser.recompute_in_backward(what)
             cost = step.cost()
             rows.append((mode, what, cost.flops / 1e12, cost.peak_bytes / 2**30))
-            values.append({"mode": mode, "recomputed": what, **cost.figures()})
+            values.append({"mode": mode, "recomputed": what, **cost.values()})
     dtype = str(weight_dtype(case.precision, device)).removeprefix("torch.")
     report(
         arguments,

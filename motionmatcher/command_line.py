@@ -51,8 +51,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--json FILE`, which every script that prints figures has."""
-    add_output_argument(parser, "--json", "also write the figures to FILE as JSON")
+    """Add `--json FILE`, which every script that prints metrics has."""
+    add_output_argument(parser, "--json", "also write the results to FILE as JSON")
 
 
 def add_output_argument(parser: argparse.ArgumentParser, flag: str, meaning: str) -> None:

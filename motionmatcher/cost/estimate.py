@@ -85,8 +85,8 @@ class RunCost:
             f"free on {self.device}: {self.advice()}."
         )
 
-    def figures(self) -> dict[str, Any]:
-        """All figures, for JSON."""
+    def values(self) -> dict[str, Any]:
+        """All values, for JSON."""
         return {
             **({"tokens": self.tokens} if self.tokens else {}),
             "lora_modules": self.lora_modules,
@@ -98,12 +98,12 @@ class RunCost:
             "device": str(self.device),
             "available_bytes": self.available_bytes,
             "fits": self.fits(self.chosen),
-            "without_checkpointing": self.plain.figures(),
-            "with_checkpointing": self.checkpointed.figures(),
+            "without_checkpointing": self.plain.values(),
+            "with_checkpointing": self.checkpointed.values(),
         }
 
     def lines(self) -> list[str]:
-        """All figures, for people."""
+        """All values, for people."""
         dtype = str(self.dtype).removeprefix("torch.")
         lines = [
             *([f"tokens: {self.tokens:,}"] if self.tokens else []),

@@ -1,7 +1,7 @@
 """What a training step costs, known without weights.
 
 The program's own step runs on fake tensors: loss and backward, with gradient checkpointing or
-without. So the figures follow the code, whatever the settings.
+without. So what is counted follows the code, whatever the settings.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,8 +46,8 @@ class StepCost:
         """Peak memory of a step."""
         return sum(self.parts.values()) + self.activations
 
-    def figures(self) -> dict[str, Any]:
-        """All figures, for JSON."""
+    def values(self) -> dict[str, Any]:
+        """All values, for JSON."""
         return {**asdict(self), "peak_bytes": self.peak_bytes}
 
 

@@ -105,10 +105,10 @@ def train(
             except WriteError as error:  # training is worth more than its previews
                 note(f"no preview of step {step}: {error}")
 
-    def log(figures: Mapping[str, float], step: int) -> None:
+    def log(metrics: Mapping[str, float], step: int) -> None:
         nonlocal logging
         try:
-            accelerator.log(figures, step=step)
+            accelerator.log(metrics, step=step)
         except OSError as error:  # likewise
             if logging:
                 note(f"the log in {run.log_folder} has gaps: {reason_of(error)}.")
@@ -164,7 +164,7 @@ def train(
                     warn(warning)
             optimizer.step()  # AdamW; skipped by the loss scaler where fp16 overflowed
             optimizer.zero_grad(set_to_none=True)
-            figures = {
+            metrics = {
                 "loss": total,
                 **{f"{name}_loss": value for name, value in parts.items()},
                 "gradient_norm": gradient_norm,
@@ -173,9 +173,9 @@ def train(
             learning_rate.step()
 
             done = step + 1
-            log(figures, done)
+            log(metrics, done)
             if on_step is not None:
-                on_step(figures)
+                on_step(metrics)
             shown = ", ".join(f"{name} {value:.2e}" for name, value in parts.items())
             overflows = f", {skipped_updates} updates skipped (fp16)" if skipped_updates else ""
             bar.set_postfix_str(f"loss {total:.3e} ({shown}){overflows}")

@@ -133,8 +133,8 @@ def test_good_command_lines_pass(
     infer: Callable[..., int], start_training: Callable[..., int]
 ) -> None:
     """Or else the others would find nothing but refusals."""
-    assert infer("--prompts", "prompts.txt", "-rn", "3", "--json", "figures.json") == 0
-    assert start_training("--config", "config.yaml", "--dry-run", "--json", "figures.json") == 0
+    assert infer("--prompts", "prompts.txt", "-rn", "3", "--json", "results.json") == 0
+    assert start_training("--config", "config.yaml", "--dry-run", "--json", "results.json") == 0
     assert start_training("--resume", "run", "--device", "cpu", "max_train_steps=2") == 0
 
 

@@ -57,7 +57,7 @@ def test_inferences_into_one_folder_lose_nothing(trained: Run, tmp_path: Path) -
         start(
             tmp_path / f"log-{index}.txt",
             "inference",
-            *(*arguments, "--gif", "--json", tmp_path / f"figures-{index}.json"),
+            *(*arguments, "--gif", "--json", tmp_path / f"results-{index}.json"),
             disturbances=[SlowFiles(folder), WaitForAll(together)],
         )
         for index in range(SIDE_BY_SIDE)
@@ -72,7 +72,7 @@ def test_inferences_into_one_folder_lose_nothing(trained: Run, tmp_path: Path) -
     assert {path.with_suffix(".mp4").name for path in folder.glob("*.gif")} == set(names)
     assert all(len(read_video(folder / name)[0]) == 4 for name in names)
     assert len(list(folder.glob("contact_sheet*.png"))) == SIDE_BY_SIDE
-    told = [json.loads((tmp_path / f"figures-{i}.json").read_text()) for i in range(SIDE_BY_SIDE)]
+    told = [json.loads((tmp_path / f"results-{i}.json").read_text()) for i in range(SIDE_BY_SIDE)]
     assert sorted(video["file"] for one in told for video in one["videos"]) == sorted(names)
     leftovers = {path.name for path in folder.iterdir()} - {".manifest.lock", "manifest.json"}
     assert all(name.endswith((".mp4", ".gif", ".png")) for name in leftovers), leftovers

@@ -39,7 +39,7 @@ def test_atomic_path_makes_the_folder_and_renames(tmp_path: Path) -> None:
 
 
 def test_atomic_path_keeps_the_old_file_when_the_block_raises(tmp_path: Path) -> None:
-    target = tmp_path / "figures.json"
+    target = tmp_path / "results.json"
     target.write_text("old")
 
     def write_half() -> None:
@@ -54,7 +54,7 @@ def test_atomic_path_keeps_the_old_file_when_the_block_raises(tmp_path: Path) ->
 
 
 def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path: Path) -> None:
-    target = tmp_path / "figures.json"
+    target = tmp_path / "results.json"
     write_text(target, "old")
     with full_disk(100), pytest.raises(WriteError) as refused:
         write_text(target, "n" * 1000)
@@ -181,8 +181,8 @@ def test_written_files_have_the_permissions_of_ordinary_ones(tmp_path: Path) -> 
 
 
 def test_write_json_is_readable_text(tmp_path: Path) -> None:
-    write_json(tmp_path / "figures.json", {"loss": 0.5, "prompt": "Bär"})
-    text = (tmp_path / "figures.json").read_text(encoding="utf-8")
+    write_json(tmp_path / "results.json", {"loss": 0.5, "prompt": "Bär"})
+    text = (tmp_path / "results.json").read_text(encoding="utf-8")
     assert text == '{\n  "loss": 0.5,\n  "prompt": "Bär"\n}\n'
     assert json.loads(text) == {"loss": 0.5, "prompt": "Bär"}
 
@@ -190,7 +190,7 @@ def test_write_json_is_readable_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_write_json_refuses_what_json_has_not(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
-        write_json(tmp_path / "figures.json", {"loss": value})
+        write_json(tmp_path / "results.json", {"loss": value})
     assert list(tmp_path.iterdir()) == []
 
 

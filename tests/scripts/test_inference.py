@@ -46,12 +46,12 @@ def infer(
     """Run inference.py on the trained run; gives the videos it names, in order."""
 
     def call(*arguments: Any, run: Path = trained.folder, prompt: str = PROMPT) -> list[Path]:
-        figures = tmp_path / "figures.json"
-        given = ["--checkpoint_folder", run, "--device", "cpu", "--json", figures]
+        results = tmp_path / "results.json"
+        given = ["--checkpoint_folder", run, "--device", "cpu", "--json", results]
         given += ["--prompt", prompt] if prompt else []
         given += [] if "-o" in arguments else ["-o", tmp_path / "out"]
         assert run_script(monkeypatch, inference.main, *given, *arguments) == 0
-        content = json.loads(figures.read_text())
+        content = json.loads(results.read_text())
         return [Path(content["output_dir"]) / video["file"] for video in content["videos"]]
 
     return call
@@ -420,6 +420,6 @@ def test_two_processes_give_what_one_gives(trained: Run, infer: Callable, tmp_pa
     assert [(both / path.name).read_bytes() for path in alone] == [p.read_bytes() for p in alone]
     entries = json.loads((both / "manifest.json").read_text())["videos"]
     assert sorted(entry["seed"] for entry in entries) == [0, 1, 2]
-    figures = json.loads((tmp_path / "both.json").read_text())
-    assert [video["seed"] for video in figures["videos"]] == [0, 1, 2]
+    results = json.loads((tmp_path / "both.json").read_text())
+    assert [video["seed"] for video in results["videos"]] == [0, 1, 2]
     assert [path.name for path in both.glob("*.png")] == ["contact_sheet.png"]

@@ -73,7 +73,7 @@ def test_help_imports_nothing_heavy(script: str) -> None:
         ([f"pretrained_model_path={'n' * 300}"], "n: File name too long."),
         ([f"train_data.single_video_path={'n' * 300}"], "n: File name too long."),
         (["--json", "tests"], "argument --json: tests cannot be written: Is a directory"),
-        (["--json", "README.md/figures.json"], "README.md is a file"),
+        (["--json", "README.md/results.json"], "README.md is a file"),
         (["use_8bit_adam=true"], "use_8bit_adam needs the package bitsandbytes"),
         (["--device", "cuda:99"], "--device cuda:99: there is no such device here"),
         (["--dryrun"], "unknown flag --dryrun. Did you mean '--dry-run'?"),
@@ -206,7 +206,7 @@ def test_dry_run_of_the_full_size_from_configs_alone(
     tmp_path: Path, clip_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     base = write_random_base(tmp_path / "base", FULL_SIZE, configs_only=True)
-    figures = tmp_path / "figures.json"
+    results = tmp_path / "results.json"
     overrides = [
         f"pretrained_model_path={base}",
         f"train_data.single_video_path={clip_path}",
@@ -217,13 +217,13 @@ def test_dry_run_of_the_full_size_from_configs_alone(
         PROJECT / "configs/config_gold_fish.yaml",
         "--dry-run",
         "--json",
-        figures,
+        results,
     ]
     # Counting a step of this size takes half a minute; test_step.py does it on smaller ones.
     counted = StepCost(flops=10**13, parts={"weights": 3 * 2**30}, activations=2**60)
     monkeypatch.setattr(FakeStep, "cost", lambda step: counted)
     assert run_script(monkeypatch, train.main, *arguments, *overrides) == 2
-    found = json.loads(figures.read_text())
+    found = json.loads(results.read_text())
     assert (
         found.items()
         >= {
@@ -260,13 +260,13 @@ def test_a_new_run_with_weights_missing_names_the_download(
 def test_train_and_resume_by_command(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    figures = config.parent / "figures.json"
+    results = config.parent / "results.json"
     short = ["max_train_steps=1", "validation_data.sample_preview=false", "mixed_precision=fp16"]
     arguments = [
         "--config",
         config,
         "--json",
-        figures,
+        results,
         "--device",
         "cpu",
         "enable_torch_2_attn=true",
@@ -275,7 +275,7 @@ def test_train_and_resume_by_command(
     output = capsys.readouterr().out
     assert "note: mixed_precision fp16 needs CUDA; this is computed in fp32." in output
     assert "note: enable_torch_2_attn does nothing here" in output
-    run = json.loads(figures.read_text())
+    run = json.loads(results.read_text())
     assert run["finished"] is True
 
     arguments = ["--resume", run["run"], "--device", "cpu", "max_train_steps=2"]

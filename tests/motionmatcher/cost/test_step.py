@@ -162,7 +162,7 @@ def run_cost(available_bytes: int, **settings: object) -> RunCost:
 def test_advice(available: int, checkpointing: bool, advice: str) -> None:
     cost = run_cost(available, gradient_checkpointing="full" if checkpointing else "none")
     assert advice in cost.advice()
-    assert cost.figures()["fits"] is (advice == "this fits")
+    assert cost.values()["fits"] is (advice == "this fits")
 
 
 def test_flops_of_a_run() -> None:
