@@ -9,7 +9,7 @@ from evaluation.command import (
     scoring_parser,
 )
 from evaluation.metrics import CLIP
-from motionmatcher.command_line import prepare_outputs, run
+from motionmatcher.command_line import remove_unfinished_outputs, run
 from motionmatcher.paths import input_path
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.baseline and not args.source_video:
         parser.error("--baseline is the floor of the leakage, which needs --source_video")
-    prepare_outputs(args)
+    remove_unfinished_outputs(args)
     scores = score(
         args.output_dir,
         args.source_video,

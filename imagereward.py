@@ -8,7 +8,7 @@ from evaluation.command import (
     scoring_parser,
 )
 from evaluation.metrics import REWARD
-from motionmatcher.command_line import prepare_outputs, run
+from motionmatcher.command_line import remove_unfinished_outputs, run
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     )
     add_imagereward_argument(parser)
     args = parser.parse_args()
-    prepare_outputs(args)
+    remove_unfinished_outputs(args)
     scores = score(
         args.output_dir,
         prompt=args.prompt,

@@ -3,7 +3,12 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
+from motionmatcher.command_line import (
+    ArgumentParser,
+    add_json_argument,
+    remove_unfinished_outputs,
+    run,
+)
 from motionmatcher.config.settings import (
     INFERENCE_DIR,
     PRECISIONS,
@@ -148,7 +153,7 @@ def main() -> None:
     if arguments.xformers or arguments.sdp:
         note("--xformers and --sdp do nothing: PyTorch's fused attention is always used.")
     device = choose_device(arguments.device)
-    prepare_outputs(arguments)
+    remove_unfinished_outputs(arguments)
     videos = generate(request, device)
     if not is_main_process():
         return

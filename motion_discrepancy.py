@@ -5,7 +5,7 @@ from evaluation.command import add_motion_arguments, finish, scorer_settings, sc
 from evaluation.metrics import MOTION
 from evaluation.results import print_positions
 from evaluation.scorers import TRACKERS
-from motionmatcher.command_line import prepare_outputs, run
+from motionmatcher.command_line import remove_unfinished_outputs, run
 from motionmatcher.paths import input_path
 
 
@@ -31,7 +31,7 @@ def main() -> int:
         help="also score the reference itself, mirrored, frozen, reversed and time-shuffled",
     )
     args = parser.parse_args()
-    prepare_outputs(args)
+    remove_unfinished_outputs(args)
     scores = score(
         args.output_dir,
         args.source_video,

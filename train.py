@@ -8,7 +8,7 @@ from motionmatcher.command_line import (
     INTERRUPTED,
     ArgumentParser,
     add_json_argument,
-    prepare_outputs,
+    remove_unfinished_outputs,
     run,
 )
 from motionmatcher.paths import user_path
@@ -58,7 +58,7 @@ def main() -> int:
         device=device,
         dry_run=arguments.dry_run,
     )
-    prepare_outputs(arguments)
+    remove_unfinished_outputs(arguments)
     if arguments.dry_run:
         return dry_run(plan, device, arguments.json)
     run = start_training(plan, device)

@@ -15,7 +15,7 @@ from evaluation.results import print_positions
 from motionmatcher.command_line import (
     ArgumentParser,
     add_output_argument,
-    prepare_outputs,
+    remove_unfinished_outputs,
     run,
 )
 from motionmatcher.paths import input_path
@@ -24,7 +24,7 @@ from motionmatcher.paths import input_path
 def main() -> int:
     """Parse, score with all that is available, write the page."""
     args = make_parser().parse_args()
-    prepare_outputs(args)
+    remove_unfinished_outputs(args)
     scores = score(
         args.output_dir,
         args.source_video,

@@ -61,8 +61,8 @@ def add_output_argument(parser: argparse.ArgumentParser, flag: str, meaning: str
     parser.add_argument(flag, type=_output_file, metavar="FILE", help=meaning)
 
 
-def prepare_outputs(arguments: argparse.Namespace) -> None:
-    """Make the folders of the files that a command line asks for, before the work on them begins.
+def remove_unfinished_outputs(arguments: argparse.Namespace) -> None:
+    """Delete what killed programs left beside the files that a command line asks for.
 
     Raises:
         WriteError: The file system refuses.
@@ -71,7 +71,6 @@ def prepare_outputs(arguments: argparse.Namespace) -> None:
         path: Path | None = getattr(arguments, name, None)
         if path is not None:
             with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
                 remove_unfinished(path.parent)
 
 

@@ -18,7 +18,12 @@ from evaluation.command import (
     scorer_settings,
 )
 from evaluation.scorers import ScorerSettings, check_scorers
-from motionmatcher.command_line import ArgumentParser, add_json_argument, prepare_outputs, run
+from motionmatcher.command_line import (
+    ArgumentParser,
+    add_json_argument,
+    remove_unfinished_outputs,
+    run,
+)
 from motionmatcher.config.bounds import whole_number
 from motionmatcher.config.settings import MAX_REPEATS, PUBLISHED_REPEATS
 from motionmatcher.paths import PROJECT, user_path
@@ -57,7 +62,7 @@ def main() -> int:
         environment = child_environment(processes, device)
         if args.dry_run:
             return SOME_FAILED if failures else 0
-        prepare_outputs(args)
+        remove_unfinished_outputs(args)
         mine = make_videos(processes.share(motions), processes, environment, device)
         shares = processes.gather(mine)
         failures = sorted([*failures, *(failure for share in shares for failure in share)])

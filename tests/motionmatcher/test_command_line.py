@@ -15,7 +15,7 @@ from motionmatcher.command_line import (
     ArgumentParser,
     add_json_argument,
     add_output_argument,
-    prepare_outputs,
+    remove_unfinished_outputs,
     run,
 )
 from motionmatcher.errors import UserError, did_you_mean
@@ -195,9 +195,17 @@ def test_a_file_that_cannot_be_written_is_refused_with_its_flag(
         f"error: argument {flag}: {tmp_path} cannot be written: Is a directory."
     )
     arguments = parser.parse_args([flag, str(tmp_path / "new" / "file")])
+    remove_unfinished_outputs(arguments)
     assert list(tmp_path.iterdir()) == []
-    prepare_outputs(arguments)
-    assert (tmp_path / "new").is_dir()
+
+
+def test_what_a_killed_program_left_beside_its_file_is_deleted(tmp_path: Path) -> None:
+    parser = ArgumentParser(prog="script.py")
+    add_output_argument(parser, "--csv", "a file")
+    (tmp_path / ".scores-abcdefgh.unfinished.csv").write_text("half")
+    (tmp_path / "other.csv").write_text("whole")
+    remove_unfinished_outputs(parser.parse_args(["--csv", str(tmp_path / "scores.csv")]))
+    assert [path.name for path in tmp_path.iterdir()] == ["other.csv"]
 
 
 def test_did_you_mean() -> None:

@@ -74,6 +74,18 @@ def test_clip_scores_prints_a_line_per_video_and_the_mean(
     assert lines[4].endswith("(n = 2, clip_model tiny-clip)")
 
 
+def test_a_refused_command_leaves_no_folder_and_a_good_one_makes_it(
+    clip_scores: Callable[..., int], video_folder: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    outputs = ["--json", new / "a" / "scores.json", "--csv", new / "b" / "scores.csv"]
+    with pytest.raises(UserError, match="gone"):
+        clip_scores("--output_dir", tmp_path / "gone", *outputs)
+    assert not new.exists()
+    assert clip_scores("--output_dir", video_folder, *outputs) == 0
+    assert len([path for path in new.rglob("*") if path.is_file()]) == 2
+
+
 def test_one_good_video_among_broken_ones(
     clip_scores: Callable[..., int],
     video_folder: Path,
