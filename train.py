@@ -74,6 +74,7 @@ def main() -> int:
 def dry_run(plan: "TrainingPlan", device: "torch.device", json_file: Path | None) -> int:
     """Print what a run will be and what it will cost, and refuse what does not fit."""
     from motionmatcher.cost.estimate import check_least_memory, check_preview_memory, estimate_run
+    from motionmatcher.cost.step import UncountableError
     from motionmatcher.errors import UserError
     from motionmatcher.files import write_json
     from motionmatcher.reporting import is_main_process
@@ -81,13 +82,17 @@ def dry_run(plan: "TrainingPlan", device: "torch.device", json_file: Path | None
     check_least_memory(plan.layout, plan.settings, device)
     for name, (height, width) in plan.sizes.items():
         print(f"{name.replace('_', ' ')}: {height}x{width}")
-    cost = estimate_run(plan.layout, plan.settings, device, plan.objective)
-    print(*cost.lines(), sep="\n")
-    for note in plan.notes:
+    notes = plan.notes
+    try:
+        cost = estimate_run(plan.layout, plan.settings, device, plan.objective)
+        print(*cost.lines(), sep="\n")
+    except UncountableError as error:
+        cost, notes = None, (*notes, str(error))
+    for note in notes:
         print(f"note: {note}")
     if json_file and is_main_process():
-        write_json(json_file, {**plan.sizes, **cost.values()})
-    if not cost.fits(cost.chosen):
+        write_json(json_file, {**plan.sizes, **(cost.values() if cost else {})})
+    if cost and not cost.fits(cost.chosen):
         raise UserError(cost.refusal())
     check_preview_memory(plan.layout, plan.settings, device)
     print("dry run: all checks passed; nothing was read or written.")

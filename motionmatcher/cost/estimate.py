@@ -7,11 +7,18 @@ import torch
 
 from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.cost.step import FakeStep, StepCost, empty_denoiser, sampling_peak_bytes
+from motionmatcher.cost.step import (
+    FakeStep,
+    StepCost,
+    UncountableError,
+    empty_denoiser,
+    sampling_peak_bytes,
+)
 from motionmatcher.devices import available_bytes, show_gib, weight_dtype
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
 from motionmatcher.objectives.objective import Objective
+from motionmatcher.reporting import note
 
 # For what an estimate leaves out: workspaces, fragmentation, the runtime's own memory.
 HEADROOM = 1.15
@@ -137,6 +144,9 @@ def estimate_run(
         settings: With sizes resolved, as `check_training` leaves them.
         device: Where it shall run.
         objective: What is minimised; None takes the one that the settings name.
+
+    Raises:
+        UncountableError: The objective asks for the numbers in a tensor.
     """
     data = settings.train_data
     denoiser_class, config = layout.denoiser.part_class, layout.denoiser.config
@@ -174,7 +184,7 @@ def check_memory(
     device: torch.device,
     objective: Objective | None = None,
 ) -> None:
-    """Refuse a run whose memory is not there, before any weight is read.
+    """Refuse a run whose memory is not there, before any weight is read; a note if nobody can tell.
 
     Args:
         layout: The base model's folder and configs.
@@ -189,9 +199,13 @@ def check_memory(
     full = settings.gradient_checkpointing == "full"
     layers = LAYERS_OF_CHECKPOINTED_STEP if full else LAYERS_OF_STEP
     if least * layers > available_bytes(device):
-        cost = estimate_run(layout, settings, device, objective)
-        if cost.chosen.peak_bytes > cost.available_bytes:
-            raise UserError(cost.refusal())
+        try:
+            cost = estimate_run(layout, settings, device, objective)
+        except UncountableError as error:
+            note(str(error))
+        else:
+            if cost.chosen.peak_bytes > cost.available_bytes:
+                raise UserError(cost.refusal())
     check_preview_memory(layout, settings, device)
 
 

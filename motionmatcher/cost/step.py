@@ -13,7 +13,12 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.denoiser import Denoiser
@@ -22,9 +27,14 @@ from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.meter import CostMeter, tensor_bytes
 from motionmatcher.devices import weight_dtype
 from motionmatcher.diffusion.schedules import Schedule
+from motionmatcher.errors import UserError
 from motionmatcher.features.watching import Slices, slicing_by
 from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
 from motionmatcher.objectives.registry import make_objective
+
+
+class UncountableError(UserError):
+    """A step's cost cannot be counted, for it depends on numbers that fake tensors do not have."""
 
 
 @dataclass(frozen=True)
@@ -187,13 +197,17 @@ class FakeStep(TrainingStep):
         return torch.cat([*attended, attend_slice(*last)], dim=-2)
 
     def cost(self) -> StepCost:
-        """Count what one update takes: forward and backward of all its batches."""
+        """Count what one update takes: forward and backward of all its batches.
+
+        Raises:
+            UncountableError: The objective asks for the numbers in a tensor.
+        """
         denoiser, settings = self.base.denoiser, self.settings
         lora = tensor_bytes(denoiser.lora_parameters().values())
         weights = tensor_bytes(denoiser.parameters()) - lora
         denoiser.train()
         denoiser.zero_grad()
-        with self.measured() as meter:
+        with self.measured() as meter, _numbers_refused(self.objective.name):
             for _ in range(min(settings.gradient_accumulation_steps, 2)):
                 # From the second batch on, the gradients of the first are there already.
                 meter.flops = 0
@@ -209,6 +223,33 @@ class FakeStep(TrainingStep):
             },
             activations=meter.peak_bytes - weights - lora,
         )
+
+
+@contextmanager
+def _numbers_refused(objective: str) -> Iterator[None]:
+    """Say which operation asked for the numbers in a fake tensor.
+
+    Raises:
+        UncountableError: In place of torch's errors.
+    """
+    try:
+        yield
+    except (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        UnsupportedOperatorException,
+    ) as error:
+        asked = str(error.func)
+    except RuntimeError as error:
+        if "not supported for tensor subclasses" not in str(error):
+            raise
+        asked = "Tensor.numpy"
+    else:
+        return
+    raise UncountableError(
+        f"what a step costs cannot be counted: the objective {objective!r} asks for the numbers in a "
+        f"tensor ({asked}, as .item(), float() or a mask do), and counting goes by shapes alone."
+    )
 
 
 def bare_base(denoiser: Denoiser, schedule: Schedule, device: torch.device) -> BaseModel:

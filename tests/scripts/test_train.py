@@ -16,7 +16,7 @@ from launching import PROJECT, run_script, train_in_process, write_config
 
 import train
 from motionmatcher.config.loading import load_settings
-from motionmatcher.cost.step import FakeStep, StepCost
+from motionmatcher.cost.step import FakeStep, StepCost, UncountableError
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.checks import check_training
 from testbed.random_base import FULL_SIZE, write_random_base
@@ -246,6 +246,22 @@ def test_dry_run_of_the_full_size_from_configs_alone(
     assert "(weights 3.00, activations and gradients" in output
     assert "this does not fit: try" in output
     assert "no weights yet for unet, vae, text_encoder" in output
+
+
+def test_dry_run_of_an_objective_that_cannot_be_counted(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def refuse(step: FakeStep) -> StepCost:
+        raise UncountableError("what a step costs cannot be counted.")
+
+    monkeypatch.setattr(FakeStep, "cost", refuse)
+    results = config.parent / "results.json"
+    arguments = ["--config", config, "--dry-run", "--device", "cpu", "--json", results]
+    assert run_script(monkeypatch, train.main, *arguments) == 0
+    output = capsys.readouterr().out
+    assert "note: what a step costs cannot be counted.\n" in output
+    assert "all checks passed" in output
+    assert "flops_of_run" not in json.loads(results.read_text())
 
 
 def test_a_new_run_with_weights_missing_names_the_download(

@@ -1,11 +1,13 @@
 """What cannot fit into memory is refused before weights are read, with what it would take."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.profiling import profiled
 from motionmatcher.bases.base_model import load_base_model
@@ -25,6 +27,7 @@ from motionmatcher.cost.estimate import (
 from motionmatcher.cost.step import sampling_peak_bytes, tensor_bytes
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
+from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
 from motionmatcher.training.checks import check_training
 
 CPU = torch.device("cpu")
@@ -89,6 +92,51 @@ def test_a_run_is_counted_where_it_comes_near(
     monkeypatch.setattr(estimate, "estimate_run", lambda *_: pytest.fail("counted"))
     free(monkeypatch, 2**40)
     check_memory(layout, settings, CPU)
+
+
+class Asking(Objective):
+    """Asks for a number, which a step on fake tensors does not have."""
+
+    name = "asking"
+    ask: Callable[[Tensor], object]
+
+    def loss(self, batch: Batch) -> TrainingLoss:
+        type(self).ask(batch.latents)
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("ask", "operation"),
+    [
+        (lambda latents: latents.mean().item(), "aten._local_scalar_dense"),
+        (lambda latents: latents[latents > 0], "aten.nonzero"),
+        (lambda latents: latents.numpy(), "Tensor.numpy"),
+    ],
+)
+def test_an_objective_that_asks_for_numbers_trains_uncounted(
+    ask: Callable[[Tensor], object],
+    operation: str,
+    layout: BaseLayout,
+    settings: TrainSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Asking, "ask", staticmethod(ask), raising=False)
+    monkeypatch.setattr(estimate, "LAYERS_OF_STEP", 10**12)
+    check_memory(layout, settings, CPU, Asking())
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(
+        "note: what a step costs cannot be counted: the objective 'asking' asks for the numbers in "
+        f"a tensor ({operation}"
+    )
+
+
+def test_an_objective_s_own_faults_are_not_hidden(
+    layout: BaseLayout, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Asking, "ask", staticmethod(lambda latents: None), raising=False)
+    with pytest.raises(ZeroDivisionError):
+        estimate_run(layout, settings, CPU, Asking())
 
 
 def test_sampling_is_refused_with_what_it_takes(
