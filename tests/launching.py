@@ -1,9 +1,7 @@
-"""Run the project's programs inside a test: in this process, or in several of their own."""
+"""Run the project's programs inside a test, in its process; in others: see `processes`."""
 
 import json
-import os
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,26 +52,6 @@ def run_script(monkeypatch: pytest.MonkeyPatch, main: Any, *arguments: str) -> i
     with pytest.raises(SystemExit) as stopped:
         run(main)
     return int(stopped.value.code or 0)
-
-
-def launch(num_processes: int, script: Path, *arguments: str) -> None:
-    """Run a script in several processes on the CPU; fails with its output.
-
-    By torchrun, for `accelerate launch` starts several processes on accelerators only. The script
-    sees the same.
-    """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", str(num_processes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
-    finished = subprocess.run(
-        [*command, str(script), *map(str, arguments)],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 def write_config(path: Path, values: dict[str, Any]) -> Path:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launching import PROJECT, launch, run_script, write_config
+from launching import PROJECT, run_script, write_config
+from processes import launch
 
 import inference
 import train
@@ -29,7 +30,6 @@ from motionmatcher.clips.video import write_mp4
 from motionmatcher.config.settings import TrainData
 from motionmatcher.errors import UserError
 
-SCRIPT = PROJECT / "experiments" / "paper_table" / "__main__.py"
 OVERRIDES = ["max_train_steps=2", "checkpointing_steps=1", "validation_data.sample_preview=false"]
 OPTIONS = ["--device", "cpu", "--repeat_num", 2, "--tracker", "flow", "--grid_size", 4]
 
@@ -251,7 +251,7 @@ def test_two_processes_make_what_is_missing_and_give_the_table_of_one(
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("*/train_*/videos/*.mp4")}
 
     given = ["--configs", *configs[:2], *OVERRIDES, *OPTIONS, "--clip_model", clip_folder]
-    launch(2, SCRIPT, *given, "--output_dir", folder)
+    launch(2, tmp_path, "experiments.paper_table.__main__", *given, "--output_dir", folder)
     after = {path: path.read_bytes() for path in folder.glob("*/train_*/videos/*.mp4")}
     assert after == before
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

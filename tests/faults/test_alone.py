@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from faults.processes import start
 from launching import PROJECT, write_config
+from processes import start
 
 from motionmatcher.errors import UserError
 from motionmatcher.runs.run_folder import Run

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from faults.fuzzing import cases
 from faults.odd_inputs import texts
-from faults.processes import start
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import start
 
 from evaluation.report import json_for_html
 from evaluation.report_html import reference_card

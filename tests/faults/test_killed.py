@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.processes import (
+from launching import write_config
+from processes import (
     CountFileOperations,
     KillAtFileOperation,
     Program,
     WriteTensorsInPieces,
     start,
 )
-from launching import write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from motionmatcher.clips.video import read_video

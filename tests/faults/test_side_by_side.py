@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from faults.processes import SlowFiles, StandStill, WaitForAll, barrier, start
 from launching import write_config
+from processes import SlowFiles, StandStill, WaitForAll, barrier, start
 
 from motionmatcher.clips.video import read_video
 from motionmatcher.config.loading import load_settings

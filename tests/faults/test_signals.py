@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.processes import Hold, Program, start
 from launching import write_config
+from processes import Hold, Program, start
 
 from motionmatcher.clips.video import read_video
 from motionmatcher.runs.run_folder import Run

@@ -101,7 +101,7 @@ def run_tests(root: Path, tests: Sequence[str]) -> Outcome:
     """Run tests until the first one fails, in a process of their own."""
     started = time.monotonic()
     output = root / "output.txt"
-    process = SERVER.Process(target=run_pytest, args=(root, tests, output), daemon=True)
+    process = SERVER.Process(target=run_pytest, args=(root, tests, output))
     process.start()
     process.join(TIME_LIMIT)
     process.kill()

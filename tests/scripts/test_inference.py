@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from launching import PROJECT, launch, run_script, train_in_process, write_config
+from launching import run_script, train_in_process, write_config
+from processes import launch
 from safetensors.torch import load_file
 
 import inference
@@ -416,7 +417,7 @@ def test_two_processes_give_what_one_gives(trained: Run, infer: Callable, tmp_pa
     both = tmp_path / "both"
     settings = ["-cf", trained.folder, "-p", PROMPT, "-d", "cpu", "-rn", 3, "-s", 2, "-o", both]
     settings += ["--json", tmp_path / "both.json"]
-    launch(2, PROJECT / "inference.py", *settings)
+    launch(2, tmp_path, "inference", *settings)
     assert [(both / path.name).read_bytes() for path in alone] == [p.read_bytes() for p in alone]
     entries = json.loads((both / "manifest.json").read_text())["videos"]
     assert sorted(entry["seed"] for entry in entries) == [0, 1, 2]

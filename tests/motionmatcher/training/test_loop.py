@@ -16,13 +16,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 from launching import (
-    PROJECT,
     full_disk,
-    launch,
     resume_in_process,
     train_in_process,
     write_config,
 )
+from processes import launch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -610,12 +609,7 @@ def test_the_unet_computes_as_the_settings_say(
 
 def test_two_processes(config: Path, tmp_path: Path, run_values: dict[str, Any]) -> None:
     values = {**run_values, "output_dir": str(tmp_path / "runs"), "max_train_steps": 2}
-    launch(
-        2,
-        PROJECT / "tests" / "two_processes.py",
-        write_config(tmp_path / "c.yaml", values),
-        tmp_path,
-    )
+    launch(2, tmp_path, "two_processes", write_config(tmp_path / "c.yaml", values), tmp_path)
 
     first, second = (json.loads((tmp_path / f"process-{rank}.json").read_text()) for rank in (0, 1))
     assert len(first) == len(second) == 2

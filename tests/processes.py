@@ -1,4 +1,4 @@
-"""Programs in processes of their own that can be killed, disturbed and run side by side.
+"""Programs in processes of their own that can be killed, disturbed, run side by side and together.
 
 They are forked from one process that has imported everything, so that a start takes no seconds.
 """
@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -91,6 +92,33 @@ def start(
     process = _FORKS.Process(target=_main, args=(log, script, command, list(disturbances)))
     process.start()
     return Program(process, log)
+
+
+def launch(num_processes: int, folder: Path, script: str, *arguments: Any) -> None:
+    """Run a script in several processes on the CPU that find each other; fails with their output.
+
+    `accelerate launch` starts several processes on accelerators only. The script sees the same.
+
+    Args:
+        num_processes: How many.
+        folder: Gets a log of each.
+        script: The script's module.
+        arguments: Its command line.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    programs = [
+        start(
+            folder / f"process-{rank}.log",
+            script,
+            *arguments,
+            disturbances=[_Join(rank, num_processes, port)],
+        )
+        for rank in range(num_processes)
+    ]
+    codes = [program.wait() for program in programs]
+    assert codes == [0] * num_processes, "\n".join(program.output for program in programs)
 
 
 def barrier(parties: int) -> Any:
@@ -229,6 +257,25 @@ class WriteTensorsInPieces:
             return len(content)
 
         Path.write_bytes = write  # type: ignore[method-assign, assignment]
+
+
+@dataclass(frozen=True)
+class _Join:
+    """Makes the process one of several, as torchrun tells them."""
+
+    rank: int
+    count: int
+    port: int
+
+    def __call__(self) -> None:
+        os.environ |= {
+            "RANK": str(self.rank),
+            "LOCAL_RANK": str(self.rank),
+            "WORLD_SIZE": str(self.count),
+            "LOCAL_WORLD_SIZE": str(self.count),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(self.port),
+        }
 
 
 @dataclass(frozen=True)
