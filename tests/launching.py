@@ -46,7 +46,7 @@ def full_disk(largest_file: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, found)
 
 
-def run_script(monkeypatch: pytest.MonkeyPatch, main: Any, *arguments: str) -> int:
+def run_script(monkeypatch: pytest.MonkeyPatch, main: Any, *arguments: object) -> int:
     """Run a script's main function with a command line and return the exit code."""
     monkeypatch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:

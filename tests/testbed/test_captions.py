@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scene_factory import make_scene
 
 from testbed.captions import (
     appearance_caption,
@@ -13,7 +14,6 @@ from testbed.captions import (
 )
 from testbed.scenes import sample_scene, scene_stream
 from testbed.tokenizer import MAX_TOKENS, build_tokenizer, caption_words, learn_merges
-from tests.testbed.scene_factory import make_scene
 
 
 def test_appearance_caption_has_the_right_article() -> None:

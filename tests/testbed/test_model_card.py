@@ -1,9 +1,10 @@
 """The model card shows the scores of the exported weights, and of no others."""
 
+from example_scores import SCORES
+
 from motionmatcher.files import write_json
 from testbed.config import PretrainConfig
 from testbed.model_card import model_card
-from tests.testbed.example_scores import SCORES
 
 
 def test_scores_of_the_same_weights_are_shown(tiny_config: PretrainConfig) -> None:

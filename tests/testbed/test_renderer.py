@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scene_factory import make_scene
 
 from testbed.renderer import (
     BACKGROUND_STYLES,
@@ -11,7 +12,6 @@ from testbed.renderer import (
     shape_mask,
 )
 from testbed.scenes import world_to_screen
-from tests.testbed.scene_factory import make_scene
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_scores import SCORES
 from launching import PROJECT
 from PIL import Image
 
@@ -27,7 +28,6 @@ from testbed.score import (
     target_results,
 )
 from testbed.tracker import measure_clip
-from tests.testbed.example_scores import SCORES
 
 
 @pytest.fixture(scope="module")

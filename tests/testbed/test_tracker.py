@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scene_factory import make_scene
 
 from testbed.renderer import TEXTURED_STYLES, render, shape_mask
 from testbed.scenes import sample_scene, scene_stream
 from testbed.tracker import measure_clip
-from tests.testbed.scene_factory import make_scene
 
 NUM_CLIPS = 60
 

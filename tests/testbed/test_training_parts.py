@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scene_factory import make_scene
 from torch import nn
 
 from testbed.autoencoder import (
@@ -23,7 +24,6 @@ from testbed.pretraining_losses import draw_evenly, draw_noise, min_snr_weights
 from testbed.scenes import choose_frames
 from testbed.stage import StageState, cosine_schedule, read_state, write_state
 from testbed.text import attention_mask
-from tests.testbed.scene_factory import make_scene
 
 
 def test_cosine_schedule_at_known_steps() -> None:

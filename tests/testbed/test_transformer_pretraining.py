@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
 from launching import PROJECT
+from scene_factory import make_scene
 from torch import Tensor, nn
 
 from motionmatcher.errors import UserError
@@ -21,7 +22,6 @@ from testbed.pretraining_losses import draw_sigmas, velocity_error
 from testbed.recipe import list_stages
 from testbed.scenes import choose_frames, play_backwards, sample_scene, scene_stream
 from testbed.stage import read_state
-from tests.testbed.scene_factory import make_scene
 
 SHIPPED = PROJECT / "testbed" / "moving_shapes_wan.yaml"
 
