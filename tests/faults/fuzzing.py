@@ -4,14 +4,17 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.command_line import run
+from motionmatcher.config.settings import TrainSettings
+from motionmatcher.cost.step import empty_denoiser
 
 # Seeded and without a memory of former failures: every run tries the same cases.
 fuzz = settings(
@@ -87,6 +90,27 @@ def patched(target: str, value: Any) -> Iterator[None]:
     """Replace something by its dotted name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(target, value)
+        yield
+
+
+@contextlib.contextmanager
+def networks_kept() -> Iterator[None]:
+    """Build a network for counting once and keep it, for half of the time of a case would go there."""
+    kept: dict[str, Denoiser] = {}
+
+    def build(
+        denoiser_class: type[Denoiser], config: Mapping[str, Any], settings: TrainSettings
+    ) -> Denoiser:
+        lora = (settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
+        key = repr((denoiser_class, config, lora))
+        if key not in kept:
+            kept[key] = empty_denoiser(denoiser_class, config, settings)
+        return kept[key]
+
+    with (
+        patched("motionmatcher.cost.step.empty_denoiser", build),
+        patched("motionmatcher.cost.estimate.empty_denoiser", build),
+    ):
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from faults.fuzzing import begin, cases, patched, require_clean_end
+from faults.fuzzing import begin, cases, networks_kept, patched, require_clean_end
 from faults.odd_inputs import json_like, spoilt_bytes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +71,7 @@ def end_of() -> Iterator[Callable[..., int]]:
         patched(
             "motionmatcher.cost.step.FakeStep.cost", lambda step: StepCost(1, {"weights": 1}, 1)
         ),
+        networks_kept(),
     ):
         yield require_clean_end
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from faults.fuzzing import begin, cases, patched, require_clean_end
+from faults.fuzzing import begin, cases, networks_kept, patched, require_clean_end
 from faults.odd_inputs import keys, spoilt_bytes, spoilt_values, structures, texts, words
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +20,7 @@ def values(run_values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
+def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., int]]:
     """Dry run of a settings file with a content."""
     folder = tmp_path_factory.mktemp("fuzz")
 
@@ -29,7 +29,8 @@ def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
         arguments = ["--config", "config.yaml", "--dry-run", *overrides]
         return require_clean_end(train.main, arguments, folder)
 
-    return call
+    with networks_kept():
+        yield call
 
 
 @pytest.fixture
