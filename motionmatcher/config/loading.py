@@ -4,10 +4,8 @@ A file may name another in `base:` (relative to itself) and change a few of its 
 overrides (`train_data.width=256`) come last.
 """
 
-import json
 import re
 import sys
-import textwrap
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from motionmatcher.config.bounds import check_bounds, show_number
+from motionmatcher.config.bounds import check_bounds
 from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 from motionmatcher.config.yaml_layers import MISSING_MARK, escape, merge, read_layers, resolve
 from motionmatcher.errors import UserError, did_you_mean
@@ -236,41 +234,6 @@ def _with_newer_names(values: dict[str, Any], source: str, noted: bool) -> dict[
     if noted:
         note(f"{source}: {_OLDER_KEY} is read as gradient_checkpointing: selective, its name now.")
     return {**newer, "gradient_checkpointing": "selective"}
-
-
-def document_settings(settings_class: Any = TrainSettings, indent: str = "") -> str:
-    """Write every key as commented YAML: its meaning, range and default."""
-    lines = []
-    for entry in fields(settings_class):
-        annotation: Any = typing.get_type_hints(settings_class)[entry.name]
-        if is_dataclass(annotation):
-            lines += ["", f"{indent}# {annotation.__doc__}", f"{indent}{entry.name}:"]
-            lines += [document_settings(annotation, indent + "  ")]
-            continue
-        allowed = _describe_range(entry.metadata)
-        lines += textwrap.wrap(
-            f"{entry.metadata['meaning']}{allowed}",
-            width=100,
-            initial_indent=f"{indent}# ",
-            subsequent_indent=f"{indent}# ",
-        )
-        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-        shown = f"{MISSING_MARK}  # must be given" if default is MISSING else _as_yaml(default)
-        lines.append(f"{indent}{entry.name}: {shown}")
-    return "\n".join(lines)
-
-
-def _describe_range(metadata: Mapping[str, Any]) -> str:
-    minimum, maximum, choices = (metadata[key] for key in ("minimum", "maximum", "choices"))
-    if choices:
-        return f" [{' | '.join(choices)}]"
-    if minimum is None:
-        return ""
-    return f" [{show_number(minimum)} … {show_number(maximum)}]"
-
-
-def _as_yaml(value: Any) -> str:
-    return json.dumps(value) if not isinstance(value, str) or not value else value
 
 
 def _parse_override(key: str, text: str, place: str) -> Any:

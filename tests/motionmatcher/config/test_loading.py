@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from launching import PROJECT
 
+from motionmatcher.config.documentation import document_settings
 from motionmatcher.config.loading import (
-    document_settings,
     idle_keys,
     load_settings,
     parse_settings,
