@@ -158,7 +158,7 @@ UNET = [
         },
     ),
     *mutants(
-        "motionmatcher/bases/unet3d.py",
+        "motionmatcher/bases/video_unet.py",
         [
             "tests/motionmatcher/bases/test_unet3d.py::test_the_encoder_pass_gives_the_maps_of_the_whole_pass",
             "tests/motionmatcher/bases/test_unet3d.py::test_no_block_after_the_last_one_runs",
@@ -195,7 +195,7 @@ UNET = [
 ]
 
 LORA_TARGETS = mutants(
-    "motionmatcher/bases/unet3d.py",
+    "motionmatcher/bases/video_unet.py",
     "tests/motionmatcher/bases/test_lora.py",
     {
         "spatial cross-attention gets an adapter": (

@@ -167,8 +167,8 @@ DRAWS = mutants(
 )
 
 LAYERS = mutants(
-    "motionmatcher/bases/unet3d.py",
-    "tests/motionmatcher/bases/test_unet3d.py",
+    "motionmatcher/bases/video_unet.py",
+    ["tests/motionmatcher/bases/test_unet3d.py", "tests/motionmatcher/bases/test_video_unet.py"],
     {
         "spatial self-attention for cross-attention": (
             ".attentions.{layer}.transformer_blocks.0.attn2",
@@ -176,8 +176,8 @@ LAYERS = mutants(
         ),
         "the second temporal attention is left out": ('in ("attn1", "attn2")', 'in ("attn1",)'),
         "the decoder's maps count": (
-            'f"down_blocks.{temporal}.temp_attentions',
-            'f"up_blocks.{temporal}.temp_attentions',
+            'f"down_blocks.{temporal}.{cls.temporal_layers}',
+            'f"up_blocks.{temporal}.{cls.temporal_layers}',
         ),
         "odd sizes are rounded down": (
             "-(-height // 2), -(-width // 2)",
