@@ -1,8 +1,9 @@
 """Base models with random weights in the layout of real ones: they draw noise, but run everything.
 
 `python -m testbed.random_base FOLDER` writes a small one in Zeroscope's layout, for trying the
-programs without a download, and with `--kind wan` one in Wan's; `--full-size` writes the
-architecture of Zeroscope or of Wan 2.1 T2V 1.3B, for measuring time and memory.
+programs without a download, with `--kind wan` one in Wan's, and with `--kind animatediff` one in
+AnimateDiff's; `--full-size` writes the architecture of Zeroscope, of Wan 2.1 T2V 1.3B, or of
+AnimateDiff on Stable Diffusion 1.5, for measuring time and memory.
 """
 
 import json
@@ -26,6 +27,12 @@ SCHEDULER_CONFIG = {
     "prediction_type": "epsilon",
     "set_alpha_to_one": False,
     "steps_offset": 1,
+}
+# AnimateDiff's, whose motion modules were trained with other betas than Stable Diffusion.
+ANIMATEDIFF_SCHEDULER_CONFIG = {
+    **SCHEDULER_CONFIG,
+    "beta_schedule": "linear",
+    "timestep_spacing": "linspace",
 }
 Sizes = dict[str, dict[str, Any]]
 
@@ -57,6 +64,32 @@ FULL_SIZE: Sizes = {
         "num_hidden_layers": 23,
         "num_attention_heads": 16,
         "hidden_act": "gelu",
+    },
+}
+ANIMATEDIFF_SMALL: Sizes = {
+    "unet": {
+        "sample_size": 8,
+        "block_out_channels": (32, 64),
+        "down_block_types": ("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        "up_block_types": ("UpBlockMotion", "CrossAttnUpBlockMotion"),
+        "layers_per_block": 1,
+        "num_attention_heads": 4,
+        "motion_num_attention_heads": 4,
+        "cross_attention_dim": 32,
+    },
+    "vae": SMALL["vae"],
+    "text_encoder": SMALL["text_encoder"],
+}
+# Stable Diffusion 1.5 with a motion adapter: a UNet of 1.31 B parameters, CLIP's ViT-L text side.
+ANIMATEDIFF_FULL_SIZE: Sizes = {
+    "unet": {"sample_size": 64, "cross_attention_dim": 768},
+    "vae": FULL_SIZE["vae"],
+    "text_encoder": {
+        "vocab_size": 49_408,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
     },
 }
 # Of Wan 2.1 T2V 1.3B.
@@ -120,7 +153,65 @@ def write_random_base(
     Returns:
         The folder.
     """
-    from diffusers import AutoencoderKL, UNet3DConditionModel
+    from diffusers import UNet3DConditionModel
+
+    schedule = {**SCHEDULER_CONFIG, "prediction_type": prediction_type}
+    with _weights(configs_only, seed):
+        networks = {"unet": UNet3DConditionModel(**sizes["unet"])}
+        _write_frame_base(folder, "TextToVideoSDPipeline", networks, sizes, schedule, configs_only)
+    return folder
+
+
+def write_random_animatediff(
+    folder: Path, sizes: Sizes = ANIMATEDIFF_SMALL, configs_only: bool = False, seed: int = 0
+) -> Path:
+    """Write a base model with random weights as `AnimateDiffPipeline` has them.
+
+    Its `motion_adapter/` holds the motion modules of its UNet once more, as those folders do.
+
+    Args:
+        folder: Gets the diffusers layout.
+        sizes: Architecture of UNet, VAE and text encoder.
+        configs_only: Write no weights.
+        seed: Of the weights.
+
+    Returns:
+        The folder.
+    """
+    from diffusers import MotionAdapter, UNetMotionModel
+
+    with _weights(configs_only, seed):
+        unet = UNetMotionModel(**sizes["unet"])
+        adapter = MotionAdapter(
+            block_out_channels=unet.config.block_out_channels,
+            motion_layers_per_block=unet.config.layers_per_block,
+            motion_num_attention_heads=unet.config.motion_num_attention_heads,
+        )
+        if not configs_only:
+            _fill_zeros(unet)
+            states = unet.state_dict()
+            adapter.load_state_dict({name: states[name] for name in adapter.state_dict()})
+        _write_frame_base(
+            folder,
+            "AnimateDiffPipeline",
+            {"unet": unet, "motion_adapter": adapter},
+            sizes,
+            ANIMATEDIFF_SCHEDULER_CONFIG,
+            configs_only,
+        )
+    return folder
+
+
+def _write_frame_base(
+    folder: Path,
+    pipeline: str,
+    networks: Mapping[str, Any],
+    sizes: Sizes,
+    schedule: Mapping[str, Any],
+    configs_only: bool,
+) -> None:
+    """Write networks with a VAE of single frames and CLIP's text encoder."""
+    from diffusers import AutoencoderKL
     from transformers import CLIPTextConfig, CLIPTextModel
 
     tokenizer = write_character_tokenizer(folder / "tokenizer")
@@ -130,19 +221,14 @@ def write_random_base(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    _write_json(
-        folder / "scheduler" / "scheduler_config.json",
-        {**SCHEDULER_CONFIG, "prediction_type": prediction_type},
-    )
-    with _weights(configs_only, seed):
-        parts = {
-            "unet": UNet3DConditionModel(**sizes["unet"]),
-            "vae": AutoencoderKL(**sizes["vae"], **_VAE_BLOCKS),
-            "text_encoder": CLIPTextModel(text_config),
-        }
-        _write_parts(folder, parts, configs_only)
-    _write_index(folder, "TextToVideoSDPipeline", parts, "CLIPTokenizer", "DDIMScheduler")
-    return folder
+    _write_json(folder / "scheduler" / "scheduler_config.json", dict(schedule))
+    parts = {
+        **networks,
+        "vae": AutoencoderKL(**sizes["vae"], **_VAE_BLOCKS),
+        "text_encoder": CLIPTextModel(text_config),
+    }
+    _write_parts(folder, parts, configs_only)
+    _write_index(folder, pipeline, parts, "CLIPTokenizer", "DDIMScheduler")
 
 
 def write_random_wan(
@@ -188,18 +274,22 @@ def _weights(configs_only: bool, seed: int) -> Iterator[None]:
 
 def _write_parts(folder: Path, parts: Mapping[str, Any], configs_only: bool) -> None:
     """Write networks, none of their weights zero."""
-    from torch import nn
-
     for name, part in parts.items():
         if configs_only:
             (folder / name).mkdir(parents=True, exist_ok=True)
             save_config = getattr(part, "save_config", None) or part.config.save_pretrained
             save_config(folder / name)
             continue
-        for weight in part.parameters():
-            if not weight.any():
-                nn.init.normal_(weight, std=0.05)
+        _fill_zeros(part)
         part.save_pretrained(folder / name)
+
+
+def _fill_zeros(network: Any) -> None:
+    from torch import nn
+
+    for weight in network.parameters():
+        if not weight.any():
+            nn.init.normal_(weight, std=0.05)
 
 
 def _write_index(
@@ -251,7 +341,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def main() -> None:
     parser = ArgumentParser(prog="python -m testbed.random_base", description=__doc__)
     parser.add_argument("folder", type=user_path)
-    parser.add_argument("--kind", choices=("zeroscope", "wan"), default="zeroscope")
+    parser.add_argument("--kind", choices=("zeroscope", "wan", "animatediff"), default="zeroscope")
     parser.add_argument("--full-size", action="store_true", help="the real one's architecture")
     parser.add_argument("--configs-only", action="store_true", help="write no weights")
     parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0)
@@ -260,6 +350,9 @@ def main() -> None:
     if arguments.kind == "wan":
         sizes = WAN_FULL_SIZE if arguments.full_size else WAN_SMALL
         write_random_wan(arguments.folder, sizes, **how)
+    elif arguments.kind == "animatediff":
+        sizes = ANIMATEDIFF_FULL_SIZE if arguments.full_size else ANIMATEDIFF_SMALL
+        write_random_animatediff(arguments.folder, sizes, **how)
     else:
         sizes = FULL_SIZE if arguments.full_size else SMALL
         write_random_base(arguments.folder, sizes, **how)

@@ -69,6 +69,14 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def animatediff_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small base model with random weights on disk, in AnimateDiff's layout."""
+    from testbed.random_base import write_random_animatediff
+
+    return write_random_animatediff(tmp_path_factory.mktemp("animatediff"))
+
+
+@pytest.fixture(scope="session")
 def run_values(base_folder: Path, clip_path: Path) -> dict[str, Any]:
     """Settings of a training run that takes seconds, as YAML holds them."""
     return {

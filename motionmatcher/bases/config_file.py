@@ -1,7 +1,8 @@
 """The config files of a base model, whose values are checked when they are asked for."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,12 @@ class BaseConfig:
         self.file = file
         self.content: dict[str, Any] = content
 
+    def replaced(self, content: dict[str, Any]) -> "BaseConfig":
+        """The same file as if it said something else; errors go on naming it."""
+        other = copy(self)
+        other.content = content
+        return other
+
     def whole(self, key: str, minimum: int, maximum: int, default: int | None = None) -> int:
         """Look up a whole number; without a default, the key must be there."""
         value = self._value(key, default)
@@ -150,6 +157,12 @@ class BaseConfig:
         """Check that a key is true or false, if it is there."""
         if not isinstance(self.content.get(key, False), bool):
             self.refuse(key, "be true or false")
+
+    def same(self, values: Mapping[str, Any]) -> None:
+        """Check that keys, where they are there, have the one value that is supported."""
+        for key, value in values.items():
+            if self.content.get(key, value) != value:
+                self.refuse(key, f"be {shown(value)}")
 
     def match(
         self,

@@ -51,6 +51,7 @@ DENOISER = PartKind(
     key="_class_name",
     classes={
         "UNet3DConditionModel": "motionmatcher.bases.unet3d:MotionUNet",
+        "UNetMotionModel": "motionmatcher.bases.animatediff:AnimateDiffUNet",
         "WanTransformer3DModel": "motionmatcher.bases.wan:MotionWan",
     },
     weight_stems=_DIFFUSERS,

@@ -23,6 +23,7 @@ class MotionUNet(VideoUNet, UNet3DConditionModel):
 
     layer_classes = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
     temporal_layers = "temp_attentions"
+    temporal_blocks = "CrossAttn"
     lora_kinds = ("attention", "temporal_conv", "spatial_conv")
 
     @classmethod

@@ -24,11 +24,13 @@ class VideoUNet(Denoiser):
 
     Attributes:
         temporal_layers: What its blocks call their transformers over frames.
+        temporal_blocks: What the types of those blocks that have some have in their names.
     """
 
     input_layer = "conv_in"
     text_width_key = "cross_attention_dim"
     temporal_layers: ClassVar[str]
+    temporal_blocks: ClassVar[str]
 
     @classmethod
     def choose_layers(
@@ -39,10 +41,15 @@ class VideoUNet(Denoiser):
         Args and errors as of `Denoiser.choose_layers`.
         """
         _refuse_transformer_settings(settings)
-        sizes = map_sizes(config["down_block_types"], latent_size)
+        types = config["down_block_types"]
+        cross_sizes = map_sizes(types, latent_size, "CrossAttn")
+        temporal_sizes = map_sizes(types, latent_size, cls.temporal_blocks)
         spatial, temporal = (
             block_at_scale(sizes, latent_size, f"motion_extractor.{key}", getattr(settings, key))
-            for key in ("spatial_scale_factor", "temporal_scale_factor")
+            for sizes, key in (
+                (cross_sizes, "spatial_scale_factor"),
+                (temporal_sizes, "temporal_scale_factor"),
+            )
         )
         layers = range(config["layers_per_block"])
         return FeatureLayers(
@@ -56,8 +63,8 @@ class VideoUNet(Denoiser):
                 for layer in layers
                 for attention in ("attn1", "attn2")
             ),
-            cross_size=sizes[spatial],
-            temporal_size=sizes[temporal],
+            cross_size=cross_sizes[spatial],
+            temporal_size=temporal_sizes[temporal],
             last_block=max(spatial, temporal),
         )
 
@@ -206,20 +213,21 @@ def leaves(
                 yield ".".join([path, *parts])
 
 
-def map_sizes(down_block_types: Sequence[str], latent_size: Size) -> dict[int, Size]:
+def map_sizes(down_block_types: Sequence[str], latent_size: Size, wanted: str) -> dict[int, Size]:
     """List the attention map sizes of a UNet's encoder.
 
     Args:
         down_block_types: The UNet's `down_block_types`.
         latent_size: Height and width of the latents.
+        wanted: What the types of blocks with such attention have in their names.
 
     Returns:
-        Index of each down block with attention -> height and width of its maps.
+        Index of each of those down blocks -> height and width of its maps.
     """
     sizes = {}
     height, width = latent_size
     for block, block_type in enumerate(down_block_types):
-        if "CrossAttn" in block_type:
+        if wanted in block_type:
             sizes[block] = (height, width)
         height, width = -(-height // 2), -(-width // 2)  # a strided convolution rounds up
     return sizes

@@ -261,7 +261,8 @@ def bare_base(denoiser: Denoiser, schedule: Schedule, device: torch.device) -> B
 def _make_fake(denoiser: Denoiser, dtype: torch.dtype, device: torch.device) -> None:
     """Turn parameters on the meta device into fake ones: the LoRA's in fp32, all others in `dtype`.
 
-    Those that diffusers loads in fp32 whatever it is asked for stay so.
+    Those that diffusers loads in fp32 whatever it is asked for stay so. Buffers, which are no weights but
+    small tables, move to the device too.
     """
     in_full = set(denoiser._keep_in_fp32_modules or ())
     for path, module in denoiser.named_modules():
@@ -272,3 +273,10 @@ def _make_fake(denoiser: Denoiser, dtype: torch.dtype, device: torch.device) -> 
                 parameter.shape, dtype=torch.float32 if full else dtype, device=device
             )
             setattr(module, name, nn.Parameter(weight, requires_grad=trained))
+    states = denoiser.state_dict().keys()
+    for name, buffer in list(denoiser.named_buffers()):
+        owner, _, attribute = name.rpartition(".")
+        loaded = name in states and buffer.is_floating_point()
+        kind = dtype if loaded else buffer.dtype
+        empty = torch.empty(buffer.shape, dtype=kind, device=device)
+        setattr(denoiser.get_submodule(owner), attribute, empty)

@@ -6,11 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet3DConditionModel, WanPipeline, WanTransformer3DModel
+from diffusers import (
+    MotionAdapter,
+    UNet3DConditionModel,
+    UNetMotionModel,
+    WanPipeline,
+    WanTransformer3DModel,
+)
 from safetensors.torch import load_file
 
 from motionmatcher.bases.layout import find_base
-from testbed.random_base import FULL_SIZE, main, write_random_base, write_random_wan
+from testbed.random_base import (
+    ANIMATEDIFF_FULL_SIZE,
+    FULL_SIZE,
+    main,
+    write_random_base,
+    write_random_wan,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +41,14 @@ def test_the_layout(base_folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["base_folder", "wan_folder"])
-def test_nothing_is_without_effect(kind: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("kind", "num_files"), [("base_folder", 3), ("wan_folder", 3), ("animatediff_folder", 4)]
+)
+def test_nothing_is_without_effect(
+    kind: str, num_files: int, request: pytest.FixtureRequest
+) -> None:
     files = list(request.getfixturevalue(kind).rglob("*.safetensors"))
-    assert len(files) == 3
+    assert len(files) == num_files
     for file in files:
         for name, weight in load_file(file).items():
             assert weight.any(), f"{file.parent.name}: {name}"
@@ -121,3 +137,36 @@ def test_full_size_is_wan_s_architecture(tmp_path: Path, monkeypatch: pytest.Mon
     text_config = json.loads((tmp_path / "text_encoder" / "config.json").read_text())
     assert text_config["d_model"] == config["text_dim"]
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_an_animatediff_holds_its_motion_modules_twice(animatediff_folder: Path) -> None:
+    adapter, unet = (
+        load_file(animatediff_folder / name / "diffusion_pytorch_model.safetensors")
+        for name in ("motion_adapter", "unet")
+    )
+    motion_modules = {name for name in unet if ".motion_modules." in name}
+    assert adapter.keys() == motion_modules
+    assert all(torch.equal(weight, unet[name]) for name, weight in adapter.items())
+
+
+def test_full_size_is_animatediff_s_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["random_base", str(tmp_path), "--kind", "animatediff", "--full-size"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--configs-only"])
+    main()
+    layout = find_base(str(tmp_path))
+    assert layout.latent_shape(16, 512, 512) == (4, 16, 64, 64)
+    assert ANIMATEDIFF_FULL_SIZE["text_encoder"]["hidden_size"] == 768
+    configs = [
+        json.loads((tmp_path / name / "config.json").read_text())
+        for name in ("unet", "motion_adapter")
+    ]
+    with torch.device("meta"):
+        networks = (UNetMotionModel, MotionAdapter)
+        sizes = [
+            sum(weight.numel() for weight in network.from_config(config).parameters())
+            for network, config in zip(networks, configs, strict=True)
+        ]
+    assert sizes == [1_312_730_244, 453_209_280]
+    assert sizes[0] - sizes[1] == 859_520_964, "Stable Diffusion 1.5's"

@@ -21,12 +21,12 @@ ZEROSCOPE = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",)
     ],
 )
 def test_map_sizes(latent_size: tuple[int, int], sizes: dict[int, Any]) -> None:
-    assert map_sizes(ZEROSCOPE, latent_size) == sizes
+    assert map_sizes(ZEROSCOPE, latent_size, "CrossAttn") == sizes
 
 
 def test_blocks_without_attention_have_no_maps_but_halve() -> None:
     types = ("DownBlock3D", "CrossAttnDownBlock3D")
-    assert map_sizes(types, (16, 24)) == {1: (8, 12)}
+    assert map_sizes(types, (16, 24), "CrossAttn") == {1: (8, 12)}
 
 
 def test_odd_sizes_are_those_of_the_network() -> None:
@@ -44,13 +44,13 @@ def test_odd_sizes_are_those_of_the_network() -> None:
     )
     with torch.no_grad():
         unet(torch.zeros(1, 4, 1, 5, 7), 1, torch.zeros(1, 2, 32))
-    assert seen == [map_sizes(unet.config.down_block_types, (5, 7))[1]] == [(3, 4)]
+    assert seen == [map_sizes(unet.config.down_block_types, (5, 7), "CrossAttn")[1]] == [(3, 4)]
 
 
 @pytest.mark.parametrize(("scale", "block"), [(1, 0), (2, 1), (4, 2)])
 def test_block_at_scale(scale: int, block: int) -> None:
     size = (40, 72)
-    assert block_at_scale(map_sizes(ZEROSCOPE, size), size, "key", scale) == block
+    assert block_at_scale(map_sizes(ZEROSCOPE, size, "CrossAttn"), size, "key", scale) == block
 
 
 def test_a_scale_that_is_not_there() -> None:
@@ -61,12 +61,17 @@ def test_a_scale_that_is_not_there() -> None:
     )
     size = (40, 72)
     with pytest.raises(UserError, match=message):
-        block_at_scale(map_sizes(ZEROSCOPE, size), size, "motion_extractor.spatial_scale_factor", 8)
+        block_at_scale(
+            map_sizes(ZEROSCOPE, size, "CrossAttn"),
+            size,
+            "motion_extractor.spatial_scale_factor",
+            8,
+        )
 
 
 def test_sizes_that_are_rounded_up_have_no_scale_factor() -> None:
     size = (45, 32)
-    sizes = map_sizes(ZEROSCOPE, size)
+    sizes = map_sizes(ZEROSCOPE, size, "CrossAttn")
     assert block_at_scale(sizes, size, "key", 1) == 0
     message = r"there are 45x32 \(scale factor 1\), 23x16, 12x8\. Choose"
     with pytest.raises(UserError, match=message):

@@ -188,17 +188,17 @@ LAYERS = mutants(
             'f"down_blocks.{temporal}.attentions',
         ),
         "map size of the temporal block": (
-            "cross_size=sizes[spatial]",
-            "cross_size=sizes[temporal]",
+            "cross_size=cross_sizes[spatial]",
+            "cross_size=temporal_sizes[temporal]",
         ),
         "grid of the spatial block": (
-            "temporal_size=sizes[temporal]",
-            "temporal_size=sizes[spatial]",
+            "temporal_size=temporal_sizes[temporal]",
+            "temporal_size=cross_sizes[spatial]",
         ),
         "the encoder stops too early": ("max(spatial, temporal)", "min(spatial, temporal)"),
         "temporal maps take the spatial scale": (
-            'for key in ("spatial_scale_factor", "temporal_scale_factor")',
-            'for key in ("spatial_scale_factor", "spatial_scale_factor")',
+            '(temporal_sizes, "temporal_scale_factor")',
+            '(temporal_sizes, "spatial_scale_factor")',
         ),
     },
 )
