@@ -79,6 +79,12 @@ def parse_arguments() -> argparse.Namespace:
         help="default: the last",
     )
     trained.add_argument("-m", "--model", type=expand_home, help="base model: folder or hub id")
+    trained.add_argument(
+        "-ma",
+        "--motion_adapter",
+        type=expand_home,
+        help="of a base that is a Stable Diffusion: folder or hub id",
+    )
     trained.add_argument("-lr", "--lora_rank", type=int, help="only checked against the checkpoint")
     trained.add_argument("-ls", "--lora_scale", type=float, help="0 is the base model")
     trained.add_argument("-mn", "--min_timestep", type=int, help="lowest timestep with the LoRA on")

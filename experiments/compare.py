@@ -98,7 +98,7 @@ def open_bench(config: "ComparisonConfig", base_folder: str | None) -> "Bench":
     from motionmatcher.bases.layout import find_base
 
     first = cell_settings(config, base_folder, tuning_cells(config)[0])
-    layout = find_base(first.pretrained_model_path)
+    layout = find_base(first.pretrained_model_path, motion_adapter=first.motion_adapter_path)
     layout.require_weights()
     return Bench(config, base_folder, layout)
 

@@ -77,6 +77,16 @@ def animatediff_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def stable_diffusion_folders(
+    animatediff_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """The same base as a Stable Diffusion and a motion adapter, each in a folder of its own."""
+    from small_models import split_animatediff
+
+    return split_animatediff(animatediff_folder, tmp_path_factory.mktemp("split"))
+
+
+@pytest.fixture(scope="session")
 def run_values(base_folder: Path, clip_path: Path) -> dict[str, Any]:
     """Settings of a training run that takes seconds, as YAML holds them."""
     return {

@@ -1,6 +1,7 @@
 """Synthetic clips with known motion, and small random models in the real layouts."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,6 +149,48 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def networks(base: "BaseModel") -> dict[str, nn.Module]:
     """A base's networks by the folders of their weights."""
     return {"unet": base.denoiser, "vae": base.codec.vae, "text_encoder": base.text.encoder}
+
+
+def split_animatediff(whole: Path, folder: Path) -> tuple[Path, Path]:
+    """Write a small AnimateDiff as a Stable Diffusion, as that is published, and a motion adapter.
+
+    Args:
+        whole: What `write_random_animatediff` wrote.
+        folder: Gets both.
+
+    Returns:
+        The folders of Stable Diffusion and of the adapter.
+    """
+    from diffusers import UNet2DConditionModel, UNetMotionModel
+
+    stable_diffusion, adapter = folder / "stable_diffusion", folder / "adapter"
+    shutil.copytree(whole / "motion_adapter", adapter)
+    shutil.copytree(whole, stable_diffusion, ignore=shutil.ignore_patterns("unet", "motion_*"))
+    unet = UNetMotionModel.from_pretrained(whole, subfolder="unet")
+    config = unet.config
+    blocks = {
+        key: [block.replace("Motion", "2D") for block in config[key]]
+        for key in ("down_block_types", "up_block_types")
+    }
+    frame_unet = UNet2DConditionModel(
+        **blocks,
+        sample_size=config.sample_size,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        cross_attention_dim=config.cross_attention_dim,
+        attention_head_dim=config.num_attention_heads,
+    )
+    states = unet.state_dict()
+    frame_unet.load_state_dict({name: states[name] for name in frame_unet.state_dict()})
+    frame_unet.save_pretrained(stable_diffusion / "unet")
+    file = stable_diffusion / "scheduler" / "scheduler_config.json"
+    own = {
+        "_class_name": "PNDMScheduler",
+        "beta_schedule": "scaled_linear",
+        "timestep_spacing": "leading",
+    }
+    file.write_text(json.dumps({**json.loads(file.read_text()), **own}))
+    return stable_diffusion, adapter
 
 
 def small_wan(spread: float) -> "MotionWan":

@@ -30,6 +30,7 @@ _OF_THE_CLIP_FILE = ("single_video_path", "fps")
 # are the cell's, and the rest is about previews, logs, caches and checkpoints.
 _NOT_OF_TRAINING = (
     "pretrained_model_path",
+    "motion_adapter_path",
     "max_train_steps",
     "seed",
     "train_data",

@@ -62,7 +62,10 @@ def make_cell(job: CellJob) -> None:
         contextlib.redirect_stderr(nowhere),
     ):
         run = Run(Path(scratch))
-        base = load_base_model(find_base(settings.pretrained_model_path), DEVICE)
+        layout = find_base(
+            settings.pretrained_model_path, motion_adapter=settings.motion_adapter_path
+        )
+        base = load_base_model(layout, DEVICE)
         if base.fingerprint != job.identity["base"]:
             raise UserError(
                 f"{settings.pretrained_model_path} was changed while the comparison ran: start it again, or "

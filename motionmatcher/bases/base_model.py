@@ -12,7 +12,8 @@ from torch import nn
 
 from motionmatcher.bases.codecs import Codec
 from motionmatcher.bases.denoiser import Denoiser
-from motionmatcher.bases.layout import BaseLayout, Part
+from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.bases.parts import Part
 from motionmatcher.bases.texts import TextEncoder
 from motionmatcher.diffusion.schedules import Schedule
 from motionmatcher.errors import UserError
@@ -107,8 +108,7 @@ def load_base_model(
         text.read_states(text_states)
     text.prepare(prompts)
     vae = _read_part(layout, layout.codec, codec_class.model_class, CPU, torch_dtype=torch.float32)
-    denoiser_class = layout.denoiser.part_class
-    denoiser = _read_part(layout, layout.denoiser, denoiser_class, device, torch_dtype=dtype)
+    denoiser = _read_denoiser(layout, device, dtype)
     rescaled = "-rescaled" if rescale_schedule else ""
     return BaseModel(
         schedule=layout.read_schedule(rescale_schedule, flow_shift),
@@ -121,19 +121,31 @@ def load_base_model(
     )
 
 
+def _read_denoiser(layout: BaseLayout, device: torch.device, dtype: torch.dtype) -> Denoiser:
+    """Read the denoiser's weights onto a device, joined with a motion adapter's if there is one."""
+    part, adapter = layout.denoiser, layout.motion_adapter
+    if adapter is None:
+        whole: Denoiser = _read_part(layout, part, part.part_class, device, torch_dtype=dtype)
+        return whole
+    adapter_class = adapter.part_class
+    adapted = _read_part(layout, part, adapter_class.adapted_class, device, torch_dtype=dtype)
+    layers = _read_part(layout, adapter, adapter_class, device, torch_dtype=dtype)
+    joined: Denoiser = layers.join(adapted, part.config)
+    return joined
+
+
 def _read_part(
     layout: BaseLayout, part: Part[Any], model_class: Any, device: torch.device, **options: Any
 ) -> Any:
     """Read a part's weights onto a device, sound and frozen."""
-    folder = layout.folder / part.folder
+    folder = layout.path_of(part)
     for file in layout.read_files(part):
         if file.suffix == ".bin":
             require_named_tensors(file)
     try:
         with without_transformers_bars():
             model, info = model_class.from_pretrained(
-                layout.folder,
-                subfolder=part.folder,
+                folder,
                 variant=layout.weight_variant(part),
                 use_safetensors=layout.uses_safetensors(part),
                 local_files_only=True,

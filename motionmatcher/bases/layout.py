@@ -1,50 +1,29 @@
 """What a base model's folder holds, known from its config files alone, before weights are read."""
 
 import hashlib
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from motionmatcher.bases.adapter_folder import find_motion_adapter
 from motionmatcher.bases.config_file import BaseFolder
-from motionmatcher.bases.parts import CODEC, DENOISER, KINDS, TEXT, PartKind
+from motionmatcher.bases.hub import ZEROSCOPE_ID, choose_weights, find_folder, remedy
+from motionmatcher.bases.parts import CODEC, DENOISER, KINDS, TEXT, Part, PartKind
 from motionmatcher.bases.weights import check_weight_files, choose_weight_files
 from motionmatcher.errors import UserError
 from motionmatcher.file_hashes import file_hash
-from motionmatcher.paths import find_path, require_folder
 
 if TYPE_CHECKING:
     from motionmatcher.bases.codecs import Codec
     from motionmatcher.bases.denoiser import Denoiser
+    from motionmatcher.bases.motion_adapter import MotionLayers
     from motionmatcher.bases.texts import TextEncoder
     from motionmatcher.diffusion.schedules import Schedule
 
-ZEROSCOPE_ID = "cerspense/zeroscope_v2_576w"
-
 _TOKENIZER_CONFIG = "tokenizer/tokenizer_config.json"
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SAMPLED_BYTES = 1 << 20
-
-PartClass = TypeVar("PartClass")
-
-
-@dataclass(frozen=True)
-class Part(Generic[PartClass]):
-    """One part of a base model.
-
-    Attributes:
-        kind: What it is.
-        folder: The name of its folder within the base's.
-        config: What its config file says.
-        part_class: The class of ours that it is for.
-    """
-
-    kind: PartKind
-    folder: str
-    config: dict[str, Any]
-    part_class: type[PartClass]
 
 
 @dataclass(frozen=True)
@@ -59,6 +38,7 @@ class BaseLayout:
         text: Prompts -> text states; in `text_encoder/`, with `tokenizer/`.
         schedule: The noise or flow schedule it was trained with; in `scheduler/`.
         num_tokens: Length of an encoded prompt.
+        motion_adapter: The layers in time of a denoiser that has none; of a folder of its own.
     """
 
     name: str
@@ -68,11 +48,13 @@ class BaseLayout:
     text: Part["TextEncoder"]
     schedule: Part["Schedule"]
     num_tokens: int
+    motion_adapter: Part["MotionLayers"] | None = None
 
     @property
     def weighed(self) -> tuple[Part[Any], ...]:
         """The parts that have weights."""
-        return self.denoiser, self.codec, self.text
+        adapter = () if self.motion_adapter is None else (self.motion_adapter,)
+        return self.denoiser, self.codec, self.text, *adapter
 
     @property
     def config_files(self) -> list[str]:
@@ -111,10 +93,14 @@ class BaseLayout:
         schedule_class = self.schedule.part_class
         return schedule_class.from_config(self.schedule.config, rescale=rescale, shift=flow_shift)
 
+    def path_of(self, part: Part[Any]) -> Path:
+        """The folder of a part."""
+        return self.folder / part.folder if part.place is None else part.place
+
     def weight_files(self, part: Part[Any]) -> list[Path]:
         """List the weight files of a part; empty when they are missing."""
         stems = part.kind.weight_stems
-        files = sorted((self.folder / part.folder).glob("*"))
+        files = sorted(self.path_of(part).glob("*"))
         return [
             file
             for file in files
@@ -141,11 +127,14 @@ class BaseLayout:
         Raises:
             UserError: Names the missing parts and how to get them.
         """
-        missing = self.missing_weights()
-        if missing:
+        missing = [part for part in self.weighed if not self.weight_files(part)]
+        own = [part.folder for part in missing if part.place is None]
+        if own:
             raise UserError(
-                f"{self.folder} has no weights for {', '.join(missing)}. {_remedy(self.name)}"
+                f"{self.folder} has no weights for {', '.join(own)}. {self._remedy(missing[0])}"
             )
+        for part in missing:
+            raise UserError(f"{part.place} has no weights. {self._remedy(part)}")
         self.check_weights()
 
     def check_weights(self) -> None:
@@ -155,7 +144,10 @@ class BaseLayout:
             UserError: Names the file that is missing, empty, or a pointer to the real one.
         """
         for part in self.weighed:
-            check_weight_files(self.folder / part.folder, self.read_files(part), _remedy(self.name))
+            check_weight_files(self.path_of(part), self.read_files(part), self._remedy(part))
+
+    def _remedy(self, part: Part[Any]) -> str:
+        return remedy(self.name if part.place is None else str(part.place), ZEROSCOPE_ID)
 
     def uses_safetensors(self, part: Part[Any]) -> bool:
         """Tell whether a part's weights are read from safetensors; else they are pickles."""
@@ -165,6 +157,8 @@ class BaseLayout:
         """Identify configs, vocabulary and weights by a hash of all their bytes, wherever they lie."""
         files = [self.folder / name for name in self.config_files]
         files += self._vocabulary()
+        if self.motion_adapter is not None:
+            files.append(self.path_of(self.motion_adapter) / self.motion_adapter.kind.config_name)
         files += [file for part in self.weighed for file in self.weight_files(part)]
         return self._hash(files)
 
@@ -178,8 +172,15 @@ class BaseLayout:
         files = (self.folder / "tokenizer" / name for name in _VOCABULARY)
         return [file for file in files if file.is_file()]
 
+    def _place_of(self, file: Path) -> str:
+        """Name a file by its place in the base, wherever its folders lie."""
+        adapter = self.motion_adapter
+        if adapter is not None and file.parent == self.path_of(adapter):
+            return f"{adapter.folder}/{file.name}"
+        return file.relative_to(self.folder).as_posix()
+
     def _hash(self, files: Iterable[Path]) -> str:
-        lines = [f"{file.relative_to(self.folder).as_posix()}:{file_hash(file)}" for file in files]
+        lines = [f"{self._place_of(file)}:{file_hash(file)}" for file in files]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def sampled_fingerprint(self) -> str:
@@ -200,26 +201,35 @@ class BaseLayout:
         return digest.hexdigest()[:16]
 
 
-def find_base(name: str, configs_only: bool = False) -> BaseLayout:
+def find_base(
+    name: str, configs_only: bool = False, motion_adapter: str | None = None
+) -> BaseLayout:
     """Find a base model and check its configs.
 
     Args:
         name: A folder in diffusers' layout, or a hub id, which is downloaded.
         configs_only: Download no weights.
+        motion_adapter: Folder or hub id of the layers in time of a Stable Diffusion; None for a base
+            that has its own.
 
     Raises:
         UserError: It is not there, incomplete, or no text-to-video model can be built of its configs;
             says how to get it.
     """
-    folder = Path(find_path(name))
-    if not folder.is_dir():
-        if folder.is_symlink():  # to nothing, or in a loop
-            require_folder(folder, "base model folder")
-        folder = _download(name, configs_only)
-    base = BaseFolder(name, folder, _remedy(name))
+
+    def choose(files: Sequence[str]) -> list[str]:
+        wanted = [file for file in files if _is_text_of_a_part(file)]
+        if not configs_only:
+            weighed = [folder for kind in KINDS if kind.weight_stems for folder in kind.folders]
+            wanted += [file for folder in weighed for file in choose_weights(files, folder)]
+        return wanted
+
+    folder = find_folder(name, "base model folder", ZEROSCOPE_ID, choose)
+    base = BaseFolder(name, folder, remedy(name, ZEROSCOPE_ID))
     folders = {kind: _find_folder(base, kind) for kind in KINDS}
     configs = {kind: base.read(f"{folders[kind]}/{kind.config_name}") for kind in KINDS}
     tokenizer = base.read(_TOKENIZER_CONFIG)
+    adapter = find_motion_adapter(motion_adapter, configs, configs_only)
 
     def part(kind: PartKind) -> Part[Any]:
         config = configs[kind]
@@ -243,7 +253,7 @@ def find_base(name: str, configs_only: bool = False) -> BaseLayout:
     )
     text.part_class.check_tokenizer(base, configs[TEXT])
     num_tokens = text.part_class.num_tokens(tokenizer, text.config)
-    return BaseLayout(name, folder, denoiser, codec, text, schedule, num_tokens)
+    return BaseLayout(name, folder, denoiser, codec, text, schedule, num_tokens, adapter)
 
 
 def _find_folder(base: BaseFolder, kind: PartKind) -> str:
@@ -256,65 +266,7 @@ def _find_folder(base: BaseFolder, kind: PartKind) -> str:
     return found[0] if found else kind.folders[0]
 
 
-def _download(name: str, configs_only: bool) -> Path:
-    if not _is_hub_id(name):
-        raise UserError(f"{name}: there is no such base model folder. {_remedy(name)}")
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        files = HfApi().list_repo_files(name)
-    except (HfHubHTTPError, HFValidationError, OSError):
-        files = None  # without a network, an earlier download does
-    try:
-        if files is None:
-            return Path(snapshot_download(name, local_files_only=True))
-        wanted = [file for file in files if _is_text_of_a_part(file)]
-        if not configs_only:
-            folders = [folder for kind in KINDS if kind.weight_stems for folder in kind.folders]
-            wanted += [file for folder in folders for file in choose_weights(files, folder)]
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{name} is no folder here and could not be downloaded ({reason}). {_remedy(name)}"
-        ) from error
-
-
-def choose_weights(files: Iterable[str], part: str) -> list[str]:
-    """Choose one form of a part's weights out of all that a repository offers.
-
-    Args:
-        files: Paths in the repository.
-        part: A part's folder, such as "unet".
-
-    Returns:
-        The files in full precision, or those of the variant fp16 when there are no others;
-        safetensors before older forms.
-    """
-    weights = choose_weight_files([Path(file) for file in files if file.startswith(f"{part}/")])
-    return [file.as_posix() for file in weights]
-
-
 def _is_text_of_a_part(file: str) -> bool:
     part, _, name = file.partition("/")
     folders = {folder for kind in KINDS for folder in kind.folders} | {"tokenizer"}
     return part in folders and name.endswith((".json", ".txt"))
-
-
-def _remedy(name: str) -> str:
-    """Say how to get a base model whole, as far as its name tells which one it is."""
-    folder = Path(name)
-    if folder.name == ZEROSCOPE_ID.split("/")[1] and not _is_hub_id(name):
-        return f"Download it with: hf download {ZEROSCOPE_ID} --local-dir {name}"
-    if _is_hub_id(name) and not folder.is_dir():
-        return f"Download it with: hf download {name} --local-dir models/{folder.name}"
-    if folder.is_dir():
-        return "Copy it anew from where it comes from."
-    return (
-        f"Give a folder in diffusers' layout, or the id of one on the Hub, such as {ZEROSCOPE_ID}."
-    )
-
-
-def _is_hub_id(name: str) -> bool:
-    return _HUB_ID.fullmatch(name) is not None and not name.startswith(("models/", "./", "../"))

@@ -7,7 +7,8 @@ can be combined freely. A new one is a class in this package and a line here.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class PartKind:
         return found
 
 
+PartClass = TypeVar("PartClass")
 _DIFFUSERS = ("diffusion_pytorch_model",)
 _TRANSFORMERS = ("model", "pytorch_model")
 _FLOW = "motionmatcher.diffusion.flow_schedule:FlowSchedule"
@@ -104,5 +106,34 @@ SCHEDULE = PartKind(
     variants={"UniPCMultistepScheduler": ("use_flow_sigmas", _FLOW)},
     default="DDIMScheduler",
 )
+# AnimateDiff's layers in time lie in a folder of their own, which no base's folder has to hold.
+MOTION_ADAPTER = PartKind(
+    folders=("motion_adapter",),
+    config_name="config.json",
+    key="_class_name",
+    classes={"MotionAdapter": "motionmatcher.bases.motion_adapter:MotionLayers"},
+    weight_stems=_DIFFUSERS,
+)
+# The denoiser that they make one of videos: Stable Diffusion's.
+ADAPTED = "UNet2DConditionModel"
 # In the order in which their files count for a base's fingerprint.
 KINDS = (DENOISER, CODEC, TEXT, SCHEDULE)
+
+
+@dataclass(frozen=True)
+class Part(Generic[PartClass]):
+    """One part of a base model.
+
+    Attributes:
+        kind: What it is.
+        folder: The name of its folder within the base's.
+        config: What its config file says.
+        part_class: The class of ours that it is for.
+        place: Its folder, when that lies elsewhere than in the base's.
+    """
+
+    kind: PartKind
+    folder: str
+    config: dict[str, Any]
+    part_class: type[PartClass]
+    place: Path | None = None

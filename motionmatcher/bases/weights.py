@@ -19,7 +19,8 @@ def choose_weight_files(files: Iterable[Path]) -> list[Path]:
         The files in full precision, or those of the variant fp16 when there are no others;
         safetensors before older forms.
     """
-    there = list(files)
+    # Stable Diffusion offers the weights before averaging too, which diffusers does not load.
+    there = [file for file in files if ".non_ema" not in file.name]
     for variant in (False, True):
         for suffix in SUFFIXES:
             chosen = [file for file in there if file.suffix == suffix and _is_fp16(file) == variant]

@@ -247,6 +247,11 @@ class TrainSettings:
         "base model: a folder in diffusers' layout, or the id of one on the Hugging Face Hub",
         is_path=True,
     )
+    motion_adapter_path: str | None = setting(
+        None,
+        "AnimateDiff's motion adapter, where the base is a Stable Diffusion: a folder or hub id",
+        is_path=True,
+    )
     output_dir: str = setting(
         "./outputs/train", "runs are made in here: train_<time>/", is_path=True
     )

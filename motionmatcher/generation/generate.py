@@ -227,6 +227,11 @@ def _write_contact_sheet(request: GenerationRequest, entries: list[dict[str, Any
         write_contact_sheet(unused_path(request.output_dir / "contact_sheet.png"), clips, labels)
 
 
+def _adapter_entry(layout: BaseLayout) -> dict[str, str]:
+    adapter = layout.motion_adapter
+    return {} if adapter is None else {"motion_adapter": str(layout.path_of(adapter))}
+
+
 def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[str, Any]:
     """Write one video under a name not taken yet, and enter it in the manifest."""
     folder = request.output_dir
@@ -246,6 +251,7 @@ def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[s
                 **asdict(request.sampling),
                 "fps": request.fps,
                 "model": request.layout.name,
+                **_adapter_entry(request.layout),
                 "mixed_precision": request.mixed_precision,
                 "batch_size": request.batch_size,
                 **({"vae_tiling": True} if request.vae_tiling else {}),

@@ -65,6 +65,8 @@ class GenerationOptions(TypedDict, total=False):
     Attributes:
         checkpoint: Step of the checkpoint; the last by default.
         model: The base model's folder or hub id.
+        motion_adapter: That of the motion adapter, where the base is a Stable Diffusion; by default the
+            run's, unless another model is given.
         lora_rank: Only checked against the checkpoint.
         lora_scale: Scale of the LoRA; 0 is the base model.
         min_timestep: Lowest timestep with the LoRA on.
@@ -89,6 +91,7 @@ class GenerationOptions(TypedDict, total=False):
 
     checkpoint: int | None
     model: str | None
+    motion_adapter: str | None
     lora_rank: int | None
     lora_scale: float | None
     min_timestep: int | None
@@ -161,7 +164,11 @@ def make_request(
     notes = repetition_notes(prompts, "its videos are made once")
     if given.get("gif") and fps > MAX_GIF_FPS:
         notes.append(f"no GIF plays faster than {MAX_GIF_FPS} fps: {fps:g} is for the mp4 alone.")
-    layout = find_base(given.get("model") or opened.find_path(known.pretrained_model_path))
+    adapter = given.get("motion_adapter")
+    if adapter is None and "model" not in given and known.motion_adapter_path is not None:
+        adapter = opened.find_path(known.motion_adapter_path)
+    model = given.get("model") or opened.find_path(known.pretrained_model_path)
+    layout = find_base(model, motion_adapter=adapter)
     layout.require_weights()
     layout.latent_shape(sampling.num_frames, sampling.width, sampling.height)
     schedule = layout.read_schedule(known.rescale_schedule, known.flow_shift)

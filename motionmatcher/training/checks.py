@@ -68,7 +68,8 @@ def check_training(
     if not resume:
         settings = _resolve_sizes(settings, notes)
     base = find_path(settings.pretrained_model_path, run_folder)
-    layout = find_base(base, configs_only=dry_run)
+    adapter = settings.motion_adapter_path and find_path(settings.motion_adapter_path, run_folder)
+    layout = find_base(base, configs_only=dry_run, motion_adapter=adapter)
     if not dry_run:
         layout.require_weights()
     else:

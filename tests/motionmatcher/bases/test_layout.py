@@ -8,8 +8,9 @@ import pytest
 from launching import PROJECT
 
 from motionmatcher import paths
-from motionmatcher.bases.layout import BaseLayout, Part, choose_weights, find_base
-from motionmatcher.bases.parts import KINDS
+from motionmatcher.bases.hub import choose_weights
+from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.bases.parts import KINDS, Part
 from motionmatcher.errors import UserError
 
 COPY_ANEW = r"Copy it anew from where it comes from\.$"
@@ -92,8 +93,8 @@ def test_a_damaged_config(folder: Path) -> None:
 def test_a_unet_of_another_class(folder: Path) -> None:
     config = folder / "unet" / "config.json"
     values = json.loads(config.read_text())
-    config.write_text(json.dumps({**values, "_class_name": "UNet2DConditionModel"}))
-    message = f"^{config}: _class_name must be of UNet3DConditionModel, .*, not 'UNet2DC"
+    config.write_text(json.dumps({**values, "_class_name": "UNet2DModel"}))
+    message = f"^{config}: _class_name must be of UNet3DConditionModel, .*, not 'UNet2DModel'"
     with pytest.raises(UserError, match=message):
         find_base(str(folder))
 
