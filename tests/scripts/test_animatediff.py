@@ -1,6 +1,7 @@
 """AnimateDiff by the programs: training, resuming, inference and scores, and a dry run at full size."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -90,6 +91,24 @@ def test_inference_takes_the_adapter_from_the_run(
     assert run_script(monkeypatch, motion_discrepancy.main, *arguments) == 0
     (video,) = json.loads(scores.read_text())["folders"][0]["videos"]
     assert video["scores"]["motion_discrepancy"] >= 0
+
+
+def test_the_documented_way_to_use_a_lora_elsewhere(trained: Run, animatediff_folder: Path) -> None:
+    page = (PROJECT / "docs" / "bases.md").read_text(encoding="utf-8")
+    section = page.partition("\n## AnimateDiff\n")[2].partition("\n## ")[0]
+    (program,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    for documented, here in (
+        ("models/animatediff", str(animatediff_folder)),
+        ("outputs/train/my_run/checkpoint-400/lora", str(trained.checkpoint_folder(2) / "lora")),
+        ("num_frames=16", "num_frames=2, num_inference_steps=1"),
+    ):
+        assert documented in program
+        program = program.replace(documented, here)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert names["video"].shape == (2, 64, 64, 3)
+    loaded = {name for name, _ in names["pipeline"].unet.named_modules() if ".lora_A" in name}
+    assert len(loaded) == 2 * 94, "a container and a Linear for each target"
 
 
 def test_too_many_frames_are_refused_before_any_work(

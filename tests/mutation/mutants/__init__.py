@@ -1,5 +1,6 @@
 """The list of mutants."""
 
+from mutation.mutants.animatediff import ANIMATEDIFF
 from mutation.mutants.network import NETWORK
 from mutation.mutants.reader import READER
 from mutation.mutants.resume import RESUME
@@ -8,4 +9,13 @@ from mutation.mutants.training_loss import TRAINING_LOSS
 from mutation.mutants.transformer_bases import TRANSFORMER_BASES
 from mutation.mutants.wan_parts import WAN_PARTS
 
-MUTANTS = [*TRAINING_LOSS, *SAMPLED, *NETWORK, *READER, *RESUME, *TRANSFORMER_BASES, *WAN_PARTS]
+MUTANTS = [
+    *TRAINING_LOSS,
+    *SAMPLED,
+    *NETWORK,
+    *READER,
+    *RESUME,
+    *TRANSFORMER_BASES,
+    *WAN_PARTS,
+    *ANIMATEDIFF,
+]
