@@ -12,6 +12,7 @@ from torch import Tensor
 
 from motionmatcher.bases.config_file import MAX_CHANNELS, BaseConfig
 from motionmatcher.bases.video_unet import (
+    FrameStates,
     VideoUNet,
     attention_targets,
     check_unet_config,
@@ -79,21 +80,13 @@ class AnimateDiffUNet(VideoUNet, UNetMotionModel):
             return attention_targets(self, AnimateDiffTransformer3D)
         return spatial_conv_targets(self)
 
-    def run_layer(
-        self,
-        block: Any,
-        layer: int,
-        hidden: Tensor,
-        time_states: Tensor,
-        text_states: Tensor,
-        num_frames: int,
-    ) -> Tensor:
-        hidden = block.resnets[layer](hidden, time_states)
+    def run_layer(self, block: Any, layer: int, hidden: Tensor, frames: FrameStates) -> Tensor:
+        hidden = block.resnets[layer](hidden, frames.time)
         if getattr(block, "has_cross_attention", False):
             hidden = block.attentions[layer](
-                hidden, encoder_hidden_states=text_states, return_dict=False
+                hidden, encoder_hidden_states=frames.text, return_dict=False
             )[0]
-        moved: Tensor = block.motion_modules[layer](hidden, num_frames=num_frames)
+        moved: Tensor = block.motion_modules[layer](hidden, num_frames=frames.num_frames)
         return moved
 
 

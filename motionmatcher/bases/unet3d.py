@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from motionmatcher.bases.config_file import BaseConfig
 from motionmatcher.bases.video_unet import (
+    FrameStates,
     VideoUNet,
     attention_targets,
     check_unet_config,
@@ -48,24 +49,16 @@ class MotionUNet(VideoUNet, UNet3DConditionModel):
         entered: Tensor = self.transformer_in(hidden, num_frames=num_frames, return_dict=False)[0]
         return entered
 
-    def run_layer(
-        self,
-        block: Any,
-        layer: int,
-        hidden: Tensor,
-        time_states: Tensor,
-        text_states: Tensor,
-        num_frames: int,
-    ) -> Tensor:
-        hidden = block.resnets[layer](hidden, time_states)
-        hidden = block.temp_convs[layer](hidden, num_frames=num_frames)
+    def run_layer(self, block: Any, layer: int, hidden: Tensor, frames: FrameStates) -> Tensor:
+        hidden = block.resnets[layer](hidden, frames.time)
+        hidden = block.temp_convs[layer](hidden, num_frames=frames.num_frames)
         if getattr(block, "has_cross_attention", False):
             hidden = block.attentions[layer](
-                hidden, encoder_hidden_states=text_states, return_dict=False
+                hidden, encoder_hidden_states=frames.text, return_dict=False
             )[0]
-            hidden = block.temp_attentions[layer](hidden, num_frames=num_frames, return_dict=False)[
-                0
-            ]
+            hidden = block.temp_attentions[layer](
+                hidden, num_frames=frames.num_frames, return_dict=False
+            )[0]
         return hidden
 
 

@@ -4,7 +4,7 @@ Its down block i works at the latent size halved i times.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from diffusers.models.activations import ACT2CLS
 from diffusers.models.resnet import ResnetBlock2D
@@ -17,6 +17,20 @@ from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import FeatureLayers, Size
+
+
+class FrameStates(NamedTuple):
+    """What each layer of a pass is told.
+
+    Attributes:
+        time: The timestep's embedding for each frame (B*F, E).
+        text: The prompt for each frame (B*F, T, D).
+        num_frames: F.
+    """
+
+    time: Tensor
+    text: Tensor
+    num_frames: int
 
 
 class VideoUNet(Denoiser):
@@ -83,13 +97,16 @@ class VideoUNet(Denoiser):
         """
         batch_size, _, num_frames, _, _ = latents.shape
         time_features = self.time_proj(timesteps.expand(batch_size)).to(latents.dtype)
-        time_states = repeat(self.time_embedding(time_features), "b d -> (b f) d", f=num_frames)
-        text_states = repeat(text_states, "b t d -> (b f) t d", f=num_frames)
+        frames = FrameStates(
+            repeat(self.time_embedding(time_features), "b d -> (b f) d", f=num_frames),
+            repeat(text_states, "b t d -> (b f) t d", f=num_frames),
+            num_frames,
+        )
 
         hidden = self.enter(rearrange(latents, "b c f h w -> (b f) c h w"), num_frames)
         for index, block in enumerate(self.down_blocks[: last_block + 1]):
             for layer in range(len(block.resnets)):
-                hidden = self.run_layer(block, layer, hidden, time_states, text_states, num_frames)
+                hidden = self.run_layer(block, layer, hidden, frames)
             if index < last_block:
                 for downsampler in block.downsamplers:
                     hidden = downsampler(hidden)
@@ -104,24 +121,14 @@ class VideoUNet(Denoiser):
         hidden: Tensor = self.conv_in(latents)
         return hidden
 
-    def run_layer(
-        self,
-        block: Any,
-        layer: int,
-        hidden: Tensor,
-        time_states: Tensor,
-        text_states: Tensor,
-        num_frames: int,
-    ) -> Tensor:
+    def run_layer(self, block: Any, layer: int, hidden: Tensor, frames: FrameStates) -> Tensor:
         """Run one layer of a down block, in space and in time.
 
         Args:
             block: The down block.
             layer: Index of the layer.
             hidden: (B*F, D, h/s, w/s).
-            time_states: The timestep's embedding for each frame (B*F, E).
-            text_states: The prompt for each frame (B*F, T, D).
-            num_frames: F.
+            frames: What each layer is told.
         """
         raise NotImplementedError
 
