@@ -309,7 +309,8 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     def compile_layers(self, backend: str = "inductor") -> None:
         """Compile each layer with torch.compile, once for all layers of the same shapes.
 
-        Passes with dual numbers or with weights upcast to fp32 stay as they are.
+        Passes with dual numbers, with weights upcast to fp32, or whose recorder cannot be followed stay
+        as they are.
 
         Args:
             backend: torch.compile's.
@@ -330,6 +331,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 states.enter_context(mode.recorder.attached(self))
             if mode.full_precision:
                 states.enter_context(FullPrecisionLayers())
+            if mode.full_precision or (mode.recorder is not None and not mode.recorder.compiles):
                 states.enter_context(uncompiled())
             try:
                 self._mode = mode

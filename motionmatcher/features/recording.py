@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -18,9 +18,11 @@ class Recorder(Protocol):
 
     Attributes:
         maps: Module path -> map. Filled by the pass.
+        compiles: torch.compile can follow a recorded pass, and need not trace each one anew.
     """
 
     maps: dict[str, Tensor]
+    compiles: ClassVar[bool]
 
     def blank(self) -> "Recorder":
         """Make a recorder of the same modules with no maps, for a pass that is repeated."""
@@ -38,6 +40,8 @@ class AttentionRecorder:
         module_names: Paths of the recorded attention modules in the denoiser.
         maps: Module path -> map (N, queries, keys), N the module's batch axis. Filled by the pass.
     """
+
+    compiles: ClassVar[bool] = True
 
     def __init__(self, module_names: Sequence[str]) -> None:
         self.module_names = tuple(module_names)

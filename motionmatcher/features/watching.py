@@ -10,7 +10,7 @@ embedding without a word.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class AttentionWatcher:
         gathers: Module path -> what makes its map.
         maps: Module path -> map. Filled by the pass.
     """
+
+    compiles: ClassVar[bool] = False  # each `forward` that is watched is a new one
 
     def __init__(self, gathers: Mapping[str, Gather]) -> None:
         self.gathers = dict(gathers)
