@@ -58,6 +58,9 @@ class T5Text(TextEncoder):
         config.number("layer_norm_epsilon", 0, 1, default=1e-6)
         activations = [*ACT2CLS, *(f"gated-{name}" for name in ACT2CLS)]
         config.choice("feed_forward_proj", activations, default="gated-gelu")
+        if "dense_act_fn" in config.content:
+            config.choice("dense_act_fn", ACT2CLS)
+        cls.check_types(config)
 
     @staticmethod
     def check_tokenizer(base: BaseFolder, config: BaseConfig) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.activations import ACT2CLS
@@ -14,6 +15,10 @@ from motionmatcher.bases.config_file import MAX_CHANNELS, MAX_LAYERS, BaseConfig
 from motionmatcher.devices import visiting
 from motionmatcher.errors import UserError
 from motionmatcher.prompts import cut_off_note
+from motionmatcher.text_files import shorten
+
+# What a text encoder's config may say that its weights are saved as.
+_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 class TextEncoder:
@@ -62,6 +67,22 @@ class TextEncoder:
             UserError: Names the file and the key that no text encoder can be built with.
         """
         raise NotImplementedError
+
+    @classmethod
+    def check_types(cls, config: BaseConfig) -> None:
+        """Check the keys that only transformers looks at, by its own rules.
+
+        Raises:
+            UserError: Names the file and the key whose value is of a wrong type.
+        """
+        for key in ("dtype", "torch_dtype"):
+            if config.content.get(key) is not None:
+                config.choice(key, _DTYPES)
+        try:
+            cls.model_class.config_class(**config.content)
+        except StrictDataclassError as error:
+            reason = shorten(" ".join(str(error).split()))
+            raise UserError(f"{config.file}: transformers refuses it: {reason}") from error
 
     @staticmethod
     def check_tokenizer(base: BaseFolder, config: BaseConfig) -> None:
@@ -165,6 +186,7 @@ class ClipText(TextEncoder):
         config.whole("vocab_size", 3, 10_000_000, default=49408)
         config.whole("max_position_embeddings", 3, MAX_CHANNELS, default=77)
         config.choice("hidden_act", ACT2CLS, default="quick_gelu")
+        cls.check_types(config)
 
     @staticmethod
     def check_tokenizer(base: BaseFolder, config: BaseConfig) -> None:

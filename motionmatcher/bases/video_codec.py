@@ -35,6 +35,8 @@ class VideoCodec(Codec):
                 f"{config.file}: a VAE with is_residual or patch_size is Wan 2.2's, which is not "
                 "supported yet: use a base with the VAE of Wan 2.1."
             )
+        if config.content.get("attn_scales", []) != []:
+            config.refuse("attn_scales", "be empty, as diffusers' own program needs it")
         for key in ("in_channels", "out_channels"):
             config.whole(key, 3, 3, default=3)
         channels = config.whole("z_dim", 1, MAX_CHANNELS)

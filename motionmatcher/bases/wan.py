@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motionmatcher.bases.config_file import MAX_CHANNELS, MAX_LAYERS, BaseConfig
 from motionmatcher.bases.denoiser import Denoiser
-from motionmatcher.config.settings import MotionExtractorSettings
+from motionmatcher.config.settings import MAX_PIXELS, MotionExtractorSettings
 from motionmatcher.errors import UserError
 from motionmatcher.features.attention_maps import (
     Grid,
@@ -80,7 +80,9 @@ class MotionWan(Denoiser, WanTransformer3DModel):
             config.refuse("patch_size", "be [1, p, p] with p of 1, 2 or 4")
         config.choice("qk_norm", ("rms_norm_across_heads",), default="rms_norm_across_heads")
         config.number("eps", 0, 1, default=1e-6)
-        config.whole("rope_max_seq_len", 1, MAX_CHANNELS, default=1024)
+        # Enough for the largest frames that settings allow, in latents of a VAE that divides by 8.
+        longest = MAX_PIXELS // 8 // cls.patch_size(config.content)
+        config.whole("rope_max_seq_len", longest, MAX_CHANNELS, default=1024)
         config.switch("cross_attn_norm")
         for key in ("image_dim", "added_kv_proj_dim", "pos_embed_seq_len"):
             if config.content.get(key) is not None:

@@ -68,6 +68,8 @@ def change(base_folder: Path, tmp_path: Path) -> Callable[..., Path]:
         (TEXT, {"num_attention_heads": 5}, "num_attention_heads must divide hidden_size 32, not 5"),
         (TEXT, {"hidden_act": "relu77"}, "hidden_act must be of .*, not 'relu77'"),
         (TEXT, {"model_type": "t5"}, "model_type must be of clip_text_model, umt5, not 't5'"),
+        (TEXT, {"attention_dropout": "much"}, "transformers refuses it: .*'attention_dropout'"),
+        (TEXT, {"dtype": "float"}, "dtype must be of float64, float32, .*, not 'float'"),
         (TEXT, {"vocab_size": 100}, "tokens go up to 513, but the text encoder knows 100"),
         (SCHEDULER, {"num_train_timesteps": "many"}, "num_train_timesteps must be a whole number"),
         (SCHEDULER, {"num_train_timesteps": 10**12}, "num_train_timesteps must be at most 100000"),

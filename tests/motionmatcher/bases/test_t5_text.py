@@ -268,6 +268,7 @@ def config_of(folder: Path, **values: Any) -> BaseConfig:
         ({"num_heads": None}, "num_heads must be a whole number, not null"),
         ({"relative_attention_num_buckets": 3}, "relative_attention_num_buckets must be at least 4"),
         ({"relative_attention_max_distance": 8}, "relative_attention_max_distance must be at least 9"),
+        ({"dense_act_fn": "gelu77"}, "dense_act_fn must be of .*, not 'gelu77'"),
         ({"feed_forward_proj": "gated"}, "feed_forward_proj must be of .*, not 'gated'"),
         ({"layer_norm_epsilon": -1}, "layer_norm_epsilon must be at least 0, not -1"),
     ],

@@ -163,6 +163,7 @@ def test_tiles(vae: AutoencoderKLWan) -> None:
         ({"latents_std": GONE}, "the key latents_std is missing"),
         ({"in_channels": 12}, "in_channels must be at most 3, not 12"),
         ({"is_residual": True}, "a VAE with is_residual or patch_size is Wan 2.2's, which is not"),
+        ({"attn_scales": [1.0]}, "attn_scales must be empty"),
         ({"patch_size": 2}, "a VAE with is_residual or patch_size is Wan 2.2's, which is not"),
         ({"scale_factor_spatial": 16}, "scale_factor_spatial must be at most 8, not 16"),
         ({"dropout": -1}, "dropout must be at least 0, not -1"),
