@@ -103,6 +103,11 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return None
 
     @classmethod
+    def max_side(cls, config: Mapping[str, Any]) -> int | None:
+        """The most latents in a row, in height and in width; None when there is no such bound."""
+        return None
+
+    @classmethod
     def num_tokens(cls, config: Mapping[str, Any], latent_shape: Sequence[int]) -> int | None:
         """How many tokens a transformer makes of a video's latents (…, F, h, w); None for other networks."""
         return None

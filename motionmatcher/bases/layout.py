@@ -78,6 +78,12 @@ class BaseLayout:
                 f"{num_frames} frames: this base model's denoiser takes at most {longest}, and they are "
                 f"{shape[1]} in its latents: use fewer."
             )
+        widest = network.max_side(config)
+        if widest is not None and max(shape[2:]) > widest:
+            raise UserError(
+                f"{width}x{height} pixels: this base model's denoiser takes at most {widest} latents in a "
+                f"row, and they are {shape[3]}x{shape[2]}: use a smaller size."
+            )
         return shape
 
     def read_schedule(self, rescale: bool = False, flow_shift: float | None = None) -> "Schedule":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motionmatcher.bases.config_file import MAX_CHANNELS, MAX_LAYERS, BaseConfig
 from motionmatcher.bases.denoiser import Denoiser
-from motionmatcher.config.settings import MAX_PIXELS, MotionExtractorSettings
+from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.errors import UserError
 from motionmatcher.features.attention_maps import (
     Grid,
@@ -80,9 +80,7 @@ class MotionWan(Denoiser, WanTransformer3DModel):
             config.refuse("patch_size", "be [1, p, p] with p of 1, 2 or 4")
         config.choice("qk_norm", ("rms_norm_across_heads",), default="rms_norm_across_heads")
         config.number("eps", 0, 1, default=1e-6)
-        # Enough for the largest frames that settings allow, in latents of a VAE that divides by 8.
-        longest = MAX_PIXELS // 8 // cls.patch_size(config.content)
-        config.whole("rope_max_seq_len", longest, MAX_CHANNELS, default=1024)
+        config.whole("rope_max_seq_len", 1, MAX_CHANNELS, default=1024)
         config.switch("cross_attn_norm")
         for key in ("image_dim", "added_kv_proj_dim", "pos_embed_seq_len"):
             if config.content.get(key) is not None:
@@ -97,6 +95,10 @@ class MotionWan(Denoiser, WanTransformer3DModel):
     def max_frames(cls, config: Mapping[str, Any]) -> int:
         frames: int = config.get("rope_max_seq_len", 1024)
         return frames
+
+    @classmethod
+    def max_side(cls, config: Mapping[str, Any]) -> int:
+        return cls.max_frames(config) * cls.patch_size(config)
 
     @classmethod
     def choose_layers(

@@ -24,10 +24,12 @@ from safetensors.torch import load_file
 import inference
 import motion_discrepancy
 import train
+from motionmatcher.bases.layout import find_base
 from motionmatcher.bases.lora import ADAPTER_FILE, COMFYUI_FILE
 from motionmatcher.clips.video import probe
 from motionmatcher.config.loading import load_settings
 from motionmatcher.cost.step import FakeStep, StepCost
+from motionmatcher.errors import UserError
 from motionmatcher.runs.run_folder import Run
 from testbed.random_base import WAN_SMALL, write_random_base, write_random_wan
 from testbed.random_base import main as random_base
@@ -234,6 +236,20 @@ def test_a_folder_mixed_of_two_models_is_refused(
     config = write_config(tmp_path / "config.yaml", {**values, **own})
     assert run_script(monkeypatch, train.main, "--config", config, "--device", "cpu") == 2
     assert "has both unet and transformer: it is mixed of two models" in capsys.readouterr().err
+
+
+def test_more_than_it_has_positions_for_is_refused(wan_folder: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(wan_folder, tmp_path / "base")
+    config = base / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_max_seq_len": 3}))
+    layout = find_base(str(base))
+    assert layout.latent_shape(9, 48, 48) == (16, 3, 6, 6)
+    with pytest.raises(UserError, match=r"^13 frames: .* takes at most 3, and they are 4 in its"):
+        layout.latent_shape(13, 48, 48)
+    with pytest.raises(
+        UserError, match=r"^64x48 pixels: .* at most 6 latents in a row, .* are 8x6"
+    ):
+        layout.latent_shape(9, 64, 48)
 
 
 def test_a_dry_run_at_full_size_from_configs_alone(

@@ -310,7 +310,6 @@ def test_settings_that_it_has_no_maps_for(settings: dict[str, Any], message: str
         ({"patch_size": [2, 2, 2]}, r"patch_size must be \[1, p, p\] with p of 1, 2 or 4, not"),
         ({"attention_head_dim": 13}, "attention_head_dim must be even, for positions rotate pairs"),
         ({"qk_norm": "layer_norm"}, "qk_norm must be of rms_norm_across_heads, not 'layer_norm'"),
-        ({"rope_max_seq_len": 511}, "rope_max_seq_len must be at least 512, not 511"),
         ({"image_dim": 1280}, "image_dim must be null: bases that take an image are not supported"),
         ({"added_kv_proj_dim": 64}, "added_kv_proj_dim must be null"),
     ],
@@ -330,3 +329,4 @@ def test_tokens_and_least_memory_by_hand() -> None:
     assert MotionWan.num_tokens(config, shape) == 9 * 30 * 52 == 14040
     assert MotionWan.least_values(config, shape) == 14040 * 1536
     assert MotionWan.max_frames(config) == 1024
+    assert MotionWan.max_side(config) == 2048
