@@ -1,19 +1,36 @@
-"""What is measured: Zeroscope's UNet at several widths with random weights, and steps of its training."""
+"""What is measured: Zeroscope's UNet or Wan's transformer with random weights, and steps of its training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from diffusers import UNet3DConditionModel, WanTransformer3DModel
 
 from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.unet3d import MotionUNet
+from motionmatcher.bases.video_codec import VideoCodec
+from motionmatcher.bases.wan import MotionWan
 from motionmatcher.config.settings import MotionExtractorSettings, TrainData, TrainSettings
-from motionmatcher.cost.step import FakeStep, TrainingStep, bare_base, empty_denoiser
-from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.cost.step import (
+    FakeStep,
+    TrainingStep,
+    bare_base,
+    empty_denoiser,
+    stored_weights,
+)
+from motionmatcher.diffusion.flow_schedule import FlowSchedule
+from motionmatcher.diffusion.schedules import NoiseSchedule, Schedule
+from motionmatcher.objectives.objective import Objective
 from motionmatcher.objectives.registry import make_objective
-from testbed.random_base import FULL_SIZE, SCHEDULER_CONFIG
+from testbed.random_base import (
+    FULL_SIZE,
+    SCHEDULER_CONFIG,
+    WAN_FULL_SIZE,
+    WAN_SCHEDULER_CONFIG,
+    WAN_SMALL,
+)
 
-NUM_TOKENS = 77
 _TWO_LEVELS = {
     **FULL_SIZE["unet"],
     "down_block_types": ("CrossAttnDownBlock3D", "CrossAttnDownBlock3D"),
@@ -38,16 +55,32 @@ WIDTHS: dict[str, tuple[dict[str, Any], int]] = {
     "half": ({**_TWO_LEVELS, "block_out_channels": (320, 640)}, 2),
     "full": (FULL_SIZE["unet"], 4),
 }
+WAN_WIDTHS: dict[str, dict[str, Any]] = {
+    "tiny": WAN_SMALL["transformer"],
+    # As wide as the full one, with a fifth of its blocks.
+    "shallow": {**WAN_FULL_SIZE["transformer"], "num_layers": 6},
+    "full": WAN_FULL_SIZE["transformer"],
+}
+# Of its VAE, what gives latents their shape.
+_WAN_VAE = {
+    "z_dim": 16,
+    "dim_mult": (1, 2, 4, 4),
+    "temperal_downsample": (False, True, True),
+}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A training step's size.
+    """A training step of Zeroscope, and its size.
 
     Attributes:
+        denoiser_class: The denoiser's class.
+        plain_class: That of diffusers.
+        num_tokens: Of the text.
+        attends_over_all: Attention is over all tokens of the video at once.
         width: Of `WIDTHS`.
         frames: Frames of the clip.
-        size: Height and width of the latents.
+        size: Height and width of the latents; one number for both.
         rank: Of the LoRA.
         mode: The motion extractor's.
         precision: As `mixed_precision` in the settings.
@@ -56,9 +89,14 @@ class Case:
         objective: As in the settings.
     """
 
+    denoiser_class: ClassVar[type[Denoiser]] = MotionUNet
+    plain_class: ClassVar[type[Any]] = UNet3DConditionModel
+    num_tokens: ClassVar[int] = 77
+    attends_over_all: ClassVar[bool] = False
+
     width: str = "half"
     frames: int = 16
-    size: int = 48
+    size: int | tuple[int, int] = 48
     rank: int = 32
     mode: str = "difference"
     precision: str = "no"
@@ -67,22 +105,34 @@ class Case:
     objective: str = "feature_matching"
 
     @property
-    def unet_config(self) -> dict[str, Any]:
-        """The UNet's config."""
+    def config(self) -> dict[str, Any]:
+        """The denoiser's config."""
         return WIDTHS[self.width][0]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The base's schedule."""
+        return NoiseSchedule.from_config(SCHEDULER_CONFIG)
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Height and width of the latents."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of the clip (C, F, h, w)."""
+        return 4, self.frames, *self.latent_size
 
     @property
     def settings(self) -> TrainSettings:
         """Settings of such a training; the paper's where a case does not say otherwise."""
-        scale = WIDTHS[self.width][1]
         return TrainSettings(
             pretrained_model_path="",
             train_data=TrainData(
                 single_video_path="", single_video_prompt="", n_sample_frames=self.frames
             ),
-            motion_extractor=MotionExtractorSettings(
-                mode=self.mode, spatial_scale_factor=scale, temporal_scale_factor=scale
-            ),
+            motion_extractor=self._extractor_settings(),
             objective=self.objective,
             lora_rank=self.rank,
             lora_unet_dropout=self.dropout,
@@ -90,14 +140,41 @@ class Case:
             gradient_checkpointing="full" if self.checkpointing else "none",
         )
 
-    def fake(self, device: torch.device) -> FakeStep:
-        """Make the step on fake tensors."""
-        unet = empty_denoiser(MotionUNet, self.unet_config, self.settings)
+    def _extractor_settings(self) -> MotionExtractorSettings:
+        scale = WIDTHS[self.width][1]
+        return MotionExtractorSettings(
+            mode=self.mode, spatial_scale_factor=scale, temporal_scale_factor=scale
+        )
+
+    @property
+    def title(self) -> str:
+        """Of the sections on its real size."""
+        return "Full size"
+
+    def describe(self, dtype: str) -> str:
+        """Say in words what it is, with weights of a dtype."""
+        height, width = self.latent_size
+        return f"Width {self.width}, {self.frames} frames of {height}x{width} latents, {dtype}"
+
+    def fake(self, device: torch.device, objective: Objective | None = None) -> FakeStep:
+        """Make the step on fake tensors.
+
+        Args:
+            device: Which device to imitate.
+            objective: What is minimised; None takes the case's.
+        """
+        denoiser = empty_denoiser(self.denoiser_class, self.config, self.settings)
         if self.checkpointing:
-            unet.enable_gradient_checkpointing()
-        schedule = NoiseSchedule.from_config(SCHEDULER_CONFIG)
-        shape = (unet.config.in_channels, self.frames, self.size, self.size)
-        return FakeStep.build(unet, schedule, self.settings, shape, NUM_TOKENS, device)
+            denoiser.enable_gradient_checkpointing()
+        return FakeStep.build(
+            denoiser,
+            self.schedule,
+            self.settings,
+            self.latent_shape,
+            self.num_tokens,
+            device,
+            objective,
+        )
 
     def real(self, device: torch.device, dtype: torch.dtype = torch.float32) -> TrainingStep:
         """Make the step with random weights, the same ones every time.
@@ -106,35 +183,88 @@ class Case:
             device: Where it computes.
             dtype: Of the frozen weights.
         """
-        settings, size = self.settings, (self.size, self.size)
-        unet = random_unet(self.unet_config, settings, device, dtype)
+        settings = self.settings
+        denoiser = random_denoiser(self.denoiser_class, self.config, settings, device, dtype)
         if self.checkpointing:
-            unet.enable_gradient_checkpointing()
-        base = bare_base(unet, NoiseSchedule.from_config(SCHEDULER_CONFIG), device)
+            denoiser.enable_gradient_checkpointing()
+        base = bare_base(denoiser, self.schedule, device)
         draw = torch.Generator().manual_seed(1)
-        latents = torch.randn(1, 4, self.frames, *size, generator=draw).to(device)
-        text = torch.randn(1, NUM_TOKENS, unet.text_width, generator=draw)
+        latents = torch.randn(1, *self.latent_shape, generator=draw).to(device)
+        text = torch.randn(1, self.num_tokens, denoiser.text_width, generator=draw)
         objective = make_objective(settings.objective)
-        objective.prepare(base, settings, size)
+        objective.prepare(base, settings, self.latent_size)
         batch = objective.draw(latents, text.to(device), 0, 0, 0)
         return TrainingStep(base, settings, objective, batch)
 
 
-def random_unet(
-    unet_config: dict[str, Any], settings: TrainSettings, device: torch.device, dtype: torch.dtype
+@dataclass(frozen=True)
+class WanCase(Case):
+    """A training step of Wan, with the settings of its config.
+
+    Attributes:
+        width: Of `WAN_WIDTHS`.
+    """
+
+    denoiser_class: ClassVar[type[Denoiser]] = MotionWan
+    plain_class: ClassVar[type[Any]] = WanTransformer3DModel
+    num_tokens: ClassVar[int] = 512
+    attends_over_all: ClassVar[bool] = True
+
+    width: str = "full"
+    frames: int = 33
+    size: int | tuple[int, int] = (60, 104)
+    mode: str = "tangent"
+    precision: str = "bf16"
+    checkpointing: bool = True
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return WAN_WIDTHS[self.width]
+
+    @property
+    def schedule(self) -> Schedule:
+        return FlowSchedule.from_config(WAN_SCHEDULER_CONFIG)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        height, width = (8 * side for side in self.latent_size)
+        patch_size = MotionWan.patch_size(self.config)
+        return VideoCodec.shape_by_config(_WAN_VAE, self.frames, width, height, patch_size)
+
+    @property
+    def title(self) -> str:
+        height, width = (8 * side for side in self.latent_size)
+        return f"Wan, {self.frames} frames of {height}x{width}"
+
+    def _extractor_settings(self) -> MotionExtractorSettings:
+        return MotionExtractorSettings(mode=self.mode)
+
+
+def random_denoiser(
+    denoiser_class: type[Denoiser],
+    config: Mapping[str, Any],
+    settings: TrainSettings,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Denoiser:
-    """Make a UNet with random weights and a LoRA that is not zero, without a second copy of either."""
-    unet = empty_denoiser(MotionUNet, unet_config, settings)
+    """Make a denoiser with random weights and a LoRA that is not zero, without a second copy of either.
+
+    Args:
+        denoiser_class: Its class.
+        config: Its config.
+        settings: Of the LoRA.
+        device: Where the weights are.
+        dtype: Of the frozen weights, but for those that are in fp32 whatever one asks for.
+    """
+    denoiser = empty_denoiser(denoiser_class, config, settings)
     draw = torch.Generator(device).manual_seed(0)
-    for path, module in unet.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            trained = ".lora_" in path
-            if parameter.ndim == 1:
-                weight = torch.full(parameter.shape, float(name == "weight"), device=device)
-            else:
-                spread = parameter[0].numel() ** -0.5
-                weight = torch.empty(parameter.shape, device=device)
-                weight.normal_(0, spread / 10 if trained else spread, generator=draw)
-            weight = weight if trained else weight.to(dtype)
-            setattr(module, name, torch.nn.Parameter(weight, requires_grad=trained))
-    return unet.train()
+    for module, name, parameter, stored in stored_weights(denoiser, dtype):
+        trained = parameter.requires_grad
+        if parameter.ndim == 1:
+            weight = torch.full(parameter.shape, float(name == "weight"), device=device)
+        else:
+            spread = parameter[0].numel() ** -0.5
+            weight = torch.empty(parameter.shape, device=device)
+            weight.normal_(0, spread / 10 if trained else spread, generator=draw)
+        setattr(module, name, torch.nn.Parameter(weight.to(stored), requires_grad=trained))
+    return denoiser.train()

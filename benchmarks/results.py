@@ -26,6 +26,9 @@ def benchmark_parser(module: str, description: str | None) -> ArgumentParser:
     parser.add_argument(
         "--results", type=user_path, default=RESULTS, metavar="FILE", help="the page of all results"
     )
+    parser.add_argument(
+        "--note", default="", help="a sentence beside the figures, such as what else was running"
+    )
     add_json_argument(parser)
     return parser
 
@@ -50,7 +53,7 @@ def report(arguments: Namespace, title: str, values: dict[str, Any], *paragraphs
         paragraphs: Text and tables of the section.
     """
     setting = machine(arguments.device)
-    body = "\n\n".join([setting, *paragraphs])
+    body = "\n\n".join([f"{setting} {arguments.note}".strip(), *paragraphs])
     print(body)
     page = arguments.results
     text = page.read_text(encoding="utf-8") if page.is_file() else _HEAD

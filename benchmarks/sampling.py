@@ -108,15 +108,16 @@ def main() -> None:
     import torch
 
     from benchmarks.cases import Case
-    from motionmatcher.config.settings import SCHEDULERS
     from motionmatcher.devices import choose_device, compute_exactly, weight_dtype
     from motionmatcher.diffusion.sampling import SamplingSettings, denoise_with_gate
+    from motionmatcher.diffusion.solvers import solver_names
 
     device = choose_device(arguments.device)
     compute_exactly(device)
     dtype = weight_dtype(arguments.precision, device)
     case = Case(arguments.width, arguments.frames, arguments.size)
     step = case.real(device, dtype)
+    solvers = solver_names(step.base.schedule)
     unet = step.base.denoiser.eval()
     plain = plain_unet(unet)
     noise = torch.randn(step.batch.latents.shape, generator=torch.Generator().manual_seed(0)).to(
@@ -129,13 +130,13 @@ def main() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    clocks = {name: Clock(wait) for name in ("plain UNet, no LoRA", *SCHEDULERS)}
+    clocks = {name: Clock(wait) for name in ("plain UNet, no LoRA", *solvers)}
 
     def ours(scheduler: str) -> torch.Tensor:
         settings = SamplingSettings(
             num_frames=case.frames,
-            width=8 * case.size,
-            height=8 * case.size,
+            width=8 * arguments.size,
+            height=8 * arguments.size,
             num_inference_steps=arguments.steps,
             guidance_scale=GUIDANCE,
             lora_scale=1.0,
@@ -154,7 +155,7 @@ def main() -> None:
         for _ in range(arguments.repeats):
             clock = clocks["plain UNet, no LoRA"]
             plain_loop(plain, noise.to(dtype), states.to(dtype), arguments.steps, clock)
-            for scheduler in SCHEDULERS:
+            for scheduler in solvers:
                 ours(scheduler)
         for _ in merging.timed(range(3)):
             with unet.lora_at():
@@ -169,10 +170,10 @@ def main() -> None:
         "merge_seconds": statistics.median(merging.seconds),
     }
     rows = [
-        (name if name not in SCHEDULERS else f"ours with the LoRA, {name}", seconds, seconds / base)
+        (name if name not in solvers else f"ours with the LoRA, {name}", seconds, seconds / base)
         for name, seconds in medians.items()
     ]
-    size = f"{case.frames} frames of {case.size}x{case.size} latents"
+    size = f"{case.frames} frames of {arguments.size}x{arguments.size} latents"
     report(
         arguments,
         f"Sampling, width {case.width}",

@@ -242,7 +242,7 @@ def main() -> None:
 
 def describe(case: "Case") -> str:
     """Say in words what is measured."""
-    channels = ", ".join(map(str, case.unet_config.get("block_out_channels", ("Zeroscope's",))))
+    channels = ", ".join(map(str, case.config.get("block_out_channels", ("Zeroscope's",))))
     checkpointing = (
         "with gradient checkpointing (ours)" if case.checkpointing else "no checkpointing"
     )

@@ -258,21 +258,35 @@ def bare_base(denoiser: Denoiser, schedule: Schedule, device: torch.device) -> B
     return BaseModel(schedule, absent, absent, denoiser, device, fingerprint="")
 
 
-def _make_fake(denoiser: Denoiser, dtype: torch.dtype, device: torch.device) -> None:
-    """Turn parameters on the meta device into fake ones: the LoRA's in fp32, all others in `dtype`.
+def stored_weights(
+    denoiser: Denoiser, dtype: torch.dtype
+) -> Iterator[tuple[nn.Module, str, nn.Parameter, torch.dtype]]:
+    """List all weights with the dtype they have in training: the LoRA's in fp32, all others in `dtype`.
 
-    Those that diffusers loads in fp32 whatever it is asked for stay so. Buffers, which are no weights but
-    small tables, move to the device too.
+    Those that diffusers loads in fp32 whatever it is asked for stay so.
+
+    Args:
+        denoiser: With its LoRA.
+        dtype: Of the frozen weights.
+
+    Yields:
+        Module, name there, weight, dtype.
     """
     in_full = set(denoiser._keep_in_fp32_modules or ())
     for path, module in denoiser.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
-            trained = ".lora_" in path
-            full = trained or bool(in_full.intersection([*path.split("."), name]))
-            weight = torch.empty(
-                parameter.shape, dtype=torch.float32 if full else dtype, device=device
-            )
-            setattr(module, name, nn.Parameter(weight, requires_grad=trained))
+            full = ".lora_" in path or bool(in_full.intersection([*path.split("."), name]))
+            yield module, name, parameter, torch.float32 if full else dtype
+
+
+def _make_fake(denoiser: Denoiser, dtype: torch.dtype, device: torch.device) -> None:
+    """Turn parameters on the meta device into fake ones of the dtypes that they have in training.
+
+    Buffers, which are no weights but small tables, move to the device too.
+    """
+    for module, name, parameter, stored in stored_weights(denoiser, dtype):
+        weight = torch.empty(parameter.shape, dtype=stored, device=device)
+        setattr(module, name, nn.Parameter(weight, requires_grad=parameter.requires_grad))
     states = denoiser.state_dict().keys()
     for name, buffer in list(denoiser.named_buffers()):
         owner, _, attribute = name.rpartition(".")

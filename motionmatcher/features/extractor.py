@@ -83,7 +83,7 @@ class MotionExtractor:
 
         with (
             torch.no_grad(),
-            _without_torch_s_warnings(),
+            without_torch_s_warnings(),
             forward_ad.dual_level(),
             self.denoiser.taking_dual_numbers(),
         ):
@@ -103,7 +103,7 @@ class MotionExtractor:
 
 
 @contextmanager
-def _without_torch_s_warnings() -> Iterator[None]:
+def without_torch_s_warnings() -> Iterator[None]:
     """Keep back what torch's own forward mode is warned of by torch: `torch.jit.script` is deprecated."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)

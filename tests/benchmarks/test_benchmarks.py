@@ -10,7 +10,7 @@ import torch
 from launching import run_script
 
 from benchmarks import full_size, lora_linear, sampling, scaling, train_step
-from benchmarks.cases import Case
+from benchmarks.cases import Case, WanCase
 from benchmarks.floor import LoraCounter, count_floor
 from benchmarks.results import table
 from benchmarks.scaling import fit_exponent
@@ -19,9 +19,17 @@ from benchmarks.straightforward import straightforward_loss
 CPU = torch.device("cpu")
 
 
-def test_the_straightforward_step_computes_the_same() -> None:
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("tiny", frames=3, size=8, dropout=0.0),
+        WanCase("tiny", 9, (4, 6), dropout=0.0, mode="difference", checkpointing=False),
+    ],
+    ids=["zeroscope", "wan"],
+)
+def test_the_straightforward_step_computes_the_same(case: Case) -> None:
     # In fp64, for the loss is a small difference that fp32 rounds.
-    step = Case("tiny", frames=3, size=8, dropout=0.0).real(CPU, torch.float64)
+    step = case.real(CPU, torch.float64)
     batch = step.batch
     step = replace(
         step,
@@ -57,6 +65,18 @@ def test_the_straightforward_step_computes_the_same() -> None:
         (sampling.main, (), "## Sampling, width tiny", "merge_seconds"),
         (full_size.main, (), "## Full size, difference, float32", "step_seconds"),
         (full_size.main, ("--counted",), "## Full size, counted, float32", "counted"),
+        (
+            full_size.main,
+            ("--base", "wan"),
+            "## Wan, 5 frames of 64x64, tangent, float32",
+            "step_seconds",
+        ),
+        (
+            full_size.main,
+            ("--base", "wan", "--counted"),
+            "## Wan, 5 frames of 64x64, counted, float32",
+            "straightforward",
+        ),
         (scaling.main, (), "## Scaling, width tiny", "frames"),
         (lora_linear.main, (), "## LoRA of a Linear", "steps"),
     ],
