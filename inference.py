@@ -145,7 +145,7 @@ def request_of(arguments: argparse.Namespace) -> "GenerationRequest":
     if not prompts:
         raise UserError('no prompt: give --prompt "…", or --prompts FILE with one prompt a line.')
     options = {name: getattr(arguments, name) for name in GenerationOptions.__annotations__}
-    return make_request(arguments.run, prompts, FLAGS, **options)  # type: ignore[misc]
+    return make_request(arguments.run, prompts, FLAGS, **options)
 
 
 def main() -> None:

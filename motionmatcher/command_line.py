@@ -50,12 +50,12 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"error: {_one_line(message)}\nSee `{self.prog} --help`.\n")
 
 
-def add_json_argument(parser: argparse.ArgumentParser) -> None:
+def add_json_argument(parser: argparse._ActionsContainer) -> None:
     """Add `--json FILE`, which every script that prints metrics has."""
     add_output_argument(parser, "--json", "also write the results to FILE as JSON")
 
 
-def add_output_argument(parser: argparse.ArgumentParser, flag: str, meaning: str) -> None:
+def add_output_argument(parser: argparse._ActionsContainer, flag: str, meaning: str) -> None:
     """Add a file to be written; one that cannot be is refused while the command line is read."""
     assert flag.removeprefix("--") in OUTPUT_FILES
     parser.add_argument(flag, type=_output_file, metavar="FILE", help=meaning)
