@@ -33,7 +33,12 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read to be hashed, in order."""
     read: list[Path] = []
     original = file_hashes._hash
-    monkeypatch.setattr(file_hashes, "_hash", lambda path: (read.append(path), original(path))[1])
+
+    def note_and_hash(path: Path) -> str:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(file_hashes, "_hash", note_and_hash)
     return read
 
 

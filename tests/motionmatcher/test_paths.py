@@ -1,6 +1,7 @@
 """Paths of settings: from where the command runs, in the project, or as the run recorded them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def test_a_damaged_record(tmp_path: Path, content: str) -> None:
 def test_a_link_that_leads_to_itself_is_not_called_missing(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    for find in (probe, open_checkpoint, open_folder, find_base):
+    finders: tuple[Callable[[Any], object], ...] = (probe, open_checkpoint, open_folder, find_base)
+    for find in finders:
         with pytest.raises(UserError, match="loop cannot be opened: Too many levels of symbolic"):
             find(str(loop) if find is find_base else loop)
 

@@ -1,6 +1,7 @@
 """Random streams depend on seed, use and place, and on nothing else."""
 
 import hashlib
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ def test_stream_seed_is_a_hash_of_seed_use_and_place() -> None:
 
 
 def test_every_part_of_a_name_matters() -> None:
-    names = [
+    names: list[Any] = [
         (0, "noise", 0, 0),
         (1, "noise", 0, 0),
         (0, "dropout", 0, 0),

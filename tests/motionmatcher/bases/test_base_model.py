@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from transformers import CLIPTokenizer
 from motionmatcher.bases import codecs
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.layout import find_base
+from motionmatcher.bases.texts import ClipText
 from motionmatcher.errors import NotFiniteError, UserError
 from motionmatcher.random_streams import generator
 
@@ -80,6 +82,7 @@ def test_the_unet_s_dtype_is_chosen(base_folder: Path, base: BaseModel) -> None:
     assert half.denoiser.weight_dtype == torch.bfloat16
     assert {weight.dtype for weight in half.denoiser.parameters()} == {torch.bfloat16}
     assert {weight.dtype for weight in half.codec.vae.parameters()} == {torch.float32}
+    assert isinstance(half.text, ClipText)
     assert {weight.dtype for weight in half.text.encoder.parameters()} == {torch.float32}
     latents, states = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 7, 32)
     with torch.no_grad():
@@ -112,7 +115,8 @@ def old_tokenizer_files(folder: Path, pad_token: str) -> None:
     start, end = ({"content": token, **special} for token in ("<|startoftext|>", "<|endoftext|>"))
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
-    tokens = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": pad_token}
+    tokens: dict[str, Any] = {"bos_token": start, "eos_token": end, "unk_token": end}
+    tokens["pad_token"] = pad_token
     (folder / "special_tokens_map.json").write_text(json.dumps(tokens))
     typed = {name: {"__type": "AddedToken", **tokens[name]} for name in ("bos_token", "eos_token")}
     config = {
@@ -166,6 +170,7 @@ def test_prompts_are_encoded_one_by_one(base: BaseModel) -> None:
     tokens = base.text.tokenizer(
         ["A cat."], padding="max_length", max_length=77, return_tensors="pt"
     )
+    assert isinstance(base.text, ClipText)
     expected = base.text.encoder(tokens.input_ids).last_hidden_state
     torch.testing.assert_close(states[2:], expected, rtol=0, atol=1e-5)
     assert not torch.allclose(states[0], states[2])
@@ -226,9 +231,12 @@ def test_slices_give_what_the_whole_gives(
     sizes = []
     original = base.codec.vae.decode
     monkeypatch.setattr(codecs, "VAE_SLICE_PIXELS", 2 * 32 * 40)
-    monkeypatch.setattr(
-        base.codec.vae, "decode", lambda part: sizes.append(len(part)) or original(part)
-    )
+
+    def decode(part: Tensor) -> Any:
+        sizes.append(len(part))
+        return original(part)
+
+    monkeypatch.setattr(base.codec.vae, "decode", decode)
     latents = base.codec.encode(frames, generator(0, "latents"))
     video = base.codec.decode(whole_latents[0])
     assert sizes == [2, 2, 1]

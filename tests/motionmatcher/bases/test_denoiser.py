@@ -429,7 +429,7 @@ def test_full_precision_holds_in_what_is_computed_again(bare: MotionUNet, inputs
         mode = PassMode(lora=False, recorder=recorder, full_precision=True)
         with half.in_mode(mode):
             half.run_blocks(sample, *inputs[1:], 1)
-        sum(m.square().sum() for m in recorder.maps.values()).backward()
+        torch.stack([maps.square().sum() for maps in recorder.maps.values()]).sum().backward()
         assert sample.grad is not None
         gradients.append(sample.grad)
     assert gradients[0].any()

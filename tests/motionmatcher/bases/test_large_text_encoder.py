@@ -6,7 +6,6 @@ The base is Zeroscope's denoiser with VAE and text encoder of Wan's kind, as par
 import json
 import shutil
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ class Reading:
 
 
 @pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
+def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
     reading, read_part = Reading(), base_model._read_part
 
     def watched(layout: Any, part: Any, *args: Any, **options: Any) -> Any:
@@ -213,9 +212,12 @@ def test_tiles_are_as_trained_unless_asked_for(
     run = train(tiled, device="cpu", quiet=True)
     chosen = []
     enable = VideoCodec.model_class.enable_tiling
-    monkeypatch.setattr(
-        VideoCodec.model_class, "enable_tiling", lambda vae: chosen.append(vae) or enable(vae)
-    )
+
+    def enable_and_note(vae: Any) -> None:
+        chosen.append(vae)
+        enable(vae)
+
+    monkeypatch.setattr(VideoCodec.model_class, "enable_tiling", enable_and_note)
     generate_one(run, "A circle moves.", tmp_path)
     assert len(chosen) == 1
     generate_one(run, "A circle moves.", tmp_path, vae_tiling=False)

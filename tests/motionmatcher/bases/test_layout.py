@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from launching import PROJECT
@@ -141,7 +142,7 @@ def test_a_folder_that_is_not_there(
 def test_a_hub_id_is_downloaded(
     base_folder: Path, monkeypatch: pytest.MonkeyPatch, configs_only: bool
 ) -> None:
-    asked = {}
+    asked: dict[str, Any] = {}
     files = ["README.md", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
     files += ["unet/diffusion_pytorch_model.bin", "tokenizer/merges.txt", "text_encoder/model.bin"]
 
@@ -202,8 +203,8 @@ def test_weight_files(
 ) -> None:
     for file in (folder / part).glob("*.safetensors"):
         file.unlink()
-    for file in files:
-        (folder / part / file).touch()
+    for name in files:
+        (folder / part / name).touch()
     layout = find_base(str(folder))
     (weighed,) = (weighed for weighed in layout.weighed if weighed.folder == part)
     assert len(layout.weight_files(weighed)) == found
@@ -250,8 +251,10 @@ def test_the_sampled_fingerprint_is_that_of_older_files(tmp_path: Path) -> None:
         file = tmp_path / part / f"{stems.get(part, 'model')}.safetensors"
         file.write_bytes(part.encode() * 400_000)
     # Recorded with the program as it was when it sampled.
-    parts = [Part(kind, kind.folders[0], {}, object) for kind in KINDS]
-    assert BaseLayout("", tmp_path, *parts, 77).sampled_fingerprint() == "55300d57a23e221a"
+    parts: list[Part[Any]] = [Part(kind, kind.folders[0], {}, object) for kind in KINDS]
+    denoiser, codec, text, schedule = parts
+    layout = BaseLayout("", tmp_path, denoiser, codec, text, schedule, num_tokens=77)
+    assert layout.sampled_fingerprint() == "55300d57a23e221a"
 
 
 def test_the_small_base_s_documents_are_of_its_weights() -> None:

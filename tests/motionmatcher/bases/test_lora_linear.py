@@ -1,5 +1,7 @@
 """The joined LoRA against peft's own forward and against the formula."""
 
+from typing import Any
+
 import peft
 import pytest
 import torch
@@ -14,8 +16,8 @@ from motionmatcher.bases.lora_linear import (
 )
 
 
-def lora_model(dropout: float = 0.0, alpha: int = 6) -> nn.Module:
-    """A Linear of 5 inputs and 4 outputs with a LoRA of rank 3 and scale alpha / 3."""
+def lora_model(dropout: float = 0.0, alpha: int = 6) -> Any:
+    """A Linear of 5 inputs and 4 outputs with a LoRA of rank 3 and scale alpha / 3, in a Sequential."""
     torch.manual_seed(0)
     config = peft.LoraConfig(
         r=3, lora_alpha=alpha, target_modules=["0"], lora_dropout=dropout, init_lora_weights=False

@@ -13,6 +13,7 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.hub import choose_weights
 from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.diffusion.schedules import NoiseSchedule
 from motionmatcher.errors import UserError
 
 CPU = torch.device("cpu")
@@ -33,9 +34,11 @@ def test_both_are_what_one_folder_holds(
 ) -> None:
     layout, whole = find_joined(stable_diffusion_folders), find_base(str(animatediff_folder))
     assert layout.denoiser.part_class is whole.denoiser.part_class
-    schedules = [each.read_schedule() for each in (layout, whole)]
-    assert torch.equal(schedules[0].alphas_cumprod, schedules[1].alphas_cumprod)
-    assert schedules[0].sampling_steps(5) == schedules[1].sampling_steps(5)
+    found, wanted = layout.read_schedule(), whole.read_schedule()
+    assert isinstance(found, NoiseSchedule)
+    assert isinstance(wanted, NoiseSchedule)
+    assert torch.equal(found.alphas_cumprod, wanted.alphas_cumprod)
+    assert found.sampling_steps(5) == wanted.sampling_steps(5)
     joined, expected = (load(each).denoiser for each in (layout, whole))
     states, expected_states = joined.state_dict(), expected.state_dict()
     assert states.keys() == expected_states.keys()
@@ -192,7 +195,7 @@ def test_an_adapter_is_downloaded(
     configs_only: bool,
 ) -> None:
     stable_diffusion, adapter = stable_diffusion_folders
-    asked = {}
+    asked: dict[str, Any] = {}
     files = ["README.md", "config.json", WEIGHTS, "diffusion_pytorch_model.fp16.safetensors"]
 
     def snapshot_download(name: str, allow_patterns: list[str]) -> str:

@@ -71,7 +71,10 @@ class ToyDenoiser(Denoiser):
 
     def run_blocks(
         self, latents: Tensor, timesteps: Tensor, text_states: Tensor, last_block: int
-    ) -> Tensor:
+    ) -> None:
+        self.run_layers(latents, timesteps, text_states)
+
+    def run_layers(self, latents: Tensor, timesteps: Tensor, text_states: Tensor) -> Tensor:
         _, _, frames, height, width = latents.shape
         hidden = self.project_in(rearrange(latents, "b c f h w -> b f (h w) c"))
         share = torch.as_tensor(timesteps).reshape(-1, 1).to(hidden) / 1000
@@ -82,7 +85,7 @@ class ToyDenoiser(Denoiser):
         return rearrange(hidden, "(b h w) f d -> b f h w d", h=height, w=width)
 
     def forward(self, latents: Tensor, timesteps: Tensor, text_states: Tensor) -> SimpleNamespace:
-        hidden = self.run_blocks(latents, timesteps, text_states, 0)
+        hidden = self.run_layers(latents, timesteps, text_states)
         return SimpleNamespace(sample=rearrange(self.project_out(hidden), "b f h w c -> b c f h w"))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_the_encoder_pass_gives_the_maps_of_the_whole_pass(
 def test_one_timestep_for_all_videos(unet: MotionUNet, inputs: Inputs) -> None:
     sample, _, text_states = inputs
     one, each = (
-        record(unet, lambda t=t: unet.run_blocks(sample, t, text_states, 0), [CROSS])
+        record(unet, partial(unet.run_blocks, sample, t, text_states, 0), [CROSS])
         for t in (torch.tensor([600]), torch.tensor([600, 600]))
     )
     assert torch.equal(one[CROSS], each[CROSS])

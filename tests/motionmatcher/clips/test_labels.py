@@ -79,7 +79,9 @@ def test_letters_with_accents_are_drawn_not_spelt() -> None:
     assert file.name == "DejaVuSans.ttf"
     font = ImageFont.truetype(file, 12)
     picture = Image.new("L", (400, 18), "white")
-    baseline = 2 + ImageFont.load_default(size=12).getmetrics()[0]
+    latin = ImageFont.load_default(size=12)
+    assert isinstance(latin, ImageFont.FreeTypeFont)
+    baseline = 2 + latin.getmetrics()[0]
     ImageDraw.Draw(picture).text((4, baseline), "café", fill="black", font=font, anchor="ls")
     assert np.array_equal(drawn("café"), np.asarray(picture))
 

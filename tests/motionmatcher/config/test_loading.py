@@ -95,7 +95,7 @@ offset_noise_strength: 0.2
 rescale_schedule: false
 logger_type: tensorboard
 """
-READ = {
+READ: dict[str, Any] = {
     "pretrained_model_path": "./models/zeroscope_v2_576w/",
     "output_dir": "./outputs/train/cat",
     "cache_latents": True,
@@ -307,8 +307,8 @@ def test_the_home_folder_stands_in_every_path(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    keys = ("pretrained_model_path", "output_dir", "lora_path", "cached_latent_dir")
-    keys += ("resume_from_checkpoint", "train_data.single_video_path")
+    keys = ["pretrained_model_path", "output_dir", "lora_path", "cached_latent_dir"]
+    keys += ["resume_from_checkpoint", "train_data.single_video_path"]
     settings = load_settings(config, [f"{key}=~/there" for key in keys])
     found = [getattr(settings, key) for key in keys[:-1]] + [settings.train_data.single_video_path]
     assert found == [f"{tmp_path}/there"] * 6

@@ -22,9 +22,9 @@ def draw(seed: int) -> Tensor:
 def test_inversion_undoes_sampling_of_a_constant_model() -> None:
     start, direction = draw(0), draw(1)
     steps = SCHEDULE.sampling_steps(20)
-    visited: list[int] = []
+    visited: list[float] = []
 
-    def model(latents: Tensor, timestep: int) -> Tensor:
+    def model(latents: Tensor, timestep: float) -> Tensor:
         visited.append(timestep)
         return direction
 

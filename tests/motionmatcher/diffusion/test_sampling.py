@@ -121,6 +121,7 @@ def test_the_start_noise(noise_prior: float) -> None:
     inversion = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
     sampled = sample(base, settings(noise_prior=noise_prior), inversion)
     start = noise_prior**0.5 * inversion + (1 - noise_prior) ** 0.5 * video_noise([5, 6], SHAPE)
+    assert isinstance(base.schedule, NoiseSchedule)
     abar = base.schedule.alphas_cumprod
     expected = start * (base.schedule.final_alpha_cumprod / abar[TIMESTEPS[0]]).sqrt()
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=1e-6)
@@ -130,6 +131,7 @@ def test_inversion_has_the_lora_off_and_walks_up() -> None:
     base, latents = StandIn(), torch.ones(1, *SHAPE)
     noise = invert_reference(base, latents, prompts(0), num_steps=5)  # type: ignore[arg-type]
     assert base.asked == [(timestep, 0, [0]) for timestep in reversed(TIMESTEPS)]
+    assert isinstance(base.schedule, NoiseSchedule)
     abar = base.schedule.alphas_cumprod
     expected = latents * (abar[TIMESTEPS[0]] / base.schedule.final_alpha_cumprod).sqrt()
     torch.testing.assert_close(noise.noise, expected, rtol=1e-5, atol=1e-6)

@@ -114,7 +114,7 @@ def test_a_sampling_run_is_diffusers(prediction_type: str, num_steps: int) -> No
     assert [later for _, later in steps[:-1]] == [timestep for timestep, _ in steps[1:]]
     assert steps[-1][1] < 0
 
-    def model(latents: Tensor, timestep: int) -> Tensor:
+    def model(latents: Tensor, timestep: float) -> Tensor:
         return 0.3 * latents + direction * (timestep / 1000)
 
     expected = start

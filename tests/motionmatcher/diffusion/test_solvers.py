@@ -26,11 +26,12 @@ def error(name: str, num_steps: int, prediction_type: str = "epsilon") -> float:
     ours = schedule(prediction_type)
     abar = ours.alphas_cumprod.double()
 
-    def variance(timestep: int) -> Tensor:
-        return abar[timestep] * SPREAD**2 + 1 - abar[timestep]
+    def variance(timestep: float) -> Tensor:
+        return abar[int(timestep)] * SPREAD**2 + 1 - abar[int(timestep)]
 
-    def model(latents: Tensor, timestep: int) -> Tensor:
-        signal, noise = abar[timestep].sqrt(), (1 - abar[timestep]).sqrt()
+    def model(latents: Tensor, timestep: float) -> Tensor:
+        alpha_bar = abar[int(timestep)]
+        signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         epsilon = noise * latents / variance(timestep)
         clean = signal * SPREAD**2 * latents / variance(timestep)
         return epsilon if prediction_type == "epsilon" else signal * epsilon - noise * clean
@@ -67,7 +68,7 @@ def test_the_fast_ones_are_diffusers(name: str, scheduler: Any) -> None:
     assert solver.timesteps == theirs.timesteps.tolist()
     start = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
 
-    def model(latents: Tensor, timestep: int) -> Tensor:
+    def model(latents: Tensor, timestep: float) -> Tensor:
         return 0.3 * latents + timestep / 1000
 
     expected = start
@@ -81,9 +82,9 @@ def test_the_model_is_evaluated_once_a_step_from_noise_to_clean(name: str) -> No
     solver = make_solver(name, schedule("epsilon"), 15)
     assert len(solver.timesteps) == 15
     assert solver.timesteps == sorted(set(solver.timesteps), reverse=True)
-    visited: list[int] = []
+    visited: list[float] = []
 
-    def model(latents: Tensor, timestep: int) -> Tensor:
+    def model(latents: Tensor, timestep: float) -> Tensor:
         visited.append(timestep)
         return latents
 

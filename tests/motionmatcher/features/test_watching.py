@@ -124,7 +124,7 @@ def test_a_unet_s_maps_are_the_recorder_s(base_folder: Path) -> None:
 def test_wan_s_queries_and_keys_are_after_norm_and_rotation() -> None:
     """The values that they weigh give what the module gives."""
     network, inputs, (name, _) = wan()
-    attention = network.get_submodule(name)
+    attention: Any = network.get_submodule(name)
     found: dict[str, Tensor] = {}
 
     def gather(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
@@ -210,20 +210,20 @@ def test_gradients_flow_through_the_maps() -> None:
     watcher = AttentionWatcher(dict.fromkeys(modules, heads_mean))
     with watcher.attached(network):
         network(**inputs)
-    loss = sum(maps.square().sum() for maps in watcher.maps.values())
+    loss = torch.stack([maps.square().sum() for maps in watcher.maps.values()]).sum()
     (gradient,) = torch.autograd.grad(loss, latents)
     assert gradient.abs().max() > 0
 
 
 def test_recomputation_in_backward_gives_the_same_gradients_to_the_bit() -> None:
     """What is computed again is watched by a blank watcher, so that it is the same computation."""
-    gradients = []
+    gradients: list[Tensor] = []
     for recompute in (False, True):
         network, inputs, modules = wan()
         latents = inputs["hidden_states"].requires_grad_()
         watcher = AttentionWatcher(dict.fromkeys(modules, heads_mean))
         watched = partial(watcher.blank().attached, network)
-        for block in network.blocks if recompute else []:
+        for block in network.get_submodule("blocks").children() if recompute else ():
             block.forward = partial(
                 checkpoint,
                 block.forward,
@@ -233,7 +233,7 @@ def test_recomputation_in_backward_gives_the_same_gradients_to_the_bit() -> None
         with watcher.attached(network):
             network(**inputs)
         first = dict(watcher.maps)
-        loss = sum(maps.square().sum() for maps in first.values())
+        loss = torch.stack([maps.square().sum() for maps in first.values()]).sum()
         gradients += torch.autograd.grad(loss, latents)
         assert all(watcher.maps[name] is maps for name, maps in first.items())
     assert gradients[0].abs().max() > 0
@@ -254,7 +254,7 @@ def test_explicit_attention_is_fused_attention(
 ) -> None:
     monkeypatch.setattr(watching, "MAX_DUAL_PROBABILITIES", 2 * 3 * 7 * 4)  # 4 queries at a time
     query, key, value = noise(2, 3, 9, 4).double(), noise(2, 3, 7, 4).double(), noise(2, 3, 7, 5)
-    masks = {
+    masks: dict[str | None, Any] = {
         None: None,
         "added": noise(2, 1, 1, 7).double(),
         "booleans": torch.arange(7) < 5,

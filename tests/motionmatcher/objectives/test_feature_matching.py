@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.layout import find_base
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.diffusion.schedules import add_noise, ddim_step, true_prediction
+from motionmatcher.diffusion.schedules import NoiseSchedule, add_noise, ddim_step, true_prediction
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import MotionFeatures
 from motionmatcher.features.recording import AttentionRecorder
@@ -76,7 +77,8 @@ def plain_maps(
     recorder = AttentionRecorder([CROSS, *TEMPORAL])
     with recorder.attached(bare):
         bare(latents, timestep, text_states)
-    return [recorder.maps[CROSS], sum(recorder.maps[name] for name in TEMPORAL) / 2]
+    first, second = (recorder.maps[name] for name in TEMPORAL)
+    return [recorder.maps[CROSS], (first + second) / 2]
 
 
 @torch.no_grad()
@@ -105,8 +107,8 @@ def test_the_loss_of_a_batch_by_hand(
         target = plain_maps(bare, a * latents + s * eps, t - 5, text_states)
         spatial.append((maps[0] - target[0]).square().mean())
         temporal.append((maps[1] - target[1]).square().mean())
-    expected_spatial = 3e6 * sum(spatial).item() / 2
-    expected_temporal = 5e6 * sum(temporal).item() / 2
+    expected_spatial = 3e6 * torch.stack(spatial).sum().item() / 2
+    expected_temporal = 5e6 * torch.stack(temporal).sum().item() / 2
     assert expected_spatial > 1e-4
     assert expected_temporal > 1e-4
     assert loss.parts["spatial"].item() == pytest.approx(expected_spatial, rel=1e-3)
@@ -149,6 +151,7 @@ def test_a_perfect_student_has_no_loss(unet: MotionUNet, monkeypatch: pytest.Mon
     latents, noise, timesteps = drawn.latents, drawn.noise, drawn.timesteps
     for prediction_type in ("epsilon", "v_prediction"):
         base = base_model(unet, prediction_type)
+        assert isinstance(base.schedule, NoiseSchedule)
         abar = base.schedule.alpha_cumprod(timesteps, noise).double()
         velocity = abar.sqrt() * noise - (1 - abar).sqrt() * latents
         truth = noise if prediction_type == "epsilon" else velocity
@@ -209,12 +212,12 @@ def test_settings_at_the_edge(base_folder: Path, changes: dict[str, object]) -> 
     assert sizes == {"cross_attention_map_size": (48, 48), "temporal_attention_map_size": (24, 24)}
 
 
-def changed(**changes: object) -> TrainSettings:
+def changed(**changes: Any) -> TrainSettings:
     """Change keys, wherever they are."""
     settings = SETTINGS
     for group in ("motion_extractor", "loss_weights"):
         section = getattr(settings, group)
         of_group = {key: value for key, value in changes.items() if hasattr(section, key)}
-        settings = replace(settings, **{group: replace(section, **of_group)})  # type: ignore[arg-type]
+        settings = replace(settings, **{group: replace(section, **of_group)})
     own = {key: value for key, value in changes.items() if hasattr(settings, key)}
-    return replace(settings, **own)  # type: ignore[arg-type]
+    return replace(settings, **own)

@@ -46,10 +46,11 @@ def test_a_new_run_is_named_by_its_time_and_holds_its_settings(
 
 
 def test_previews_of_a_run_are_as_its_training_where_its_settings_leave_them_open(run: Run) -> None:
-    sizes = {"num_frames": None, "width": None, "height": 64, "seed": None}
-    left_open = replace(SETTINGS.validation_data, **sizes)
+    left_open = replace(SETTINGS.validation_data, num_frames=None, width=None, height=64, seed=None)
     write_settings(run.config_file, replace(SETTINGS, validation_data=left_open, seed=5))
-    found = run.settings().validation_data
+    read = run.settings()
+    assert read is not None
+    found = read.validation_data
     assert (found.num_frames, found.width, found.height, found.seed) == (16, 384, 64, 5)
 
 

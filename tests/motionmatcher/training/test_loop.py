@@ -550,6 +550,7 @@ def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> No
     state = load_file(run.checkpoint_folder(1) / STATE)
     for index, parameter in enumerate(base.denoiser.lora_parameters().values()):
         first_moment = state[f"optimizer.{index}.exp_avg"]  # (1 - beta1) * gradient
+        assert parameter.grad is not None
         torch.testing.assert_close(first_moment, 0.1 * parameter.grad, rtol=1e-4, atol=1e-16)
 
 
@@ -563,7 +564,7 @@ def test_the_learning_rate_goes_on_where_it_was(config: Path) -> None:
         schedule = training.make_learning_rate(settings, optimizer, first_step)
         found = []
         for _ in range(first_step, 8):
-            found.append(schedule.get_last_lr()[0] / settings.learning_rate)
+            found.append(float(schedule.get_last_lr()[0]) / settings.learning_rate)
             optimizer.step()
             schedule.step()
         return found

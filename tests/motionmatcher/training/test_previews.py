@@ -99,7 +99,7 @@ def test_sampling_draws_nothing_from_the_global_stream(base: BaseModel, tmp_path
 
 def test_an_interrupted_preview_is_given_up(base: BaseModel, tmp_path: Path) -> None:
     makes = previewer(base, "A cat.", "A dog.")
-    asked = []
+    asked: list[None] = []
 
     def interrupted() -> bool:
         asked.append(None)
