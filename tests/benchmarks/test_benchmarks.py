@@ -115,16 +115,17 @@ def test_no_step_takes_less_than_the_floor(checkpointing: bool) -> None:
 
 def test_floor_of_the_lora_by_hand() -> None:
     """One Linear of 4 to 6 with rank 2 on 5 tokens: two products each way, but for its input's."""
-    layer = torch.nn.ModuleDict({"attn1": torch.nn.ModuleDict({"to_q": torch.nn.Linear(4, 6)})})
+    linear = torch.nn.Linear(4, 6)
+    layer = torch.nn.ModuleDict({"attn1": torch.nn.ModuleDict({"to_q": linear})})
     layer.requires_grad_(False)
     counter = LoraCounter(layer, ["attn1.to_q"], rank=2)
     with counter.counting():
-        output = layer["attn1"]["to_q"](torch.zeros(5, 4))
+        output = linear(torch.zeros(5, 4))
     forward = 2 * 2 * 5 * (4 + 6)
     assert output.requires_grad
     assert (counter.forward, counter.backward) == (forward, 2 * forward - 2 * 2 * 5 * 4)
     with counter.counting():
-        layer["attn1"]["to_q"](torch.zeros(5, 4, requires_grad=True))
+        linear(torch.zeros(5, 4, requires_grad=True))
     assert counter.backward == 4 * forward - 2 * 2 * 5 * 4
 
 

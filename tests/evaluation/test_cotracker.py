@@ -63,7 +63,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
     def put(predictor: type) -> None:
         package, module = ModuleType("cotracker"), ModuleType("cotracker.predictor")
         package.__spec__ = module.__spec__ = ModuleSpec("c", None)
-        module.CoTrackerPredictor = predictor
+        vars(module)["CoTrackerPredictor"] = predictor
         monkeypatch.setitem(sys.modules, "cotracker", package)
         monkeypatch.setitem(sys.modules, "cotracker.predictor", module)
 
@@ -104,6 +104,7 @@ def test_version_is_read_from_the_checkpoint(
     path = checkpoint(name, v2, window_len, wrapped)
     tracker = load_tracker("cotracker", 3, "cpu", path, path.parent)
     assert tracker.name == expected
+    assert isinstance(tracker, CoTracker)
     assert tracker.predictor.v2 == v2
     tracks = tracker.track(noise_clip(num_frames=5))
     assert tracks.points.shape == (9, 5, 2)

@@ -38,8 +38,8 @@ def test_controls_lie_where_they_should(scorer: MotionScorer, reference: Frames)
             worse = controls[name][metric.name]
             assert (worse < 0.9) if metric.better == "higher" else (worse > 1e-4), (name, metric)
     # Going the wrong way is worse than not going at all.
-    for metric in ("motion_discrepancy", "camera_discrepancy", "centred_discrepancy"):
-        assert controls["reference frozen"][metric] < controls["reference reversed"][metric]
+    for name in ("motion_discrepancy", "camera_discrepancy", "centred_discrepancy"):
+        assert controls["reference frozen"][name] < controls["reference reversed"][name]
     assert controls["reference reversed"]["motion_fidelity"] < 0
 
 

@@ -42,13 +42,13 @@ def configs(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]
     (damaged / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no tensors")
     circle = {"prompt": "A circle moves.", "num_inference_steps": 2}
     star = {"prompt": ["A <star> moves."], "num_inference_steps": 2, "seed": 5}
+    changes: dict[str, dict[str, Any]] = {
+        "config_circle.yaml": {"validation_data": circle},
+        "star.yaml": {"validation_data": star},
+        "damaged.yaml": {"validation_data": circle, "pretrained_model_path": str(damaged)},
+    }
     return [
-        write_config(folder / name, {**run_values, **change})
-        for name, change in {
-            "config_circle.yaml": {"validation_data": circle},
-            "star.yaml": {"validation_data": star},
-            "damaged.yaml": {"validation_data": circle, "pretrained_model_path": str(damaged)},
-        }.items()
+        write_config(folder / name, {**run_values, **change}) for name, change in changes.items()
     ]
 
 

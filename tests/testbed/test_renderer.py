@@ -61,7 +61,7 @@ def test_gradient_reaches_from_dark_to_light_along_its_angle() -> None:
 @pytest.mark.parametrize("style", BACKGROUND_STYLES)
 def test_patterns_stay_in_range(style: str) -> None:
     background = Background(style, "gray", (128.0,) * 3, np.pi / 4, 30.0, (0.3, 0.8))
-    grid = np.arange(64) - 31.5
+    grid = np.arange(64, dtype=np.float64) - 31.5
     pattern = background_pattern(background, grid, grid)
     assert pattern.shape == (64, 64)
     assert np.abs(pattern).max() <= 1.0

@@ -29,9 +29,9 @@ def test_same_frames_as_inference(
     run = train_in_process(write_config(tmp_path / "config.yaml", values))
     made = tmp_path / "made"
     prompts = ["a red circle", "a blue star"]
-    flags = ("--width", "64", "--height", "64", "--num-frames", "2", "--num-steps", "3")
-    flags += ("--guidance-scale", "4", "--lora_scale", "0", "--noise_prior", "0", "--seed", "5")
-    flags += ("--repeat_num", "1", "--device", "cpu", "--output_dir", str(made))
+    flags = ["--width", "64", "--height", "64", "--num-frames", "2", "--num-steps", "3"]
+    flags += ["--guidance-scale", "4", "--lora_scale", "0", "--noise_prior", "0", "--seed", "5"]
+    flags += ["--repeat_num", "1", "--device", "cpu", "--output_dir", str(made)]
     asked = [word for prompt in prompts for word in ("--prompt", prompt)]
     code = run_script(
         monkeypatch, inference.main, "--checkpoint_folder", str(run.folder), *asked, *flags

@@ -75,6 +75,7 @@ def test_folded_autoencoder_gives_standardised_latents_and_same_reconstructions(
     tiny_config: PretrainConfig,
 ) -> None:
     torch.manual_seed(0)
+    assert tiny_config.autoencoder is not None
     model = StandardisedAutoencoder(tiny_config.autoencoder).eval()
     images, _ = frame_batch(0, 0, 8)
     with torch.no_grad():

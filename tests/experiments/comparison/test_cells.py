@@ -184,8 +184,8 @@ def test_a_clip_rendered_anew_is_another(config: ComparisonConfig, tmp_path: Pat
         (tmp_path / file.name).write_bytes(file.read_bytes())
     copied = dataclasses.replace(config, reference_dir=str(tmp_path))
     assert digest(copied, CELL) == digest(config, CELL)  # wherever it lies
-    with (tmp_path / "spiral.mp4").open("ab") as file:
-        file.write(b"more")
+    with (tmp_path / "spiral.mp4").open("ab") as clip:
+        clip.write(b"more")
     for cell in (CELL, BASE_CELL):
         assert digest(copied, cell) != digest(config, cell)
 
