@@ -313,9 +313,8 @@ class StandStill:
     def __call__(self) -> None:
         from motionmatcher.runs import run_folder
 
-        run_folder.time = SimpleNamespace(
-            strftime=lambda pattern: pattern[: pattern.index("%")] + self.time
-        )
+        clock = SimpleNamespace(strftime=lambda pattern: pattern[: pattern.index("%")] + self.time)
+        vars(run_folder)["time"] = clock
 
 
 @dataclass(frozen=True)

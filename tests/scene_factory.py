@@ -1,13 +1,14 @@
 """A scene to start from in tests."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from testbed.renderer import Background, Scene
 
 
-def make_scene(**changes: object) -> Scene:
+def make_scene(**changes: Any) -> Scene:
     scene = Scene(
         shape="circle",
         color="red",

@@ -148,6 +148,9 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def networks(base: "BaseModel") -> dict[str, nn.Module]:
     """A base's networks by the folders of their weights."""
+    from motionmatcher.bases.texts import ClipText
+
+    assert isinstance(base.text, ClipText)
     return {"unet": base.denoiser, "vae": base.codec.vae, "text_encoder": base.text.encoder}
 
 

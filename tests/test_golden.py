@@ -113,14 +113,16 @@ def _recorded_roots() -> Iterator[None]:
 
 def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[str, Tensor]]:
     objective = FeatureMatching()
-    objective.prepare(base, case.settings, case.latents.shape[-2:])
+    height, width = case.latents.shape[-2:]
+    objective.prepare(base, case.settings, (height, width))
     parameters = base.denoiser.lora_parameters()
     for parameter in parameters.values():
         parameter.requires_grad_(True)
         parameter.grad = None
     loss = objective.loss(Batch(case.latents, case.text_states, case.noise, case.timesteps))
     loss.total.backward()
-    return loss, {name: parameter.grad for name, parameter in parameters.items()}
+    gradients = {name: parameter.grad for name, parameter in parameters.items()}
+    return loss, {name: grad for name, grad in gradients.items() if grad is not None}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,8 @@ def test_tangent_mode_approaches_the_difference(
     assert recorded["num_denoise_steps"] == 1
     case = training_case(golden_dir, recorded, torch.float64)
     exact = load_golden_base(golden_dir, torch.float64)
-    size, weights = case.latents.shape[-2:], (2000.0, 2000.0)
+    height, width = case.latents.shape[-2:]
+    size, weights = (height, width), (2000.0, 2000.0)
     schedule, timesteps, earlier = exact.schedule, case.timesteps, case.timesteps - 1
     noisy = add_noise(case.latents, case.noise, timesteps, schedule)
     true_latents = ddim_step(noisy, case.noise, timesteps, earlier, schedule)
@@ -162,6 +165,8 @@ def test_tangent_mode_approaches_the_difference(
     loss = weigh_change(change, *weights).total
     loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=0.03)
+    assert step.grad is not None
+    assert leaf.grad is not None
     cosine = torch.cosine_similarity(step.grad.double().flatten(), leaf.grad.flatten(), dim=0)
     assert cosine > least_cosine
     assert all(weight.grad is None for weight in base.denoiser.parameters())
@@ -196,7 +201,7 @@ def test_loss_and_gradients(
     names = {"lora_A": "down", "lora_B": "up"}
     errors, squares = {}, []
     for name, gradient in gradients.items():
-        module, kind = re.fullmatch(r"(.*)\.(lora_[AB])\.default\.weight", name).groups()
+        ((module, kind),) = re.findall(r"^(.*)\.(lora_[AB])\.default\.weight$", name)
         reference = references[f"{prefix}{module}.{names[kind]}"].double()
         errors[name] = relative_error(gradient, reference)
         squares.append(
@@ -259,7 +264,8 @@ def test_tensors_of_a_training_step(
             settings = MotionExtractorSettings(
                 spatial_scale_factor=scale, temporal_scale_factor=scale
             )
-            extractor = MotionExtractor(base.denoiser, noisy.shape[-2:], settings)
+            height, width = noisy.shape[-2:]
+            extractor = MotionExtractor(base.denoiser, (height, width), settings)
             for name, latents in (("pred", predicted), ("target", target)):
                 features = extractor(latents, earlier, text)
                 compare(f"{name}_spatial_s{scale}", features.cross_attention, "maps_atol")
@@ -299,7 +305,7 @@ def inversion(base: BaseModel, states: dict[str, Tensor], sampling: dict[str, An
     """The latents before the inversion and after each of its steps."""
     visited = []
 
-    def denoise(latents: Tensor, timestep: int) -> Tensor:
+    def denoise(latents: Tensor, timestep: float) -> Tensor:
         visited.append(latents)
         return base.denoiser.predict(latents, timestep, states["uncond_states"])
 

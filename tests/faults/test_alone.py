@@ -112,8 +112,8 @@ def test_inference_runs_nothing_of_a_published_file(base_folder: Path, tmp_path:
     torch.save(
         {"latents": _Bomb(tmp_path / "touched")}, tmp_path / "run/cached_latents/cached_0.pt"
     )
-    arguments = ("-cf", tmp_path / "run", "-m", base_folder, "-W", 32, "-H", 32, "-p", "A dog.")
-    arguments += ("-d", "cpu", "-o", tmp_path / "videos")
+    arguments = ["-cf", tmp_path / "run", "-m", base_folder, "-p", "A dog."]
+    arguments += ["-W", 32, "-H", 32, "-d", "cpu", "-o", tmp_path / "videos"]
     program = start(tmp_path / "log.txt", "inference", *arguments)
     assert program.wait() == 2
     assert len([line for line in program.output.splitlines() if "error" in line]) == 1

@@ -85,7 +85,7 @@ def folder(
     (folder / "prompts.txt").write_text("A dog.\n\nA cat.\n", encoding="utf-8")
     write_config(folder / "config.yaml", {**run_values, "output_dir": "runs"})
     (folder / "run").symlink_to(trained.folder)
-    entries = []
+    entries: list[dict[str, Any]] = []
     for seed in (0, 1):
         frames = np.random.default_rng(seed).integers(0, 255, (3, 32, 32, 3), np.uint8)
         write_mp4(folder / "videos" / f"{seed}.mp4", frames, fps=8)

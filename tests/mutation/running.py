@@ -109,7 +109,7 @@ def run_tests(root: Path, tests: Sequence[str]) -> Outcome:
     # Tests that run past the limit are killed, and so is the mutant.
     verdicts = {PASSED: "passed", FAILED: "failed", -signal.SIGKILL: "failed"}
     return Outcome(
-        verdicts.get(process.exitcode, "broken"),
+        "broken" if process.exitcode is None else verdicts.get(process.exitcode, "broken"),
         time.monotonic() - started,
         output.read_text(encoding="utf-8", errors="replace") if output.is_file() else "",
     )

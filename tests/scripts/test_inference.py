@@ -311,8 +311,10 @@ def test_a_damaged_manifest_is_known_before_the_first_video(
     file = tmp_path / "manifest.json"
     if isinstance(content, bytes):
         file.write_bytes(content)
+    elif content == "folder":
+        file.mkdir()
     else:
-        {"folder": Path.mkdir, "fifo": os.mkfifo}[content](file)
+        os.mkfifo(file)
     monkeypatch.setattr(generation, "load_base_model", lambda *_: pytest.fail("read weights"))
     given = ["-cf", trained.folder, "-p", PROMPT, "-o", tmp_path]
     assert run_script(monkeypatch, inference.main, *given) == 2

@@ -88,7 +88,8 @@ def test_a_killed_training_goes_on(values: dict[str, Any], tmp_path: Path) -> No
     own = {"output_dir": str(tmp_path / "runs"), "max_train_steps": 10_000}
     preview = {**values["validation_data"], "sample_preview": False, "noise_prior": 0}
     config = write_config(tmp_path / "config.yaml", {**values, **own, "validation_data": preview})
-    command = [sys.executable, PROJECT / "train.py", "--config", config, "--device", "cpu"]
+    command: list[str | Path] = [sys.executable, PROJECT / "train.py", "--config", config]
+    command += ["--device", "cpu"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         while not list((tmp_path / "runs").glob("*/checkpoint-3")) and process.poll() is None:
             time.sleep(0.05)
