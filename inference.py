@@ -9,12 +9,7 @@ from motionmatcher.command_line import (
     remove_unfinished_outputs,
     run,
 )
-from motionmatcher.config.settings import (
-    INFERENCE_DIR,
-    PRECISIONS,
-    PUBLISHED_REPEATS,
-    SCHEDULERS,
-)
+from motionmatcher.config.settings import INFERENCE_DIR, PRECISIONS, PUBLISHED_REPEATS, SCHEDULERS
 from motionmatcher.paths import expand_home, user_path
 
 if TYPE_CHECKING:

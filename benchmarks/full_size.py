@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
 from motionmatcher.command_line import run
-from motionmatcher.config.bounds import whole_number
-from motionmatcher.config.settings import MAX_FRAMES, MAX_PIXELS
+from motionmatcher.config.bounds import MAX_FRAMES, MAX_PIXELS, whole_number
 from motionmatcher.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
 from motionmatcher.command_line import run
-from motionmatcher.config.bounds import whole_number
-from motionmatcher.config.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS, MAX_TIMESTEPS
+from motionmatcher.config.bounds import (
+    MAX_FRAMES,
+    MAX_PIXELS,
+    MAX_REPEATS,
+    MAX_TIMESTEPS,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from diffusers import UNet3DConditionModel

@@ -11,8 +11,7 @@ from typing import Any
 
 from benchmarks.results import benchmark_parser, report, table
 from motionmatcher.command_line import run
-from motionmatcher.config.bounds import whole_number
-from motionmatcher.config.settings import MAX_REPEATS
+from motionmatcher.config.bounds import MAX_REPEATS, whole_number
 
 
 def fit_exponent(values: list[int], costs: list[float]) -> float:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.results import benchmark_parser, report, table
 from motionmatcher.command_line import run
-from motionmatcher.config.bounds import whole_number
-from motionmatcher.config.settings import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS
+from motionmatcher.config.bounds import MAX_FRAMES, MAX_PIXELS, MAX_REPEATS, whole_number
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case

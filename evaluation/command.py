@@ -7,8 +7,7 @@ from evaluation.results import print_comparison, write_scores_csv, write_scores_
 from evaluation.scorers import DEFAULT_IMAGE_REWARD, EVALUATION_DIR, TRACKERS, ScorerSettings
 from evaluation.scoring import Scores
 from motionmatcher.command_line import ArgumentParser, add_json_argument, add_output_argument
-from motionmatcher.config.bounds import whole_number
-from motionmatcher.config.settings import MAX_PIXELS
+from motionmatcher.config.bounds import MAX_PIXELS, whole_number
 from motionmatcher.paths import expand_home, find_path, input_path, user_path
 
 MAX_BATCH_SIZE = 10_000

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from motionmatcher.config.settings import MAX_SEED
+from motionmatcher.config.bounds import MAX_SEED
 from motionmatcher.errors import UserError
 
 if TYPE_CHECKING:

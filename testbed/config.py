@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motionmatcher.config.bounds import MAX_SEED, MAX_UPDATES
+from motionmatcher.config.declaration import section, setting
 from motionmatcher.config.loading import read_settings
-from motionmatcher.config.settings import MAX_SEED, MAX_UPDATES, section, setting
 from motionmatcher.errors import UserError
 
 MAX_WIDTH = 65_536  # channels, or values of a hidden state

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from motionmatcher.command_line import ArgumentParser, run
-from motionmatcher.config.bounds import whole_number
-from motionmatcher.config.settings import MAX_SEED
+from motionmatcher.config.bounds import MAX_SEED, whole_number
 from motionmatcher.paths import user_path
 
 SCHEDULER_CONFIG = {

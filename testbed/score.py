@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument, run
-from motionmatcher.config.bounds import check_bounds, whole_number
-from motionmatcher.config.settings import (
+from motionmatcher.config.bounds import (
     MAX_FRAMES,
     MAX_REPEATS,
     MAX_SEED,
     MAX_TIMESTEPS,
-    ValidationData,
-    limits,
+    check_bounds,
+    whole_number,
 )
+from motionmatcher.config.declaration import limits
+from motionmatcher.config.settings import ValidationData
 from motionmatcher.errors import UserError
 from motionmatcher.paths import input_path, shipped, user_path
 from motionmatcher.random_streams import check_seeds

@@ -5,16 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.comparison.methods import FEATURE_MATCHING, TRAINED
+from motionmatcher.config.bounds import MAX_REPEATS, MAX_TIMESTEPS, MAX_UPDATES
+from motionmatcher.config.declaration import limits, section, setting
 from motionmatcher.config.loading import read_settings
-from motionmatcher.config.settings import (
-    MAX_REPEATS,
-    MAX_TIMESTEPS,
-    MAX_UPDATES,
-    TrainSettings,
-    limits,
-    section,
-    setting,
-)
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import find_path
 from testbed.captions import appearance_caption

@@ -24,8 +24,8 @@ from motionmatcher.command_line import (
     remove_unfinished_outputs,
     run,
 )
-from motionmatcher.config.bounds import whole_number
-from motionmatcher.config.settings import MAX_REPEATS, PUBLISHED_REPEATS
+from motionmatcher.config.bounds import MAX_REPEATS, whole_number
+from motionmatcher.config.settings import PUBLISHED_REPEATS
 from motionmatcher.paths import PROJECT, user_path
 
 if TYPE_CHECKING:

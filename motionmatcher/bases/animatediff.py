@@ -18,7 +18,7 @@ from motionmatcher.bases.video_unet import (
     check_unet_config,
     spatial_conv_targets,
 )
-from motionmatcher.config.settings import MAX_FRAMES
+from motionmatcher.config.bounds import MAX_FRAMES
 
 # Of a config file that does not say: what all motion adapters were trained with.
 USUAL_FRAMES = 32

@@ -9,7 +9,7 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
 from motionmatcher.bases.animatediff import USUAL_FRAMES, AnimateDiffUNet, check_heads
 from motionmatcher.bases.config_file import MAX_CHANNELS, MAX_LAYERS, BaseConfig
-from motionmatcher.config.settings import MAX_FRAMES
+from motionmatcher.config.bounds import MAX_FRAMES
 
 # What a UNet of single frames can be that one of videos cannot, and the value that they share.
 _OF_STABLE_DIFFUSION = {

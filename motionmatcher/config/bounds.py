@@ -6,6 +6,18 @@ from collections.abc import Callable
 
 from motionmatcher.errors import UserError
 
+# Finite bounds, far beyond what is of use: they keep absurd numbers from the libraries below, which
+# overflow or fill the memory. What fits into a machine's memory is checked apart, see motionmatcher/cost.
+MAX_SEED = 2**64 - 1  # torch's generators take no more
+MAX_PIXELS = 8192
+MAX_FRAMES = 10_000
+MAX_FRAME_INDEX = 10_000_000
+MAX_FPS = 1000.0
+MAX_UPDATES = 1_000_000_000
+MAX_TIMESTEPS = 100_000
+MAX_SHIFT = 1000.0
+MAX_BLOCKS = 1000
+MAX_REPEATS = 100_000
 # Digits of a whole number that are shown; more of them tell nothing.
 _MAX_SHOWN_DIGITS = 24
 

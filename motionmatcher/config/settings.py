@@ -3,10 +3,20 @@
 Each key is written once, here; `configs/all_settings.yaml` is printed from this module.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
+from motionmatcher.config.bounds import (
+    MAX_BLOCKS,
+    MAX_FPS,
+    MAX_FRAME_INDEX,
+    MAX_FRAMES,
+    MAX_PIXELS,
+    MAX_SEED,
+    MAX_SHIFT,
+    MAX_TIMESTEPS,
+    MAX_UPDATES,
+)
+from motionmatcher.config.declaration import section, setting
 from motionmatcher.objectives.names import BUILT_IN
 
 # Names of the solvers, see solvers.py (which imports torch, and this module must not).
@@ -21,18 +31,6 @@ PUBLISHED_MODEL = "models/zeroscope_v2_576w/"
 PUBLISHED_REPEATS = 10  # videos of each prompt
 # Where inference.py puts videos unless told otherwise.
 INFERENCE_DIR = "outputs/inference"
-# Finite bounds, far beyond what is of use: they keep absurd numbers from the libraries below, which
-# overflow or fill the memory. What fits into a machine's memory is checked apart, see run_cost.py.
-MAX_SEED = 2**64 - 1  # torch's generators take no more
-MAX_PIXELS = 8192
-MAX_FRAMES = 10_000
-MAX_FRAME_INDEX = 10_000_000
-MAX_FPS = 1000.0
-MAX_UPDATES = 1_000_000_000
-MAX_TIMESTEPS = 100_000
-MAX_SHIFT = 1000.0
-MAX_BLOCKS = 1000
-MAX_REPEATS = 100_000
 # Published keys that have nothing left to switch, and why.
 WITHOUT_EFFECT = {
     "save_pretrained_model": "a run never holds a copy of the base model",
@@ -40,60 +38,6 @@ WITHOUT_EFFECT = {
     "enable_xformers_memory_efficient_attention": "PyTorch's fused attention is always used",
     "enable_torch_2_attn": "PyTorch's fused attention is always used",
 }
-
-
-def setting(
-    default: Any,
-    meaning: str,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: Sequence[str] | None = None,
-    open_choices: bool = False,
-    aliases: Mapping[str, str] | None = None,
-    is_path: bool = False,
-) -> Any:
-    """Declare one key of the YAML files.
-
-    Args:
-        default: Its default; `...` for a key that must be given.
-        meaning: One line for the documentation, with the unit where there is one.
-        minimum: Lowest value allowed.
-        maximum: Highest value allowed.
-        choices: The values allowed.
-        open_choices: Python code may add values of its own; they are checked elsewhere.
-        aliases: Other words for some of them, those of YAML's truth values among them.
-        is_path: It names a file or folder: `~` stands for the home folder, and where a relative one
-            leads is recorded with a run.
-    """
-    metadata = {
-        "meaning": meaning,
-        "minimum": minimum,
-        "maximum": maximum,
-        "choices": choices,
-        "open_choices": open_choices,
-        "aliases": aliases or {},
-        "is_path": is_path,
-    }
-    if default is ...:
-        return field(metadata=metadata)
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def limits(settings_class: type, key: str) -> tuple[float, float]:
-    """Look up the lowest and the highest value of a key, for flags that stand for it."""
-    (entry,) = (entry for entry in fields(settings_class) if entry.name == key)
-    return entry.metadata["minimum"], entry.metadata["maximum"]
-
-
-def section(settings_class: type) -> Any:
-    """Declare a group of keys."""
-    required = any(
-        entry.default is MISSING and entry.default_factory is MISSING
-        for entry in fields(settings_class)
-    )
-    return field() if required else field(default_factory=settings_class)
 
 
 @dataclass(frozen=True, kw_only=True)

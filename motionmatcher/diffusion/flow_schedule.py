@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from motionmatcher.config.settings import MAX_SHIFT, MAX_TIMESTEPS
+from motionmatcher.config.bounds import MAX_SHIFT, MAX_TIMESTEPS
 from motionmatcher.diffusion.schedules import Place
 from motionmatcher.errors import UserError
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from motionmatcher.config.bounds import check_bounds
-from motionmatcher.config.settings import MAX_TIMESTEPS
+from motionmatcher.config.bounds import MAX_TIMESTEPS, check_bounds
 from motionmatcher.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,13 +7,11 @@ from typing import Any, TypedDict, Unpack
 
 from motionmatcher.bases.layout import find_base
 from motionmatcher.clips.video import MAX_GIF_FPS
-from motionmatcher.config.bounds import check_bounds
+from motionmatcher.config.bounds import MAX_REPEATS, MAX_TIMESTEPS, MAX_UPDATES, check_bounds
+from motionmatcher.config.declaration import limits
 from motionmatcher.config.loading import with_preview_defaults
 from motionmatcher.config.settings import (
     INFERENCE_DIR,
-    MAX_REPEATS,
-    MAX_TIMESTEPS,
-    MAX_UPDATES,
     PRECISIONS,
     PUBLISHED_MODEL,
     PUBLISHED_REPEATS,
@@ -21,7 +19,6 @@ from motionmatcher.config.settings import (
     TrainData,
     TrainSettings,
     ValidationData,
-    limits,
 )
 from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling
 from motionmatcher.errors import UserError, did_you_mean

@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from motionmatcher.config.bounds import check_bounds, show_number, whole_number
-from motionmatcher.config.settings import MAX_SEED, TrainSettings
+from motionmatcher.config.bounds import MAX_SEED, check_bounds, show_number, whole_number
+from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
 
 

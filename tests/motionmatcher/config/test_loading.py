@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from launching import PROJECT
 
+from motionmatcher.config.declaration import setting
 from motionmatcher.config.documentation import document_settings
 from motionmatcher.config.loading import (
     idle_keys,
@@ -17,7 +18,7 @@ from motionmatcher.config.loading import (
     read_settings,
     write_settings,
 )
-from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings, setting
+from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.paths import expand_home
 
