@@ -1,13 +1,10 @@
 """Wan by the programs: training, killing, resuming, inference and scores, and a dry run at full size."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from launching import (
     train_in_process,
     write_config,
 )
+from processes import StandStill, start
 from safetensors.torch import load_file
 
 import inference
@@ -88,13 +86,12 @@ def test_a_killed_training_goes_on(values: dict[str, Any], tmp_path: Path) -> No
     own = {"output_dir": str(tmp_path / "runs"), "max_train_steps": 10_000}
     preview = {**values["validation_data"], "sample_preview": False, "noise_prior": 0}
     config = write_config(tmp_path / "config.yaml", {**values, **own, "validation_data": preview})
-    command: list[str | Path] = [sys.executable, PROJECT / "train.py", "--config", config]
-    command += ["--device", "cpu"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        while not list((tmp_path / "runs").glob("*/checkpoint-3")) and process.poll() is None:
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-    (folder,) = (tmp_path / "runs").iterdir()
+    flags = ("--config", config, "--device", "cpu")
+    program = start(tmp_path / "log.txt", "train", *flags, disturbances=[StandStill()])
+    folder = tmp_path / "runs" / f"train_{StandStill.time}"
+    program.wait_for(folder / "checkpoint-3")
+    program.kill()
+    assert program.wait() == -signal.SIGKILL
     last = max(int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*"))
     run = resume_in_process(folder, f"max_train_steps={last + 1}")
     assert run.checkpoint_folder(last + 1).is_dir()
