@@ -17,6 +17,7 @@ FIXED_KEYS = (
     "lora_rank",
     "lora_targets",
     "rescale_schedule",
+    "flow_shift",
     "vae_tiling",
     "train_data.single_video_prompt",
     "train_data.width",

@@ -82,6 +82,13 @@ def test_a_resumed_run_is_the_unbroken_one_to_the_bit(trained: Run, tmp_path: Pa
         assert (trained.checkpoint_folder(1) / name).read_bytes() != expected
 
 
+def test_a_run_keeps_its_shift(trained: Run) -> None:
+    with pytest.raises(
+        UserError, match=r"was trained with flow_shift None, not 5.0: resume without"
+    ):
+        resume_in_process(trained.folder, "flow_shift=5", "max_train_steps=3")
+
+
 def test_a_killed_training_goes_on(values: dict[str, Any], tmp_path: Path) -> None:
     own = {"output_dir": str(tmp_path / "runs"), "max_train_steps": 10_000}
     preview = {**values["validation_data"], "sample_preview": False, "noise_prior": 0}
