@@ -36,13 +36,15 @@ class RunCost:
     Attributes:
         lora_modules: Modules that get an adapter.
         lora_parameters: Trainable parameters.
-        plain: An update's cost without full gradient checkpointing; with the selective one if set.
+        plain: An update's cost without full gradient checkpointing; with the selective one if set and
+            not counted by itself.
         checkpointed: The same with the full one.
         dtype: Of the frozen weights.
         device: Where it shall run.
         available_bytes: Memory that is free there now.
         settings: The run's.
         tokens: Of a video in a transformer; None for other networks.
+        selective: For a transformer, the cost with selective gradient checkpointing.
     """
 
     lora_modules: int
@@ -54,11 +56,16 @@ class RunCost:
     available_bytes: int
     settings: TrainSettings
     tokens: int | None = None
+    selective: StepCost | None = None
 
     @property
     def chosen(self) -> StepCost:
         """The cost of an update as the settings have it."""
-        return self.checkpointed if self.settings.gradient_checkpointing == "full" else self.plain
+        if self.settings.gradient_checkpointing == "full":
+            return self.checkpointed
+        if self.settings.gradient_checkpointing == "selective" and self.selective is not None:
+            return self.selective
+        return self.plain
 
     @property
     def flops_of_run(self) -> int:
@@ -106,6 +113,7 @@ class RunCost:
             "available_bytes": self.available_bytes,
             "fits": self.fits(self.chosen),
             "without_checkpointing": self.plain.values(),
+            **({"with_selective_checkpointing": self.selective.values()} if self.selective else {}),
             "with_checkpointing": self.checkpointed.values(),
         }
 
@@ -120,7 +128,10 @@ class RunCost:
             f"compute: {self.chosen.flops / 1e12:.4g} TFLOP a step, "
             f"{self.flops_of_run / 1e15:.4g} PFLOP in all",
         ]
-        for name, step in (("without", self.plain), ("with", self.checkpointed)):
+        steps = [("without", self.plain), ("with", self.checkpointed)]
+        if self.selective is not None:
+            steps.insert(1, ("with selective", self.selective))
+        for name, step in steps:
             sizes = {**step.parts, "activations and gradients": step.activations}
             parts = ", ".join(f"{part} {size / 2**30:.2f}" for part, size in sizes.items())
             lines.append(
@@ -161,9 +172,16 @@ def estimate_run(
         device,
         objective,
     )
-    if settings.gradient_checkpointing == "selective":
+    tokens = denoiser_class.num_tokens(config, latent_shape)
+    selective = None
+    if tokens is not None:  # of a transformer's, which does not fit uncut, all three are told
+        plain = step.cost()
         denoiser.recompute_in_backward("selective")
-    plain = step.cost()
+        selective = step.cost()
+    else:
+        if settings.gradient_checkpointing == "selective":
+            denoiser.recompute_in_backward("selective")
+        plain = step.cost()
     denoiser.enable_gradient_checkpointing()
     return RunCost(
         lora_modules=len(denoiser.lora_layers()),
@@ -174,7 +192,8 @@ def estimate_run(
         device=device,
         available_bytes=available_bytes(device),
         settings=settings,
-        tokens=denoiser_class.num_tokens(config, latent_shape),
+        tokens=tokens,
+        selective=selective,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from launching import (
     PROJECT,
     resume_in_process,
@@ -26,9 +27,11 @@ from motionmatcher.bases.layout import find_base
 from motionmatcher.bases.lora import ADAPTER_FILE, COMFYUI_FILE
 from motionmatcher.clips.video import probe
 from motionmatcher.config.loading import load_settings
+from motionmatcher.cost.estimate import estimate_run
 from motionmatcher.cost.step import FakeStep, StepCost
 from motionmatcher.errors import UserError
 from motionmatcher.runs.run_folder import Run
+from motionmatcher.training.planning import plan_training
 from testbed.random_base import WAN_SMALL, write_random_base, write_random_wan
 from testbed.random_base import main as random_base
 
@@ -149,7 +152,6 @@ def test_its_parts_go_with_those_of_other_bases(
     values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transformer with the VAE of frames and CLIP's text encoder, on Euler's schedule, in fp32."""
-    import torch
     from diffusers import WanTransformer3DModel
 
     base = write_random_base(tmp_path / "base")
@@ -286,6 +288,28 @@ def test_a_dry_run_at_full_size_from_configs_alone(
     output = capsys.readouterr().out
     assert "no weights yet for transformer, vae, text_encoder" in output
     assert "tokens: 4,680" in output
+
+
+@pytest.mark.parametrize("recomputed", ["none", "selective", "full"])
+def test_a_dry_run_tells_the_memory_with_each_recomputation(
+    values: dict[str, Any], tmp_path: Path, recomputed: str
+) -> None:
+    own = {"output_dir": str(tmp_path), "gradient_checkpointing": recomputed}
+    config = write_config(tmp_path / "config.yaml", {**values, **own})
+    cpu = torch.device("cpu")
+    plan = plan_training(config, device=cpu, dry_run=True)
+    cost = estimate_run(plan.layout, plan.settings, cpu)
+    assert cost.selective is not None
+    # At this size the selective one keeps as much as it saves.
+    assert cost.checkpointed.peak_bytes < cost.plain.peak_bytes != cost.selective.peak_bytes
+    assert cost.plain.flops <= cost.selective.flops < cost.checkpointed.flops
+    chosen = {"none": cost.plain, "selective": cost.selective, "full": cost.checkpointed}
+    assert cost.chosen is chosen[recomputed]
+    shown = [line.partition(" gradient checkpointing:")[0] for line in cost.lines()]
+    assert [line for line in shown if line.startswith("memory")] == [
+        f"memory in bfloat16 {how}" for how in ("without", "with selective", "with")
+    ]
+    assert cost.values()["with_selective_checkpointing"] == cost.selective.values()
 
 
 @pytest.mark.parametrize("name", PAPER)
