@@ -57,6 +57,11 @@ class SamplingSettings:
     negative_prompt: str = ""
     scheduler: str | None = None
 
+    @property
+    def further_prompts(self) -> list[str]:
+        """What is encoded beside the videos' prompts: the negative one, and the inversion's empty one."""
+        return [self.negative_prompt, *([""] if self.noise_prior > 0 else [])]
+
     @classmethod
     def of_run(cls, settings: TrainSettings) -> "SamplingSettings":
         """Take the previews' sampling settings of a run's resolved settings."""

@@ -140,7 +140,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
         rescale_schedule=trained is not None and trained.rescale_schedule,
         flow_shift=trained.flow_shift if trained is not None else None,
         vae_tiling=request.vae_tiling,
-        prompts=_all_prompts(request),
+        prompts=[*request.prompts, *request.sampling.further_prompts],
         text_states=run.text_states,
     )
     info = load_lora(base.denoiser, request.checkpoint / "lora")
@@ -183,12 +183,6 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
     if processes.is_main_process:
         _write_contact_sheet(request, entries)
     return [GeneratedVideo(request.output_dir, entry) for entry in entries]
-
-
-def _all_prompts(request: GenerationRequest) -> list[str]:
-    """List all prompts whose states are needed."""
-    prompts = [*request.prompts, request.sampling.negative_prompt]
-    return [*prompts, ""] if request.sampling.noise_prior > 0 else prompts  # the inversion has none
 
 
 def _batches(request: GenerationRequest) -> list[list[Job]]:

@@ -203,8 +203,7 @@ def _prompts(settings: TrainSettings) -> list[str]:
     """List all prompts whose states a run needs, or inference by default."""
     sampling = SamplingSettings.of_run(settings)
     previewed = _previewed(settings) if settings.validation_data.sample_preview else []
-    prompts = [settings.train_data.single_video_prompt, *previewed, sampling.negative_prompt]
-    return [*prompts, ""] if sampling.noise_prior > 0 else prompts  # the inversion has no prompt
+    return [settings.train_data.single_video_prompt, *previewed, *sampling.further_prompts]
 
 
 def _previewed(settings: TrainSettings) -> list[str]:

@@ -152,7 +152,7 @@ def _check_denoiser(settings: TrainSettings, layout: BaseLayout) -> None:
 
 def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> TrainSettings:
     """Check what the schedule has to go with, and settle which solver previews take."""
-    schedule = layout.read_schedule(flow_shift=settings.flow_shift)
+    schedule = layout.read_schedule(settings.rescale_schedule, settings.flow_shift)
     if settings.min_timestep >= schedule.num_train_timesteps:
         raise UserError(
             f"min_timestep {settings.min_timestep} must be below the base's "
@@ -166,7 +166,6 @@ def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> TrainSetting
             "rescale_schedule wants a v-prediction base: at zero SNR an epsilon-prediction base "
             f"({settings.pretrained_model_path}) has nothing to say. Set it to false."
         )
-    layout.read_schedule(settings.rescale_schedule, settings.flow_shift)
     validation = settings.validation_data
     solver = validation.scheduler or schedule.own_solver
     return replace(settings, validation_data=replace(validation, scheduler=solver))
