@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
+import train
 from motionmatcher.command_line import run
 from motionmatcher.config.loading import load_settings
+from motionmatcher.cost.step import FakeStep, StepCost
 from motionmatcher.devices import choose_device
 from motionmatcher.objectives.objective import Objective
 from motionmatcher.runs.run_folder import Run, find_resumable
 from motionmatcher.training.assembly import start_training
 from motionmatcher.training.checks import check_training
 from motionmatcher.training.resuming import plan_resuming
+from testbed.random_base import main as random_base
 
 PROJECT = Path(__file__).parents[1]
 
@@ -33,6 +36,38 @@ def resume_in_process(folder: Path, *overrides: str, objective: Objective | None
     resume = find_resumable(str(folder), output_dir="")
     plan = plan_resuming(resume, overrides, objective=objective)
     return start_training(plan, choose_device("cpu"))
+
+
+def dry_run_at_full_size(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    kind: str,
+    config: str,
+    train_data: dict[str, Any],
+) -> dict[str, Any]:
+    """Dry-run a shipped config on the configs of a base of the real size, and give its JSON.
+
+    The step's cost is made up: counting one of this size takes a while.
+
+    Args:
+        monkeypatch: Of the test.
+        folder: Gets the base, config and JSON.
+        kind: Of `testbed.random_base`.
+        config: Name of a file in `configs/`.
+        train_data: The clip.
+    """
+    how = ["--kind", kind, "--full-size", "--configs-only"]
+    monkeypatch.setattr(sys, "argv", ["random_base", str(folder / "base"), *how])
+    random_base()
+    values = {"base": str(PROJECT / "configs" / config), "train_data": train_data}
+    counted = StepCost(flops=10**13, parts={"weights": 2**30}, activations=2**28)
+    monkeypatch.setattr(FakeStep, "cost", lambda step: counted)
+    arguments = ["--config", write_config(folder / "config.yaml", values), "--dry-run"]
+    arguments += ["--json", folder / "values.json", "--device", "cpu"]
+    override = f"pretrained_model_path={folder / 'base'}"
+    assert run_script(monkeypatch, train.main, *arguments, override) in (0, 2)
+    found: dict[str, Any] = json.loads((folder / "values.json").read_text())
+    return found
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -210,3 +211,15 @@ def small_wan(spread: float) -> "MotionWan":
         weight.data = torch.randn(weight.shape, generator=generator) * spread
     network.eval()
     return network
+
+
+@torch.no_grad()
+def layers_run(network: nn.Module, run: Callable[[Any], object]) -> set[str]:
+    """List the layers without layers of their own that a function runs of a copy of a network."""
+    copied = deepcopy(network)
+    ran: set[str] = set()
+    for name, module in copied.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda module, args, out, name=name: ran.add(name))
+    run(copied)
+    return ran

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from launching import (
     PROJECT,
+    dry_run_at_full_size,
     resume_in_process,
     run_script,
     train_in_process,
@@ -18,12 +19,9 @@ from launching import (
 
 import inference
 import motion_discrepancy
-import train
 from motionmatcher.clips.video import probe
 from motionmatcher.config.loading import load_settings
-from motionmatcher.cost.step import FakeStep, StepCost
 from motionmatcher.runs.run_folder import Run
-from testbed.random_base import main as random_base
 
 FILES = ("lora/pytorch_lora_weights.safetensors", "training_state.safetensors")
 
@@ -133,22 +131,12 @@ def test_a_dry_run_at_full_size_from_configs_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    base, figures = tmp_path / "base", tmp_path / "figures.json"
-    how = ["--kind", "animatediff", "--full-size", "--configs-only"]
-    monkeypatch.setattr(sys, "argv", ["random_base", str(base), *how])
-    random_base()
-    values = {"base": str(PROJECT / "configs" / "animatediff.yaml"), "train_data": {
-        "single_video_path": str(clip_path), "single_video_prompt": "A square moves.",
+    clip = {
+        "single_video_path": str(clip_path),
+        "single_video_prompt": "A square moves.",
         "n_sample_frames": 12,
-    }}  # fmt: skip
-    config = write_config(tmp_path / "config.yaml", values)
-    # Counting a step of this size takes a minute.
-    counted = StepCost(flops=10**13, parts={"weights": 2**30}, activations=2**28)
-    monkeypatch.setattr(FakeStep, "cost", lambda step: counted)
-    arguments = ["--config", config, "--dry-run", "--json", figures, "--device", "cpu"]
-    override = f"pretrained_model_path={base}"
-    assert run_script(monkeypatch, train.main, *arguments, override) in (0, 2)
-    found = json.loads(figures.read_text())
+    }
+    found = dry_run_at_full_size(monkeypatch, tmp_path, "animatediff", "animatediff.yaml", clip)
     assert found["lora_modules"] == 16 * (4 + 2) + 21 * (4 + 4 + 2)
     assert found["latent_size"] == [64, 64]
     assert found["cross_attention_map_size"] == [16, 16]

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from launching import (
     PROJECT,
+    dry_run_at_full_size,
     resume_in_process,
     run_script,
     train_in_process,
@@ -28,12 +28,10 @@ from motionmatcher.bases.lora import ADAPTER_FILE, COMFYUI_FILE
 from motionmatcher.clips.video import probe
 from motionmatcher.config.loading import load_settings
 from motionmatcher.cost.estimate import estimate_run
-from motionmatcher.cost.step import FakeStep, StepCost
 from motionmatcher.errors import UserError
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.planning import plan_training
 from testbed.random_base import WAN_SMALL, write_random_base, write_random_wan
-from testbed.random_base import main as random_base
 
 FILES = (f"lora/{ADAPTER_FILE}", f"lora/{COMFYUI_FILE}", "training_state.safetensors")
 PAPER = ("bear", "bus", "car_roundabout", "car_turn", "cat", "dog", "eiffel", "gold_fish")
@@ -265,22 +263,12 @@ def test_a_dry_run_at_full_size_from_configs_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    base, numbers = tmp_path / "base", tmp_path / "numbers.json"
-    how = ["--kind", "wan", "--full-size", "--configs-only"]
-    monkeypatch.setattr(sys, "argv", ["random_base", str(base), *how])
-    random_base()
-    values = {"base": str(PROJECT / "configs" / "wan_1_3b.yaml"), "train_data": {
-        "single_video_path": str(clip_path), "single_video_prompt": "A square moves.",
+    clip = {
+        "single_video_path": str(clip_path),
+        "single_video_prompt": "A square moves.",
         "n_sample_frames": 9,
-    }}  # fmt: skip
-    config = write_config(tmp_path / "config.yaml", values)
-    # Counting a step of this size takes a while; benchmarks do it.
-    counted = StepCost(flops=10**13, parts={"weights": 2**30}, activations=2**28)
-    monkeypatch.setattr(FakeStep, "cost", lambda step: counted)
-    arguments = ["--config", config, "--dry-run", "--json", numbers, "--device", "cpu"]
-    override = f"pretrained_model_path={base}"
-    assert run_script(monkeypatch, train.main, *arguments, override) in (0, 2)
-    found = json.loads(numbers.read_text())
+    }
+    found = dry_run_at_full_size(monkeypatch, tmp_path, "wan", "wan_1_3b.yaml", clip)
     assert (found["lora_modules"], found["lora_parameters"]) == (180, 31_948_800)
     assert found["latent_size"] == [60, 104]
     assert found["cross_attention_map_size"] == found["temporal_attention_map_size"] == [30, 52]

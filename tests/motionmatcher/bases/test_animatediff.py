@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import AnimateDiffPipeline, UNetMotionModel
 from diffusers.models.attention_processor import Attention
+from small_models import layers_run
 from torch import Tensor, nn
 
 from motionmatcher.bases.animatediff import AnimateDiffUNet
@@ -135,13 +136,7 @@ def test_full_precision_upcasts_half_precision_weights(
 def test_no_block_after_the_last_one_runs(
     bare: AnimateDiffUNet, inputs: Inputs, last_block: int
 ) -> None:
-    unet = deepcopy(bare)
-    ran: set[str] = set()
-    for name, module in unet.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(lambda module, args, out, name=name: ran.add(name))
-    with torch.no_grad():
-        unet.run_blocks(*inputs, last_block)
+    ran = layers_run(bare, lambda copied: copied.run_blocks(*inputs, last_block))
     assert any(name.startswith(f"down_blocks.{last_block}.motion_modules.") for name in ran)
     for unread in ("mid_block.", "up_blocks.", "conv_norm_out", "conv_out"):
         assert not any(name.startswith(unread) for name in ran), unread

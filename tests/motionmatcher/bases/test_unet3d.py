@@ -1,7 +1,6 @@
 """The UNet's encoder pass gives the maps of the whole pass, and its layers are chosen by path and size."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from diffusers import UNet3DConditionModel
 from diffusers.models.attention_processor import Attention
+from small_models import layers_run
 from torch import Tensor
 
 from motionmatcher.bases.denoiser import PassMode
@@ -67,13 +67,7 @@ def test_one_timestep_for_all_videos(unet: MotionUNet, inputs: Inputs) -> None:
 def test_no_block_after_the_last_one_runs(
     unet: MotionUNet, inputs: Inputs, last_block: int
 ) -> None:
-    unet = deepcopy(unet)
-    ran: set[str] = set()
-    for name, module in unet.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(lambda module, args, out, name=name: ran.add(name))
-    with torch.no_grad():
-        unet.run_blocks(*inputs, last_block)
+    ran = layers_run(unet, lambda copied: copied.run_blocks(*inputs, last_block))
     assert any(name.startswith(f"down_blocks.{last_block}.") for name in ran)
     for unread in ("mid_block.", "up_blocks.", "conv_norm_out", "conv_out"):
         assert not any(name.startswith(unread) for name in ran), unread
