@@ -10,6 +10,7 @@ import pytest
 
 # Set before torch is imported: with several workers on few cores, spinning threads cost a lot.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["OMP_NUM_THREADS"] = "1"  # bits depend on it: for the programs that tests start, too
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the scripts do, for results equal to the bit
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -34,13 +35,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def golden_dir(pytestconfig: pytest.Config) -> Path:
     """The folder of numbers recorded from the published method."""
     return pytestconfig.getoption("--golden")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def moving_square(num_frames: int = 12, width: int = 80, height: int = 64) -> Frames:

@@ -136,7 +136,7 @@ def start_call(log: Path, function: Callable[..., Any], *arguments: Any) -> Prog
 def _main(log: Path, script: str, command: list[str], disturbances: list[Disturbance]) -> None:
     from motionmatcher.command_line import run
 
-    _settle(log)
+    _print_into(log)
     for disturb in disturbances:
         disturb()
     sys.argv = command
@@ -144,18 +144,15 @@ def _main(log: Path, script: str, command: list[str], disturbances: list[Disturb
 
 
 def _call(log: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    _settle(log)
+    _print_into(log)
     function(*arguments)
 
 
-def _settle(log: Path) -> None:
-    """Print into the log, and compute as the tests do."""
-    import torch
-
+def _print_into(log: Path) -> None:
+    """Print into the log."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(handle, stream)
-    torch.set_num_threads(1)
 
 
 def on_file_operations(act: Callable[[str, str], None], below: Path) -> None:
