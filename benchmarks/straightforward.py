@@ -33,7 +33,7 @@ from motionmatcher.features.attention_maps import probabilities
 from motionmatcher.features.maps import FeatureLayers, MotionFeatures, gather_features
 from motionmatcher.features.recording import AttentionRecorder, Recorder
 from motionmatcher.features.watching import ExplicitAttention
-from motionmatcher.objectives.feature_matching import FeatureMatching, match_features
+from motionmatcher.objectives.feature_matching import FeatureMatching, weigh_change
 from motionmatcher.objectives.objective import Batch, TrainingLoss
 
 Mark = Callable[[str], None]
@@ -75,7 +75,7 @@ def straightforward_loss(step: TrainingStep, mark: Mark = lambda phase: None) ->
             mark("target features")
     weights = settings.loss_weights.spatial_loss, settings.loss_weights.temporal_loss
     constant = MotionFeatures(target.cross_attention.detach(), target.temporal_attention.detach())
-    return match_features(predicted, constant, *weights)
+    return weigh_change(predicted - constant, *weights)
 
 
 class StraightforwardMatching(FeatureMatching):

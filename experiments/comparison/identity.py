@@ -45,7 +45,7 @@ _NOT_OF_TRAINING = (
     "resume_from_checkpoint",
     *WITHOUT_EFFECT,
 )
-_OF_FEATURE_MATCHING = ("motion_extractor", "loss_weights")
+_OF_FEATURE_MATCHING = ("motion_extractor", "loss_weights", "feature_loss")
 
 
 def identify(

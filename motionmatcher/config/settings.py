@@ -25,6 +25,7 @@ SCHEDULERS = ("ddim", "euler", "dpm++", "unipc")
 LORA_TARGETS = ("attention", "temporal_conv", "spatial_conv", "cross_attention")
 PRECISIONS = ("no", "fp16", "bf16")
 TEMPORAL_MAPS = ("same_place", "frame_mass", "flow")
+FEATURE_LOSSES = ("squared", "log", "relative")
 # What the published program takes when a run does not say, as published runs hold no settings; all
 # else it takes are the defaults below.
 PUBLISHED_MODEL = "models/zeroscope_v2_576w/"
@@ -210,6 +211,13 @@ class TrainSettings:
         "for comparison a loss on the prediction itself",
         choices=BUILT_IN,
         open_choices=True,
+    )
+    feature_loss: str = setting(
+        "squared",
+        "what feature_matching makes of the maps' error: squared, its mean square, as published; log, the "
+        "logarithm of that; relative, its share of the base's own at the same noise, for one more pass. The "
+        "last two weigh all noise levels and both kinds of maps alike",
+        choices=FEATURE_LOSSES,
     )
     use_unet_lora: bool = setting(True, "must be true: the LoRA is what is trained")
     lora_rank: int = setting(32, "rank of the LoRA", minimum=1, maximum=4096)

@@ -26,6 +26,13 @@ class MotionFeatures:
     cross_attention: Tensor
     temporal_attention: Tensor
 
+    def __sub__(self, other: "MotionFeatures") -> "MotionFeatures":
+        """How both kinds of maps differ."""
+        return MotionFeatures(
+            self.cross_attention - other.cross_attention,
+            self.temporal_attention - other.temporal_attention,
+        )
+
 
 @dataclass(frozen=True)
 class FeatureLayers:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.layout import BaseLayout
@@ -73,7 +74,6 @@ class FeatureMatching(Objective):
         """Compare features of where one short step from z_t leads, by prediction and by truth."""
         base, settings, extractor = self.base, self.settings, self.extractor
         schedule, timesteps, text_states = base.schedule, batch.timesteps, batch.text_states
-        weights = settings.loss_weights.spatial_loss, settings.loss_weights.temporal_loss
         # z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, (B, C, F, h, w)
         noisy = add_noise(batch.latents, batch.noise, timesteps, schedule)
         earlier = timesteps - settings.motion_extractor.num_denoise_steps
@@ -85,55 +85,71 @@ class FeatureMatching(Objective):
         if settings.motion_extractor.mode == "tangent":
             # The step is linear in the prediction: z_pred - z_true = k(t) (prediction - truth). The
             # features' Jacobian times that is their change, without a subtraction that cancels.
-            error = base.denoiser.predict(noisy, timesteps, text_states) - truth
-            scale = prediction_scale(timesteps, earlier, schedule, like=error)
-            change = extractor.change(true_latents, scale * error, earlier, text_states)
-            return weigh_change(change, *weights)
+            def change_by(prediction: Tensor) -> MotionFeatures:
+                error = prediction - truth
+                scale = prediction_scale(timesteps, earlier, schedule, like=error)
+                return extractor.change(true_latents, scale * error, earlier, text_states)
+        else:
+            with torch.no_grad():  # before the student: no graph takes memory yet
+                target = extractor(true_latents, earlier, text_states)
 
-        with torch.no_grad():  # before the student: no graph takes memory yet
-            target = extractor(true_latents, earlier, text_states)
-        # z_pred: the same step from the same z_t with the student's prediction (LoRA on) ...
-        prediction = base.denoiser.predict(noisy, timesteps, text_states)
-        predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, schedule)
-        # ... which the frozen base reads (LoRA off): the gradient reaches the LoRA through z_pred alone.
-        predicted = extractor(predicted_latents, earlier, text_states)
-        return match_features(predicted, target, *weights)
+            # z_pred: the same step from the same z_t with a prediction, which the frozen base reads (LoRA
+            # off): the gradient reaches the LoRA through z_pred alone.
+            def change_by(prediction: Tensor) -> MotionFeatures:
+                predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, schedule)
+                return extractor(predicted_latents, earlier, text_states) - target
 
-
-def match_features(
-    predicted: MotionFeatures, target: MotionFeatures, spatial_weight: float, temporal_weight: float
-) -> TrainingLoss:
-    """Compare motion features (Sec. 3.3): weighted mean squared errors of both kinds of maps.
-
-    Args:
-        predicted: Features of the latents that the student's prediction leads to.
-        target: Features of the latents that the true noise leads to; no gradient flows here.
-        spatial_weight: Weight of the cross-attention maps.
-        temporal_weight: Weight of the temporal attention maps.
-
-    Returns:
-        Parts "spatial" and "temporal".
-    """
-    change = MotionFeatures(
-        predicted.cross_attention - target.cross_attention,
-        predicted.temporal_attention - target.temporal_attention,
-    )
-    return weigh_change(change, spatial_weight, temporal_weight)
+        base_change = None
+        if settings.feature_loss == "relative":
+            with torch.no_grad(), base.denoiser.lora_at(0):
+                base_change = change_by(base.denoiser.predict(noisy, timesteps, text_states))
+        prediction = base.denoiser.predict(noisy, timesteps, text_states)  # the student's: LoRA on
+        change = change_by(prediction)
+        weights = settings.loss_weights.spatial_loss, settings.loss_weights.temporal_loss
+        return weigh_change(change, *weights, settings.feature_loss, base_change)
 
 
 def weigh_change(
-    change: MotionFeatures, spatial_weight: float, temporal_weight: float
+    change: MotionFeatures,
+    spatial_weight: float,
+    temporal_weight: float,
+    feature_loss: str = "squared",
+    base_change: MotionFeatures | None = None,
 ) -> TrainingLoss:
-    """Weigh how far motion features are from their target, which is `match_features` of both.
+    """Weigh how far motion features are from their target.
+
+    Their mean square is the published loss (Sec. 3.3). It differs between noise levels by far more than
+    the step's length explains, so that few levels decide what is learnt. The gradient of its logarithm is
+    its own divided by its size: each video of the batch, and each kind of map, then counts alike. So
+    does what is left of the base's own error, but less the better a video is matched.
 
     Args:
         change: Predicted features less target features.
         spatial_weight: Weight of the cross-attention maps.
         temporal_weight: Weight of the temporal attention maps.
+        feature_loss: The setting: "squared", "log" or "relative".
+        base_change: The base's features less target features, for "relative".
+
+    Returns:
+        Parts "spatial" (cross-attention) and "temporal".
     """
+    maps = change.cross_attention, change.temporal_attention
+    if feature_loss == "squared":
+        spatial, temporal = (kind.square().mean() for kind in maps)
+    elif feature_loss == "log":
+        spatial, temporal = (mean_squares(kind).log().mean() for kind in maps)
+    else:
+        assert base_change is not None
+        base_maps = base_change.cross_attention, base_change.temporal_attention
+        spatial, temporal = (
+            (mean_squares(kind) / mean_squares(base_kind)).mean()
+            for kind, base_kind in zip(maps, base_maps, strict=True)
+        )
     return TrainingLoss(
-        {
-            "spatial": spatial_weight * change.cross_attention.square().mean(),
-            "temporal": temporal_weight * change.temporal_attention.square().mean(),
-        }
+        {"spatial": spatial_weight * spatial, "temporal": temporal_weight * temporal}
     )
+
+
+def mean_squares(maps: Tensor) -> Tensor:
+    """Mean square for each video of a batch, positive: (B, ...) -> (B,)."""
+    return maps.square().flatten(1).mean(1).clamp_min(torch.finfo(maps.dtype).tiny)

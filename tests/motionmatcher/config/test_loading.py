@@ -215,7 +215,7 @@ def test_a_published_file_is_read_unchanged(tmp_path: Path) -> None:
     }
     for group in ("train_data", "validation_data", "motion_extractor", "loss_weights"):
         assert {key: read[group][key] for key in READ[group]} == READ[group]
-    ours = {"objective", "lora_targets", "compile", "motion_adapter_path"}
+    ours = {"objective", "feature_loss", "lora_targets", "compile", "motion_adapter_path"}
     ours |= {"checkpoints_total_limit", "flow_shift", "vae_tiling"}
     assert {entry.name for entry in fields(TrainSettings)} - set(READ) == ours
 

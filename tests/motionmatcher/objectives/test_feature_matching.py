@@ -1,5 +1,6 @@
 """The method's loss: of features one DDIM step later."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from motionmatcher.diffusion.schedules import NoiseSchedule, add_noise, ddim_ste
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import MotionFeatures
 from motionmatcher.features.recording import AttentionRecorder
-from motionmatcher.objectives.feature_matching import FeatureMatching, match_features, weigh_change
+from motionmatcher.objectives.feature_matching import FeatureMatching, weigh_change
 from testbed.random_base import SCHEDULER_CONFIG
 
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
@@ -41,7 +42,7 @@ def features(cross: list[float], temporal: list[float]) -> MotionFeatures:
 def test_hand_computed_loss() -> None:
     predicted = features([1.0, 2.0, 3.0, 4.0], [0.5, 1.0])
     target = features([1.0, 0.0, 3.0, 1.0], [0.0, 1.0])
-    loss = match_features(predicted, target, spatial_weight=8, temporal_weight=40)
+    loss = weigh_change(predicted - target, spatial_weight=8, temporal_weight=40)
     assert loss.parts["spatial"].item() == 8 * (4 + 9) / 4
     assert loss.parts["temporal"].item() == 40 * 0.25 / 2
     assert loss.total.item() == 26 + 5
@@ -51,7 +52,7 @@ def test_hand_computed_gradient() -> None:
     cross = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 1, 2, 2).requires_grad_()
     temporal = torch.tensor([0.5, 1.0]).reshape(1, 2, 1, 1).requires_grad_()
     target = features([1.0, 0.0, 3.0, 1.0], [0.0, 1.0])
-    match_features(MotionFeatures(cross, temporal), target, 8, 40).total.backward()
+    weigh_change(MotionFeatures(cross, temporal) - target, 8, 40).total.backward()
     assert cross.grad is not None
     assert temporal.grad is not None
     assert cross.grad.flatten().tolist() == [0.0, 8 * 2 * 2 / 4, 0.0, 8 * 2 * 3 / 4]
@@ -60,14 +61,50 @@ def test_hand_computed_gradient() -> None:
 
 def test_equal_features_cost_nothing() -> None:
     same = features([1.0, 2.0], [0.5, 1.0])
-    assert match_features(same, same, 2000, 2000).total.item() == 0
+    assert weigh_change(same - same, 2000, 2000).total.item() == 0
 
 
-def test_a_change_weighs_what_the_features_would() -> None:
-    predicted = features([1.0, 2.0, 3.0, 4.0], [0.5, 1.0])
-    target = features([1.0, 0.0, 3.0, 1.0], [0.0, 1.0])
-    loss = weigh_change(features([0.0, 2.0, 0.0, 3.0], [0.5, 0.0]), 8, 40)
-    assert loss.parts == match_features(predicted, target, 8, 40).parts
+def test_the_logarithm_weighs_each_video_alike_by_hand() -> None:
+    # Mean squares: 2 and 50 of the cross-attention maps, 1/2 and 8 of the temporal ones.
+    change = MotionFeatures(
+        torch.tensor([[0.0, 2.0], [10.0, 0.0]], requires_grad=True),
+        torch.tensor([[1.0, 0.0], [0.0, 4.0]]),
+    )
+    loss = weigh_change(change, 8, 40, "log")
+    assert loss.parts["spatial"].item() == pytest.approx(8 * math.log(2 * 50) / 2)
+    assert loss.parts["temporal"].item() == pytest.approx(40 * math.log(8 / 2) / 2)
+    loss.total.backward()
+    # d log(m) = dm / m, with m = x^2 / 2: 2 / x, for each of two videos.
+    found = change.cross_attention.grad
+    assert found is not None
+    assert found.flatten().tolist() == pytest.approx([0, 8 * 2 / 2 / 2, 8 * 2 / 10 / 2, 0])
+
+
+def test_relative_is_the_share_of_the_base_s_own_error_by_hand() -> None:
+    base = MotionFeatures(torch.tensor([[0.0, 4.0], [10.0, 0.0]]), torch.tensor([[2.0], [4.0]]))
+    change = MotionFeatures(torch.tensor([[2.0, 0.0], [0.0, 20.0]]), torch.tensor([[1.0], [0.0]]))
+    parts = weigh_change(change, 8, 40, "relative", base).parts
+    assert parts["spatial"].item() == pytest.approx(8 * (1 / 4 + 4) / 2)
+    assert parts["temporal"].item() == pytest.approx(40 * (1 / 4 + 0) / 2)
+
+
+@pytest.mark.parametrize("mode", ["difference", "tangent"])
+def test_relative_compares_with_the_same_base_without_its_lora(unet: MotionUNet, mode: str) -> None:
+    extractor = replace(SETTINGS.motion_extractor, mode=mode)
+    squared = replace(SETTINGS, motion_extractor=extractor)
+    relative = replace(squared, feature_loss="relative")
+    base, drawn = base_model(unet, "epsilon"), batch()
+    one = replace(drawn, noise=drawn.noise[:1], latents=drawn.latents[:1])
+    one = replace(one, timesteps=drawn.timesteps[:1], text_states=drawn.text_states[:1])
+    own = matching(base, squared).loss(one).parts
+    found = matching(base, relative).loss(one).parts
+    assert all(part.requires_grad for part in found.values())
+    with unet.lora_at(0):
+        of_base = matching(base, squared).loss(one).parts
+    assert own["spatial"].item() != pytest.approx(of_base["spatial"].item(), rel=0.02)
+    for name, weight in {"spatial": 3e6, "temporal": 5e6}.items():
+        expected = weight * own[name].item() / of_base[name].item()
+        assert found[name].item() == pytest.approx(expected, rel=1e-6)
 
 
 def plain_maps(

@@ -7,21 +7,33 @@ LOSSES = [
         "motionmatcher/objectives/feature_matching.py",
         "tests/motionmatcher/objectives/test_feature_matching.py",
         {
-            "cross-attention of the target is added": (
-                "predicted.cross_attention - target.cross_attention",
-                "predicted.cross_attention + target.cross_attention",
+            "squared: sums, not means": ("kind.square().mean()", "kind.square().sum()"),
+            "squared: absolute": ("kind.square().mean()", "kind.abs().mean()"),
+            "log: of the batch's mean": (
+                "mean_squares(kind).log().mean()",
+                "mean_squares(kind).mean().log()",
             ),
-            "spatial part is a sum, not a mean": (
-                "change.cross_attention.square().mean()",
-                "change.cross_attention.square().sum()",
+            "relative: to the batch's mean": (
+                "mean_squares(base_kind)).mean()",
+                "mean_squares(base_kind).mean()).mean()",
             ),
-            "temporal part is absolute, not squared": (
-                "change.temporal_attention.square().mean()",
-                "change.temporal_attention.abs().mean()",
+            "relative: to the student with its LoRA": (
+                "base.denoiser.lora_at(0)",
+                "base.denoiser.lora_at(1)",
             ),
             "temporal part has the spatial weight": (
                 '"temporal": temporal_weight',
                 '"temporal": spatial_weight',
+            ),
+        },
+    ),
+    *mutants(
+        "motionmatcher/features/maps.py",
+        "tests/motionmatcher/objectives/test_feature_matching.py",
+        {
+            "cross-attention of the target is added": (
+                "self.cross_attention - other.cross_attention",
+                "self.cross_attention + other.cross_attention",
             ),
         },
     ),
@@ -89,12 +101,12 @@ OBJECTIVES = mutants(
             "settings.motion_extractor.num_denoise_steps + 1\n",
         ),
         "the student sees clean latents": (
-            "error = base.denoiser.predict(noisy,",
-            "error = base.denoiser.predict(latents,",
+            "prediction = base.denoiser.predict(noisy,",
+            "prediction = base.denoiser.predict(latents,",
         ),
         "the student sees the earlier timestep": (
-            "error = base.denoiser.predict(noisy, timesteps,",
-            "error = base.denoiser.predict(noisy, earlier,",
+            "prediction = base.denoiser.predict(noisy, timesteps,",
+            "prediction = base.denoiser.predict(noisy, earlier,",
         ),
         "the student's error is not scaled to the step": ("scale * error", "error"),
         "the features' Jacobian is taken before the step": (
@@ -106,8 +118,8 @@ OBJECTIVES = mutants(
             "scale * error, timesteps, text_states",
         ),
         "the prediction is detached in tangent mode": (
-            "error = base.denoiser.predict(noisy, timesteps, text_states) - truth",
-            "error = base.denoiser.predict(noisy, timesteps, text_states).detach() - truth",
+            "error = prediction - truth",
+            "error = prediction.detach() - truth",
         ),
     },
 )
@@ -121,16 +133,16 @@ DIFFERENCE = mutants(
     {
         "the target has a gradient": ("with torch.no_grad():", "with torch.enable_grad():"),
         "the prediction is detached, not the target": (
-            "predicted = extractor(predicted_latents,",
-            "predicted = extractor(predicted_latents.detach(),",
+            "extractor(predicted_latents,",
+            "extractor(predicted_latents.detach(),",
         ),
         "the target's features are read before the step": (
             "target = extractor(true_latents,",
             "target = extractor(noisy,",
         ),
         "the student's features are read at the timestep before the step": (
-            "predicted = extractor(predicted_latents, earlier,",
-            "predicted = extractor(predicted_latents, timesteps,",
+            "extractor(predicted_latents, earlier,",
+            "extractor(predicted_latents, timesteps,",
         ),
     },
 )
