@@ -32,6 +32,7 @@ FLAGS = {
     "seed": "--seed",
     "repeat_num": "--repeat_num",
     "batch_size": "--batch-size",
+    "mixed_precision": "--mixed_precision",
     "fps": "--fps",
     "output_dir": "--output_dir",
 }

@@ -99,6 +99,23 @@ class BaseLayout:
         schedule_class = self.schedule.part_class
         return schedule_class.from_config(self.schedule.config, rescale=rescale, shift=flow_shift)
 
+    def check_precision(self, mixed_precision: str, key: str) -> None:
+        """Refuse a precision that the denoiser's weights do not stand.
+
+        Args:
+            mixed_precision: As the setting.
+            key: What the setting is called.
+
+        Raises:
+            UserError: Names those that they stand.
+        """
+        precisions = self.denoiser.part_class.precisions
+        if mixed_precision not in precisions:
+            raise UserError(
+                f"{key} {mixed_precision}: this base's weights do not stand it: use "
+                f"{' or '.join(reversed(precisions))}."
+            )
+
     def path_of(self, part: Part[Any]) -> Path:
         """The folder of a part."""
         return self.folder / part.folder if part.place is None else part.place

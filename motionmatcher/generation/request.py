@@ -168,6 +168,8 @@ def make_request(
     layout = find_base(model, motion_adapter=adapter)
     layout.require_weights()
     layout.latent_shape(sampling.num_frames, sampling.width, sampling.height)
+    mixed_precision = given.get("mixed_precision", known.mixed_precision)
+    layout.check_precision(mixed_precision, name("mixed_precision"))
     schedule = layout.read_schedule(known.rescale_schedule, known.flow_shift)
     check_sampling(schedule, sampling, name("num_steps"))
     sampling = replace(sampling, scheduler=sampling.scheduler or schedule.own_solver)
@@ -189,7 +191,7 @@ def make_request(
         checkpoint=checkpoint,
         lora_rank=given.get("lora_rank"),
         layout=layout,
-        mixed_precision=given.get("mixed_precision", known.mixed_precision),
+        mixed_precision=mixed_precision,
         fps=fps,
         compile=given.get("compile", known.compile),
         vae_tiling=given.get("vae_tiling", known.vae_tiling),

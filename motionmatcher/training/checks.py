@@ -143,11 +143,7 @@ def _check_denoiser(settings: TrainSettings, layout: BaseLayout) -> None:
             raise UserError(
                 f"lora_targets: this base has no {target}: expected of {', '.join(denoiser.lora_kinds)}."
             )
-    if settings.mixed_precision not in denoiser.precisions:
-        raise UserError(
-            f"mixed_precision {settings.mixed_precision}: this base's weights do not stand it: use "
-            f"{' or '.join(reversed(denoiser.precisions))}."
-        )
+    layout.check_precision(settings.mixed_precision, "mixed_precision")
 
 
 def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> TrainSettings:

@@ -125,6 +125,19 @@ def test_inference_with_a_noise_prior_and_a_score(
     assert scored["scores"]["motion_discrepancy"] >= 0
 
 
+def test_inference_in_a_precision_that_the_weights_do_not_stand(
+    trained: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--checkpoint_folder", trained.folder, "--prompt", "A circle moves.", "-d", "cpu"]
+    given += ["-o", tmp_path / "out", "--mixed_precision", "fp16"]
+    assert run_script(monkeypatch, inference.main, *given) == 2
+    message = "--mixed_precision fp16: this base's weights do not stand it: use bf16 or no."
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
 def test_the_documented_way_to_use_a_lora_elsewhere(trained: Run, wan_folder: Path) -> None:
     page = (PROJECT / "docs" / "bases.md").read_text(encoding="utf-8")
     section = page.partition("\n## Wan\n")[2].partition("\n## ")[0]
