@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from motionmatcher.bases.texts import TextEncoder
     from motionmatcher.diffusion.schedules import Schedule
 
+_INDEX = "model_index.json"
 _TOKENIZER_CONFIG = "tokenizer/tokenizer_config.json"
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")
 _SAMPLED_BYTES = 1 << 20
@@ -249,6 +250,7 @@ def find_base(
 
     folder = find_folder(name, "base model folder", ZEROSCOPE_ID, choose)
     base = BaseFolder(name, folder, remedy(name, ZEROSCOPE_ID))
+    _refuse_second_denoiser(base)
     folders = {kind: _find_folder(base, kind) for kind in KINDS}
     configs = {kind: base.read(f"{folders[kind]}/{kind.config_name}") for kind in KINDS}
     tokenizer = base.read(_TOKENIZER_CONFIG)
@@ -289,7 +291,17 @@ def _find_folder(base: BaseFolder, kind: PartKind) -> str:
     return found[0] if found else kind.folders[0]
 
 
+def _refuse_second_denoiser(base: BaseFolder) -> None:
+    """Refuse a base that changes its denoiser on the way, by the pipeline's index if it is there."""
+    index = base.read(_INDEX).content if base.has(_INDEX) else {}
+    if index.get("boundary_ratio") is not None or base.has(f"transformer_2/{DENOISER.config_name}"):
+        raise UserError(
+            f"{base.path} has a second denoiser for low noise, transformer_2, as Wan 2.2 A14B has, which is "
+            "not supported yet: use a base with one, such as Wan 2.1."
+        )
+
+
 def _is_text_of_a_part(file: str) -> bool:
     part, _, name = file.partition("/")
     folders = {folder for kind in KINDS for folder in kind.folders} | {"tokenizer"}
-    return part in folders and name.endswith((".json", ".txt"))
+    return file == _INDEX or (part in folders and name.endswith((".json", ".txt")))

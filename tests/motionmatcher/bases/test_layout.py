@@ -112,6 +112,21 @@ def test_a_folder_that_is_mixed_of_two_models(folder: Path) -> None:
         find_base(str(folder))
 
 
+@pytest.mark.parametrize("of_hub", [False, True], ids=["whole folder", "as downloaded"])
+def test_a_second_denoiser_is_not_left_out_silently(folder: Path, of_hub: bool) -> None:
+    index = {"_class_name": "WanPipeline", "boundary_ratio": None}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    find_base(str(folder))
+    if of_hub:
+        (folder / "model_index.json").write_text(json.dumps({**index, "boundary_ratio": 0.875}))
+    else:
+        shutil.copytree(folder / "unet", folder / "transformer_2")
+    with pytest.raises(
+        UserError, match=rf"^{folder} has a second denoiser for low noise, .* not supp"
+    ):
+        find_base(str(folder))
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
@@ -145,6 +160,7 @@ def test_a_hub_id_is_downloaded(
     asked: dict[str, Any] = {}
     files = ["README.md", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
     files += ["unet/diffusion_pytorch_model.bin", "tokenizer/merges.txt", "text_encoder/model.bin"]
+    files += ["model_index.json"]
 
     def snapshot_download(name: str, allow_patterns: list[str]) -> str:
         asked.update(name=name, patterns=allow_patterns)
@@ -156,7 +172,7 @@ def test_a_hub_id_is_downloaded(
     assert asked["name"] == "cerspense/zeroscope_v2_576w"
     assert layout.folder == base_folder
     weights = ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.bin"]
-    texts = ["unet/config.json", "tokenizer/merges.txt"]
+    texts = ["unet/config.json", "tokenizer/merges.txt", "model_index.json"]
     assert asked["patterns"] == (texts if configs_only else texts + weights)
 
 
