@@ -27,6 +27,7 @@ from experiments.comparison.pictures import (
 from experiments.comparison.rows import Row, write_csv
 from experiments.comparison.workers import Bench, Result
 from motionmatcher.bases.layout import BaseLayout
+from motionmatcher.diffusion.sampling import settle_solver
 from motionmatcher.files import write_text
 from motionmatcher.text_files import read_json
 
@@ -65,7 +66,7 @@ def write_results(
     write_sheets(folder, config, kept)
     making = Making(
         header,
-        bench.job(report_cells[-1]).settings,
+        settle_solver(bench.job(report_cells[-1]).settings, bench.layout.read_schedule()),
         trainer_warnings(results),
         _base_scores(bench.layout, bench.fingerprint),
     )

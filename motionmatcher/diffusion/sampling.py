@@ -5,7 +5,7 @@ Previews and inference both come here, so that they cannot differ.
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -81,6 +81,13 @@ class SamplingSettings:
             negative_prompt=validation.negative_prompt,
             scheduler=validation.scheduler,
         )
+
+
+def settle_solver(settings: TrainSettings, schedule: Schedule) -> TrainSettings:
+    """Settle what `validation_data.scheduler` leaves to the base by null."""
+    validation = settings.validation_data
+    solver = validation.scheduler or schedule.own_solver
+    return replace(settings, validation_data=replace(validation, scheduler=solver))
 
 
 def check_sampling(schedule: Schedule, sampling: SamplingSettings, steps_key: str) -> None:

@@ -10,7 +10,7 @@ from motionmatcher.bases.layout import BaseLayout, find_base
 from motionmatcher.clips.video import bucket_size, check_length, probe
 from motionmatcher.config.loading import idle_keys, with_preview_defaults
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling
+from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling, settle_solver
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import Size
 from motionmatcher.files import check_writable, nearest_folder
@@ -162,9 +162,7 @@ def _check_schedule(settings: TrainSettings, layout: BaseLayout) -> TrainSetting
             "rescale_schedule wants a v-prediction base: at zero SNR an epsilon-prediction base "
             f"({settings.pretrained_model_path}) has nothing to say. Set it to false."
         )
-    validation = settings.validation_data
-    solver = validation.scheduler or schedule.own_solver
-    return replace(settings, validation_data=replace(validation, scheduler=solver))
+    return settle_solver(settings, schedule)
 
 
 def _check_packages(settings: TrainSettings) -> None:

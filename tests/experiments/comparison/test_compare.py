@@ -134,6 +134,7 @@ def test_results_are_written_for_reading_and_computing(made: dict, folder: Path)
         "lowest learning rate, highest learning rate",
         "LoRA of rank 2 on `attention`",
         "arXiv:2006.11239",
+        "steps of ddim, guidance",
         "a green star on a dotted white background",
         "| command | python -m this |",
     ):
