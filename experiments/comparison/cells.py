@@ -187,11 +187,12 @@ def cell_settings(config: ComparisonConfig, base_folder: str | None, cell: Cell)
             f"{config.train_config}: lr_scheduler: expected one of {', '.join(_CONSTANT_RATES)}, for "
             f"videos are sampled in the middle of a run; found {settings.lr_scheduler}"
         )
-    if settings.rescale_schedule:
-        raise UserError(
-            f"{config.train_config}: rescale_schedule: the comparison samples on the base's own schedule; "
-            "expected false"
-        )
+    for key, unset in (("rescale_schedule", "false"), ("flow_shift", "null")):
+        if getattr(settings, key):
+            raise UserError(
+                f"{config.train_config}: {key}: the comparison samples on the base's own schedule; "
+                f"expected {unset}"
+            )
     data = settings.train_data
     if data.n_sample_frames != len(truth.path) or data.frame_step != 1 or data.sample_start_idx:
         raise UserError(

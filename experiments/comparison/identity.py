@@ -23,7 +23,10 @@ from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
 CELL_VERSION = 1
 
 # Of `validation_data`, what the comparison samples with; the noise priors are the cell's own.
-_SAMPLING = ("num_inference_steps", "scheduler", "guidance_scale", "lora_scale")
+_SAMPLING = (
+    *("num_inference_steps", "scheduler", "guidance_scale", "lora_scale"),
+    *("negative_prompt", "inversion_iterations"),
+)
 # The clip counts by its content; `fps` is for previews.
 _OF_THE_CLIP_FILE = ("single_video_path", "fps")
 # Keys that cannot change a training: the base counts by its fingerprint, number of steps and seed

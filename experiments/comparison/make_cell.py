@@ -74,7 +74,8 @@ def make_cell(job: CellJob) -> None:
         # Named by the clip's content, for one rendered once more has the same path.
         shared = folder / "references" / f"{cell.motion}-{job.identity['clip'][:16]}"
         clip = ReferenceClip.of(settings.train_data)
-        reference = Reference(clip, base, settings.seed, shared, shared)
+        iterations = settings.validation_data.inversion_iterations
+        reference = Reference(clip, base, settings.seed, shared, shared, iterations)
         diverged, training_seconds = None, 0.0
         if cell.method != BASE:
             diverged, training_seconds = _train(settings, base, reference, run)

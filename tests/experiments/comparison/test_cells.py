@@ -121,6 +121,8 @@ def test_a_result_is_named_by_all_it_depends_on(config: ComparisonConfig) -> Non
         digest(config, CELL, "objective=denoising"),
         digest(config, CELL, "min_timestep=250"),
         digest(config, CELL, "validation_data.guidance_scale=3"),
+        digest(config, CELL, "validation_data.negative_prompt=blurry"),
+        digest(config, CELL, "validation_data.inversion_iterations=2"),
     ]
     assert len(set(names)) == len(names)
     assert digest(config, CELL) == names[0]
@@ -291,11 +293,21 @@ def test_learning_rates_that_decay_are_refused(config: ComparisonConfig) -> None
         cell_settings(config, None, cell)
 
 
-def test_another_schedule_than_the_bases_is_refused(config: ComparisonConfig) -> None:
-    cell = Cell("report", "vmc", "spiral", 0, ("rescale_schedule=true",), (50,), (0.0,))
-    with pytest.raises(
-        UserError, match="rescale_schedule: the comparison samples on the base's own"
-    ):
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "rescale_schedule=true",
+            "rescale_schedule: .* on the base's own schedule; expected false",
+        ),
+        ("flow_shift=5", "flow_shift: .* on the base's own schedule; expected null"),
+    ],
+)
+def test_another_schedule_than_the_bases_is_refused(
+    config: ComparisonConfig, override: str, message: str
+) -> None:
+    cell = Cell("report", "vmc", "spiral", 0, (override,), (50,), (0.0,))
+    with pytest.raises(UserError, match=message):
         cell_settings(config, None, cell)
 
 

@@ -21,8 +21,10 @@ from experiments.comparison.config import ComparisonConfig, load_comparison
 from experiments.comparison.identity import code_version
 from experiments.comparison.make_cell import make_cell
 from experiments.comparison.measurement import METRICS
+from experiments.comparison.methods import BASE
 from experiments.comparison.workers import Bench
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError
+from motionmatcher.tensor_files import read_description
 from testbed.random_base import SMALL, write_random_base
 
 FULL = PROJECT / "experiments/comparison.yaml"
@@ -216,6 +218,17 @@ def test_a_cell_depends_on_nothing_but_itself(
     assert first["videos"] == second["videos"]
     assert first["diverged"] is None
     assert first["training_seconds"] > 0
+
+
+def test_a_cell_inverts_as_often_as_its_settings_say(
+    made: dict, config: ComparisonConfig, tmp_path: Path
+) -> None:
+    variant = ("validation_data.inversion_iterations=2",)
+    cell = dataclasses.replace(tuning_cells(config)[0], method=BASE, variant=variant, steps=(0,))
+    job = dataclasses.replace(made["bench"].job(cell), result=tmp_path / "cells" / "result.json")
+    make_cell(job)
+    (file,) = (tmp_path / "cells" / "references").glob("*/inversion-*.safetensors")
+    assert read_description(file)["iterations"] == 2
 
 
 def test_a_training_that_diverges_counts_as_videos_of_nothing(
