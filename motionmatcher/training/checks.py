@@ -184,8 +184,9 @@ def _check_room(settings: TrainSettings, layout: BaseLayout, folder: Path) -> No
     denoiser = layout.denoiser
     empty = empty_denoiser(denoiser.part_class, denoiser.config, settings)
     parameters = empty.lora_parameters().values()
+    files = 8 if denoiser.part_class.comfyui_modules else 4  # bytes of both, or of the one there is
     moments = 2 if settings.use_8bit_adam else 8  # bytes of both
-    needed = sum(weight.numel() for weight in parameters) * (4 + moments)
+    needed = sum(weight.numel() for weight in parameters) * (files + moments)
     disk = shutil.disk_usage(nearest_folder(folder))
     if disk.total and disk.free < needed:  # some file systems do not say, and have no total either
         raise UserError(

@@ -105,6 +105,20 @@ def test_a_killed_training_goes_on(values: dict[str, Any], tmp_path: Path) -> No
     assert run.checkpoint_folder(last + 1).is_dir()
 
 
+def test_the_room_of_a_checkpoint_is_that_of_both_lora_files(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(trained.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1))
+    with pytest.raises(UserError, match=r"a checkpoint takes .* MiB") as refused:
+        plan_training(trained.config_file, ["lora_rank=640"], device=torch.device("cpu"))
+    weights = load_file(trained.checkpoint_folder(2) / "lora" / ADAPTER_FILE)  # of rank 2
+    needed = 640 / 2 * sum(each.nbytes for each in weights.values()) * (2 + 2)  # and two moments
+    told = re.search(r"takes (\S+) MiB", str(refused.value))
+    assert told
+    assert float(told[1]) == pytest.approx(needed / 2**20, rel=0.01)
+
+
 def test_inference_with_a_noise_prior_and_a_score(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
