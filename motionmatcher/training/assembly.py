@@ -106,7 +106,9 @@ def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
         text_states=resume[0].text_states if resume else None,
     )
     data, validation = settings.train_data, settings.validation_data
-    previewed = validation.prompt if validation.sample_preview else []
+    previewed = (
+        [*validation.prompt, validation.negative_prompt] if validation.sample_preview else []
+    )
     for line in base.text.cut_off_notes([data.single_video_prompt, *previewed]):
         note(line)
     run = resume[0] if resume else _create_shared_run(settings, accelerator)

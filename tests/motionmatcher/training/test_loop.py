@@ -633,6 +633,11 @@ def test_what_is_cut_off_a_prompt_is_said(
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: of")]
     assert len(notes) == 1
     assert notes[0].endswith('only 77 tokens are read; left out: "b a b a b c"')
+    negative = f"validation_data.negative_prompt={'c d ' * 40}e"
+    train_in_process(config, "max_train_steps=1", cached, negative)
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: of")]
+    assert len(notes) == 1
+    assert notes[0].endswith('left out: "d c d c d e"')
 
 
 def test_cached_latents_are_taken_when_they_fit(
