@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import (
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.denoiser import Denoiser
-from motionmatcher.bases.lora import add_lora
+from motionmatcher.bases.lora import add_lora, target_modules
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.meter import CostMeter, tensor_bytes
 from motionmatcher.devices import weight_dtype
@@ -69,6 +69,17 @@ def empty_denoiser(
         denoiser: Denoiser = denoiser_class.from_config(config)
         add_lora(denoiser, settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
     return denoiser
+
+
+def lora_size(
+    denoiser_class: type[Denoiser], config: Mapping[str, Any], settings: TrainSettings
+) -> int:
+    """Count the LoRA's parameters, A (rank, in) and B (out, rank) of each module, without making them."""
+    with init_empty_weights():
+        denoiser: Denoiser = denoiser_class.from_config(config)
+    modules = map(denoiser.get_submodule, target_modules(denoiser, settings.lora_targets))
+    weights = [module.weight for module in modules]  # (out, in, *kernel)
+    return sum(settings.lora_rank * (weight[0].numel() + len(weight)) for weight in weights)
 
 
 def sampling_peak_bytes(

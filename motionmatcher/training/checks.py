@@ -179,14 +179,12 @@ def _check_packages(settings: TrainSettings) -> None:
 
 
 def _check_room(settings: TrainSettings, layout: BaseLayout, folder: Path) -> None:
-    from motionmatcher.cost.step import empty_denoiser
+    from motionmatcher.cost.step import lora_size
 
     denoiser = layout.denoiser
-    empty = empty_denoiser(denoiser.part_class, denoiser.config, settings)
-    parameters = empty.lora_parameters().values()
     files = 8 if denoiser.part_class.comfyui_modules else 4  # bytes of both, or of the one there is
     moments = 2 if settings.use_8bit_adam else 8  # bytes of both
-    needed = sum(weight.numel() for weight in parameters) * (files + moments)
+    needed = lora_size(denoiser.part_class, denoiser.config, settings) * (files + moments)
     disk = shutil.disk_usage(nearest_folder(folder))
     if disk.total and disk.free < needed:  # some file systems do not say, and have no total either
         raise UserError(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.command_line import run
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.cost.step import empty_denoiser
+from motionmatcher.cost.step import empty_denoiser, lora_size
 
 # Seeded and without a memory of former failures: every run tries the same cases.
 fuzz = settings(
@@ -96,20 +96,26 @@ def patched(target: str, value: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def networks_kept() -> Iterator[None]:
     """Build a network for counting once and keep it, for half of the time of a case would go there."""
-    kept: dict[str, Denoiser] = {}
 
-    def build(
-        denoiser_class: type[Denoiser], config: Mapping[str, Any], settings: TrainSettings
-    ) -> Denoiser:
-        lora = (settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
-        key = repr((denoiser_class, config, lora))
-        if key not in kept:
-            kept[key] = empty_denoiser(denoiser_class, config, settings)
-        return kept[key]
+    def kept(make: Callable[..., Any]) -> Callable[..., Any]:
+        made: dict[str, Any] = {}
 
+        def make_once(
+            denoiser_class: type[Denoiser], config: Mapping[str, Any], settings: TrainSettings
+        ) -> Any:
+            lora = (settings.lora_rank, settings.lora_targets, settings.lora_unet_dropout)
+            key = repr((denoiser_class, config, lora))
+            if key not in made:
+                made[key] = make(denoiser_class, config, settings)
+            return made[key]
+
+        return make_once
+
+    build = kept(empty_denoiser)
     with (
         patched("motionmatcher.cost.step.empty_denoiser", build),
         patched("motionmatcher.cost.estimate.empty_denoiser", build),
+        patched("motionmatcher.cost.step.lora_size", kept(lora_size)),
     ):
         yield
 

@@ -13,10 +13,11 @@ from benchmarks.cases import Case, WanCase
 from benchmarks.floor import Floor, count_floor
 from benchmarks.profiling import profiled
 from motionmatcher.bases.lora_linear import separate_lora
+from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.bases.wan import MotionWan
 from motionmatcher.cost.estimate import RunCost
 from motionmatcher.cost.meter import CostMeter
-from motionmatcher.cost.step import StepCost
+from motionmatcher.cost.step import StepCost, empty_denoiser, lora_size
 from motionmatcher.devices import weight_dtype
 
 CPU = torch.device("cpu")
@@ -33,6 +34,13 @@ def cost_of(case: Case) -> StepCost:
 def floor_of(case: Case) -> Floor:
     """Count the floor; once, as above."""
     return count_floor(case)
+
+
+@pytest.mark.parametrize("targets", [["attention"], ["temporal_conv", "spatial_conv"]])
+def test_size_of_the_lora_is_that_of_its_weights(targets: list[str]) -> None:
+    settings = replace(SMALLEST.settings, lora_rank=3, lora_targets=targets)
+    made = empty_denoiser(MotionUNet, SMALLEST.config, settings).lora_parameters().values()
+    assert lora_size(MotionUNet, SMALLEST.config, settings) == sum(map(torch.numel, made))
 
 
 def test_flops_of_a_linear_layer_by_hand() -> None:
