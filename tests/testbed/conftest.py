@@ -1,5 +1,6 @@
 """A pretraining small enough for tests."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from testbed.config import (
     TextConfig,
     UNetConfig,
 )
+from testbed.pretrain import pretrain
 
 
 def tiny_stage(num_frames: int) -> DenoiserStageConfig:
@@ -26,24 +28,46 @@ def tiny_stage(num_frames: int) -> DenoiserStageConfig:
     )
 
 
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_data(patch: pytest.MonkeyPatch) -> None:
     """Cut the data that the recipe's stages and gates take."""
-    monkeypatch.setattr(latents, "PART_SIZE", 2)
-    monkeypatch.setattr(gates, "RECONSTRUCTED_FRAMES", 20)
-    monkeypatch.setattr(gates, "PROBE_CLIPS", 4)
-    monkeypatch.setattr(gates, "PROBE_TRAINING_CLIPS", 3)
+    patch.setattr(latents, "PART_SIZE", 2)
+    patch.setattr(gates, "RECONSTRUCTED_FRAMES", 20)
+    patch.setattr(gates, "PROBE_CLIPS", 4)
+    patch.setattr(gates, "PROBE_TRAINING_CLIPS", 3)
 
 
 @pytest.fixture
-def tiny_config(tmp_path: Path, small_parts: None) -> PretrainConfig:
+def tiny_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretrainConfig:
+    """A recipe of which nothing is done yet."""
+    cut_data(monkeypatch)
+    return tiny_recipe(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def pretrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the recipe leaves: it takes seconds, so that tests have copies of it."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    with pytest.MonkeyPatch.context() as patch:
+        cut_data(patch)
+        pretrain(tiny_recipe(folder), ignore_gates=True)
+    return folder
+
+
+@pytest.fixture
+def pretrained_config(tiny_config: PretrainConfig, pretrained_folder: Path) -> PretrainConfig:
+    """The recipe when all of it is done."""
+    shutil.copytree(pretrained_folder, tiny_config.state_dir.parent, dirs_exist_ok=True)
+    return tiny_config
+
+
+def tiny_recipe(folder: Path) -> PretrainConfig:
     return PretrainConfig(
         seed=3,
         num_threads=1,
         checkpoint_minutes=60.0,
-        state_dir=tmp_path / "states",
-        model_dir=tmp_path / "base",
-        clip_dir=tmp_path / "clip",
+        state_dir=folder / "states",
+        model_dir=folder / "base",
+        clip_dir=folder / "clip",
         autoencoder=AutoencoderConfig(
             block_out_channels=(4, 4, 4, 4),
             norm_num_groups=2,

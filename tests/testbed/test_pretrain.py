@@ -31,16 +31,15 @@ def assert_same_state(first: Path, second: Path) -> None:
         assert torch.equal(tensor, others[name]), name
 
 
-def test_whole_recipe_writes_a_base_that_samples(tiny_config: PretrainConfig) -> None:
-    pretrain(tiny_config, ignore_gates=True)
-    base = load_base_model(find_base(str(tiny_config.model_dir)), torch.device("cpu"))
-    index = json.loads((tiny_config.model_dir / "model_index.json").read_text())
+def test_whole_recipe_writes_a_base_that_samples(pretrained_config: PretrainConfig) -> None:
+    base = load_base_model(find_base(str(pretrained_config.model_dir)), torch.device("cpu"))
+    index = json.loads((pretrained_config.model_dir / "model_index.json").read_text())
     parts = {name for name in index if not name.startswith("_")}
     assert parts == {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
-    progress = json.loads((tiny_config.model_dir / "training.json").read_text())
+    progress = json.loads((pretrained_config.model_dir / "training.json").read_text())
     assert progress["stage"] == "unet, 8 frames"
     assert progress["step"] == 2
-    card = (tiny_config.model_dir / "README.md").read_text(encoding="utf-8")
+    card = (pretrained_config.model_dir / "README.md").read_text(encoding="utf-8")
     assert "| autoencoder | 3 | 3 |" in card
     assert "| unet, 8 frames | 2 | 2 |" in card
     assert "denoiser-1: position_r2" in card
@@ -70,30 +69,35 @@ def test_resumed_training_equals_an_unbroken_one(tiny_config: PretrainConfig) ->
         assert_same_state(path(whole), path(broken))
 
 
-def test_lost_states_are_made_anew_from_the_export(tiny_config: PretrainConfig) -> None:
-    pretrain(tiny_config, ignore_gates=True)
-    lost = dataclasses.replace(tiny_config, state_dir=tiny_config.state_dir.with_name("lost"))
+def test_lost_states_are_made_anew_from_the_export(pretrained_config: PretrainConfig) -> None:
+    lost = dataclasses.replace(
+        pretrained_config, state_dir=pretrained_config.state_dir.with_name("lost")
+    )
     before = {
-        path.relative_to(tiny_config.model_dir): path.read_bytes()
-        for path in tiny_config.model_dir.rglob("*.*")
+        path.relative_to(pretrained_config.model_dir): path.read_bytes()
+        for path in pretrained_config.model_dir.rglob("*.*")
     }
     assert restore_states(lost) == ["autoencoder", "text", "denoiser-0", "denoiser-1"]
     assert steps_done(denoiser_state_path(lost, 1)) == 2
     export_all(lost)
     for path, content in before.items():
-        assert (tiny_config.model_dir / path).read_bytes() == content, path
+        assert (pretrained_config.model_dir / path).read_bytes() == content, path
     with pytest.raises(UserError, match="lost holds states: nothing is lost, go on with --resume"):
         restore_states(lost)
 
 
-def test_restoring_wants_an_export_of_the_same_sizes(tiny_config: PretrainConfig) -> None:
+def test_restoring_wants_an_export(tiny_config: PretrainConfig) -> None:
     with pytest.raises(UserError, match=r"training\.json: no such file; expected an exported base"):
         restore_states(tiny_config)
-    pretrain(tiny_config, ignore_gates=True)
+
+
+def test_restoring_wants_an_export_of_the_same_sizes(pretrained_config: PretrainConfig) -> None:
     wider = UNetConfig(block_out_channels=(64, 64), layers_per_block=1, attention_head_dim=8)
-    denoiser = dataclasses.replace(tiny_config.denoiser, unet=wider)
+    denoiser = dataclasses.replace(pretrained_config.denoiser, unet=wider)
     other = dataclasses.replace(
-        tiny_config, state_dir=tiny_config.state_dir.with_name("lost"), denoiser=denoiser
+        pretrained_config,
+        state_dir=pretrained_config.state_dir.with_name("lost"),
+        denoiser=denoiser,
     )
     with pytest.raises(UserError, match="is not of this config: its weights have other sizes"):
         restore_states(other)
@@ -102,15 +106,16 @@ def test_restoring_wants_an_export_of_the_same_sizes(tiny_config: PretrainConfig
         other.denoiser.stages[1], num_steps=3
     )  # the export has 2 of them behind it
     denoiser = dataclasses.replace(
-        tiny_config.denoiser, stages=(tiny_config.denoiser.stages[0], longer)
+        pretrained_config.denoiser, stages=(pretrained_config.denoiser.stages[0], longer)
     )
     unfinished = dataclasses.replace(other, denoiser=denoiser)
     assert restore_states(unfinished) == ["autoencoder", "text", "denoiser-0"]
 
 
-def test_restoring_wants_all_that_was_exported(tiny_config: PretrainConfig) -> None:
-    pretrain(tiny_config, ignore_gates=True)
-    lost = dataclasses.replace(tiny_config, state_dir=tiny_config.state_dir.with_name("lost"))
+def test_restoring_wants_all_that_was_exported(pretrained_config: PretrainConfig) -> None:
+    lost = dataclasses.replace(
+        pretrained_config, state_dir=pretrained_config.state_dir.with_name("lost")
+    )
     nowhere = dataclasses.replace(lost, clip_dir=Path("nowhere"))
     with pytest.raises(
         UserError, match="nowhere: no such folder; expected the exported small CLIP"

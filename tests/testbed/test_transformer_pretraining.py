@@ -17,7 +17,6 @@ from motionmatcher.errors import UserError
 from testbed.config import PretrainConfig, TransformerConfig, load_config
 from testbed.denoiser import build_model, denoiser_state_path, position_weight, train_denoiser
 from testbed.networks import PositionHead, make_scheduler
-from testbed.pretrain import pretrain
 from testbed.pretraining_losses import draw_sigmas, velocity_error
 from testbed.recipe import list_stages
 from testbed.scenes import choose_frames, play_backwards, sample_scene, scene_stream
@@ -27,7 +26,7 @@ SHIPPED = PROJECT / "testbed" / "moving_shapes_wan.yaml"
 
 
 @pytest.fixture
-def transformer_config(tiny_config: PretrainConfig) -> PretrainConfig:
+def transformer_config(pretrained_config: PretrainConfig) -> PretrainConfig:
     """The tiny recipe with a transformer, on the tiny UNet recipe's exported parts."""
     transformer = TransformerConfig(
         num_layers=2,
@@ -39,22 +38,21 @@ def transformer_config(tiny_config: PretrainConfig) -> PretrainConfig:
         position_block=0,
     )
     denoiser = dataclasses.replace(
-        tiny_config.denoiser,
+        pretrained_config.denoiser,
         unet=None,
         transformer=transformer,
         objective="flow",
         num_rendered_frames=16,
         reversal=0.5,
         noise_offset=0.0,
-        stages=tiny_config.denoiser.stages[1:],
+        stages=pretrained_config.denoiser.stages[1:],
     )
-    pretrain(tiny_config, ignore_gates=True)
     return dataclasses.replace(
-        tiny_config,
-        state_dir=tiny_config.state_dir.with_name("transformer_states"),
-        model_dir=tiny_config.model_dir.with_name("transformer"),
+        pretrained_config,
+        state_dir=pretrained_config.state_dir.with_name("transformer_states"),
+        model_dir=pretrained_config.model_dir.with_name("transformer"),
         autoencoder=None,
-        autoencoder_dir=tiny_config.model_dir / "vae",
+        autoencoder_dir=pretrained_config.model_dir / "vae",
         text=None,
         denoiser=denoiser,
     )
