@@ -1,15 +1,17 @@
 """Run the project's programs inside a test, in its process; in others: see `processes`."""
 
 import json
+import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import inference
 import train
 from motionmatcher.command_line import run
 from motionmatcher.config.loading import load_settings
@@ -87,6 +89,16 @@ def run_script(monkeypatch: pytest.MonkeyPatch, main: Any, *arguments: object) -
     with pytest.raises(SystemExit) as stopped:
         run(main)
     return int(stopped.value.code or 0)
+
+
+def run_program_here(
+    script: Path, arguments: Sequence[str], environment: Mapping[str, str], log: Path, show: bool
+) -> None:
+    """Stand in for `experiments.jobs.processes.run_program`: where all is imported already."""
+    main = {"train.py": train.main, "inference.py": inference.main}[script.name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", environment)
+        assert run_script(patch, main, *arguments) == 0
 
 
 def write_config(path: Path, values: dict[str, Any]) -> Path:

@@ -94,7 +94,13 @@ def start(
     return Program(process, log)
 
 
-def launch(num_processes: int, folder: Path, script: str, *arguments: Any) -> None:
+def launch(
+    num_processes: int,
+    folder: Path,
+    script: str,
+    *arguments: Any,
+    disturbances: Sequence[Disturbance] = (),
+) -> None:
     """Run a script in several processes on the CPU that find each other; fails with their output.
 
     `accelerate launch` starts several processes on accelerators only. The script sees the same.
@@ -104,6 +110,7 @@ def launch(num_processes: int, folder: Path, script: str, *arguments: Any) -> No
         folder: Gets a log of each.
         script: The script's module.
         arguments: Its command line.
+        disturbances: As of `start`, to each.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -113,7 +120,7 @@ def launch(num_processes: int, folder: Path, script: str, *arguments: Any) -> No
             folder / f"process-{rank}.log",
             script,
             *arguments,
-            disturbances=[_Join(rank, num_processes, port)],
+            disturbances=[_Join(rank, num_processes, port), *disturbances],
         )
         for rank in range(num_processes)
     ]
@@ -273,6 +280,18 @@ class _Join:
             "MASTER_ADDR": "localhost",
             "MASTER_PORT": str(self.port),
         }
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Puts something else in the place of a name with dots."""
+
+    target: str
+    value: Any
+
+    def __call__(self) -> None:
+        module, _, name = self.target.rpartition(".")
+        setattr(importlib.import_module(module), name, self.value)
 
 
 @dataclass(frozen=True)

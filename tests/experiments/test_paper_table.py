@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launching import PROJECT, run_script, write_config
-from processes import launch
+from launching import PROJECT, run_program_here, run_script, write_config
+from processes import Replace, launch
 
-import inference
-import train
 from experiments.jobs.processes import run_program
 from experiments.paper_table import __main__ as benchmark
 from experiments.paper_table.motions import (
@@ -72,13 +70,9 @@ def call(
 def run_here(
     script: Path, arguments: Sequence[str], environment: Mapping[str, str], log: Path, show: bool
 ) -> None:
-    """Stand in for `run_program`: where all is imported already. What fails is run as it is."""
-    if "damaged" in log.parts:
-        run_program(script, arguments, environment, log, show)
-        return
-    main = {"train.py": train.main, "inference.py": inference.main}[script.name]
-    with pytest.MonkeyPatch.context() as patch:
-        assert run_script(patch, main, *arguments) == 0
+    """Run a program where all is imported already; what fails is run as it is."""
+    run = run_program if "damaged" in log.parts else run_program_here
+    run(script, arguments, environment, log, show)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +245,9 @@ def test_two_processes_make_what_is_missing_and_give_the_table_of_one(
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("*/train_*/videos/*.mp4")}
 
     given = ["--configs", *configs[:2], *OVERRIDES, *OPTIONS, "--clip_model", clip_folder]
-    launch(2, tmp_path, "experiments.paper_table.__main__", *given, "--output_dir", folder)
+    given += ["--output_dir", folder]
+    here = Replace("experiments.jobs.processes.run_program", run_program_here)
+    launch(2, tmp_path, "experiments.paper_table.__main__", *given, disturbances=[here])
     after = {path: path.read_bytes() for path in folder.glob("*/train_*/videos/*.mp4")}
     assert after == before
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
