@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,52 @@ def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[s
     return loss, {name: grad for name, grad in gradients.items() if grad is not None}
 
 
+@dataclass(frozen=True)
+class ExactMatch:
+    """The published formula in fp64: the loss of a change of latents, and its gradient.
+
+    Attributes:
+        case: The recorded step.
+        true_latents: One step earlier, by the true noise.
+        change: Of them, by the predicted noise.
+        loss: Of this change.
+        gradient: Of the loss in the predicted latents.
+    """
+
+    case: TrainingCase
+    true_latents: Tensor
+    change: Tensor
+    loss: Tensor
+    gradient: Tensor
+
+
+MATCH_WEIGHTS = (2000.0, 2000.0)
+
+
+@pytest.fixture(scope="module")
+def exact_match(golden_dir: Path) -> ExactMatch:
+    recorded = read_goldens(golden_dir)["training_cases"][0]
+    assert recorded["num_denoise_steps"] == 1
+    case = training_case(golden_dir, recorded, torch.float64)
+    exact = load_golden_base(golden_dir, torch.float64)
+    height, width = case.latents.shape[-2:]
+    schedule, timesteps, earlier = exact.schedule, case.timesteps, case.timesteps - 1
+    noisy = add_noise(case.latents, case.noise, timesteps, schedule)
+    true_latents = ddim_step(noisy, case.noise, timesteps, earlier, schedule)
+    with torch.no_grad():
+        prediction = exact.denoiser.predict(noisy, timesteps, case.text_states)
+    leaf = ddim_step(noisy, prediction, timesteps, earlier, schedule).requires_grad_()
+
+    extractor = MotionExtractor(exact.denoiser, (height, width), case.settings.motion_extractor)
+    target = extractor(true_latents, earlier, case.text_states)
+    predicted = extractor(leaf, earlier, case.text_states)
+    loss = weigh_change(predicted - target, *MATCH_WEIGHTS).total
+    loss.backward()
+    assert leaf.grad is not None
+    change = leaf.detach() - true_latents
+    return ExactMatch(case, true_latents, change, loss.detach(), leaf.grad)
+
+
 @pytest.mark.parametrize(
     ("dtype", "least_cosine"),
     [
@@ -135,41 +182,24 @@ def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[s
     ],
 )
 def test_tangent_mode_approaches_the_difference(
-    golden_dir: Path, dtype: torch.dtype, least_cosine: float
+    golden_dir: Path, exact_match: ExactMatch, dtype: torch.dtype, least_cosine: float
 ) -> None:
     """The loss and its gradient in the predicted latents, against fp64's published formula."""
-    recorded = read_goldens(golden_dir)["training_cases"][0]
-    assert recorded["num_denoise_steps"] == 1
-    case = training_case(golden_dir, recorded, torch.float64)
-    exact = load_golden_base(golden_dir, torch.float64)
-    height, width = case.latents.shape[-2:]
-    size, weights = (height, width), (2000.0, 2000.0)
-    schedule, timesteps, earlier = exact.schedule, case.timesteps, case.timesteps - 1
-    noisy = add_noise(case.latents, case.noise, timesteps, schedule)
-    true_latents = ddim_step(noisy, case.noise, timesteps, earlier, schedule)
-    with torch.no_grad():
-        prediction = exact.denoiser.predict(noisy, timesteps, case.text_states)
-    predicted_latents = ddim_step(noisy, prediction, timesteps, earlier, schedule)
-
-    extractor = MotionExtractor(exact.denoiser, size, case.settings.motion_extractor)
-    leaf = predicted_latents.clone().requires_grad_()
-    target = extractor(true_latents, earlier, case.text_states)
-    predicted = extractor(leaf, earlier, case.text_states)
-    expected = weigh_change(predicted - target, *weights).total
-    expected.backward()
-
+    case = exact_match.case
     base = load_golden_base(golden_dir, dtype)
-    extractor = MotionExtractor(base.denoiser, size, case.settings.motion_extractor)
+    height, width = case.latents.shape[-2:]
+    extractor = MotionExtractor(base.denoiser, (height, width), case.settings.motion_extractor)
     wide = torch.promote_types(dtype, torch.float32)
-    step = (predicted_latents - true_latents).to(wide).requires_grad_()
-    change = extractor.change(true_latents.to(wide), step, earlier, case.text_states)
-    loss = weigh_change(change, *weights).total
+    step = exact_match.change.to(wide, copy=True).requires_grad_()
+    change = extractor.change(
+        exact_match.true_latents.to(wide), step, case.timesteps - 1, case.text_states
+    )
+    loss = weigh_change(change, *MATCH_WEIGHTS).total
     loss.backward()
-    assert loss.item() == pytest.approx(expected.item(), rel=0.03)
+    assert loss.item() == pytest.approx(exact_match.loss.item(), rel=0.03)
     assert step.grad is not None
-    assert leaf.grad is not None
-    cosine = torch.cosine_similarity(step.grad.double().flatten(), leaf.grad.flatten(), dim=0)
-    assert cosine > least_cosine
+    gradients = step.grad.double().flatten(), exact_match.gradient.flatten()
+    assert torch.cosine_similarity(*gradients, dim=0) > least_cosine
     assert all(weight.grad is None for weight in base.denoiser.parameters())
 
 
