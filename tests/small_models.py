@@ -1,4 +1,7 @@
-"""Synthetic clips with known motion, and small random models in the real layouts."""
+"""Synthetic clips with known motion, and small random models in the real layouts.
+
+Loaded before the tests, by pytest's first process too, which runs none of them and waits for no torch.
+"""
 
 import json
 import shutil
@@ -10,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
-import torch
-from torch import nn
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from motionmatcher.clips.video import Frames, write_mp4
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from motionmatcher.bases.base_model import BaseModel
     from motionmatcher.bases.wan import MotionWan
 
@@ -115,6 +117,9 @@ def video_folder(tmp_path: Path, noise_clip: Callable[..., Frames]) -> Path:
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random CLIP in a folder of transformers."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
     folder = tmp_path_factory.mktemp("models") / "tiny-clip"
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,."
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -147,7 +152,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def networks(base: "BaseModel") -> dict[str, nn.Module]:
+def networks(base: "BaseModel") -> dict[str, "nn.Module"]:
     """A base's networks by the folders of their weights."""
     from motionmatcher.bases.texts import ClipText
 
@@ -202,6 +207,8 @@ def small_wan(spread: float) -> "MotionWan":
 
     Latents have 16 channels, text states a width of 32.
     """
+    import torch
+
     from motionmatcher.bases.wan import MotionWan
     from testbed.random_base import WAN_SMALL
 
@@ -213,13 +220,15 @@ def small_wan(spread: float) -> "MotionWan":
     return network
 
 
-@torch.no_grad()
-def layers_run(network: nn.Module, run: Callable[[Any], object]) -> set[str]:
+def layers_run(network: "nn.Module", run: Callable[[Any], object]) -> set[str]:
     """List the layers without layers of their own that a function runs of a copy of a network."""
+    import torch
+
     copied = deepcopy(network)
     ran: set[str] = set()
     for name, module in copied.named_modules():
         if not list(module.children()):
             module.register_forward_hook(lambda module, args, out, name=name: ran.add(name))
-    run(copied)
+    with torch.no_grad():
+        run(copied)
     return ran
