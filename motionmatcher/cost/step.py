@@ -298,7 +298,7 @@ def _make_fake(denoiser: Denoiser, dtype: torch.dtype, device: torch.device) -> 
     for module, name, parameter, stored in stored_weights(denoiser, dtype):
         weight = torch.empty(parameter.shape, dtype=stored, device=device)
         setattr(module, name, nn.Parameter(weight, requires_grad=parameter.requires_grad))
-    states = denoiser.state_dict().keys()
+    states = denoiser.state_dict(keep_vars=True).keys()  # detaching each weight takes its time
     for name, buffer in list(denoiser.named_buffers()):
         owner, _, attribute = name.rpartition(".")
         loaded = name in states and buffer.is_floating_point()
