@@ -102,15 +102,14 @@ def test_quick_runs_write_their_section_and_json(
     found = json.loads(values.read_text())
     assert value in found
     assert "torch" in found["machine"]
+    if main is train_step.main:
+        assert 1 < found["counted"]["ours"]["flops"] / found["floor_flops"] < 1.2
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_no_step_takes_less_than_the_floor(checkpointing: bool) -> None:
-    case = Case("tiny", frames=2, size=8, checkpointing=checkpointing)
-    floor = count_floor(case)
-    lowest = floor.checkpointed if checkpointing else floor.plain
+def test_no_checkpointed_step_takes_less_than_the_floor() -> None:
+    case = Case("tiny", frames=2, size=8, checkpointing=True)
     counted = train_step.count(case, "ours", torch.device("cpu"))["flops"]
-    assert lowest < counted < 1.2 * lowest
+    assert 1 < counted / count_floor(case).checkpointed < 1.2
 
 
 def test_floor_of_the_lora_by_hand() -> None:

@@ -76,10 +76,18 @@ def end_of() -> Iterator[Callable[..., int]]:
         yield require_clean_end
 
 
+@pytest.fixture
+def settings_kept(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the run's settings once, for half of the time of a case would go there."""
+    settings = trained.settings()
+    monkeypatch.setattr(Run, "settings", lambda run: settings)
+
+
 def as_bytes(content: Any) -> bytes:
     return json.dumps(content).encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.usefixtures("settings_kept")
 @cases(120)
 @given(content=json_like(MANIFEST).map(as_bytes) | spoilt_bytes(as_bytes(MANIFEST)))
 def test_manifests(end_of: Callable[..., int], folder: Path, content: bytes) -> None:
@@ -88,6 +96,7 @@ def test_manifests(end_of: Callable[..., int], folder: Path, content: bytes) -> 
     end_of(inference.main, ["-cf", "run", "-p", "a dog", "-d", "cpu", "-o", "videos"], folder)
 
 
+@pytest.mark.usefixtures("settings_kept")
 @cases(60)
 @given(
     content=st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-16"))
