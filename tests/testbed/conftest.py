@@ -1,11 +1,13 @@
-"""A pretraining small enough for tests."""
+"""A pretraining small enough for tests.
+
+pytest's first process loads this too, and waits for no torch: see `small_models`.
+"""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from testbed import gates, latents
 from testbed.config import (
     AutoencoderConfig,
     DenoiserConfig,
@@ -14,7 +16,6 @@ from testbed.config import (
     TextConfig,
     UNetConfig,
 )
-from testbed.pretrain import pretrain
 
 
 def tiny_stage(num_frames: int) -> DenoiserStageConfig:
@@ -30,6 +31,8 @@ def tiny_stage(num_frames: int) -> DenoiserStageConfig:
 
 def cut_data(patch: pytest.MonkeyPatch) -> None:
     """Cut the data that the recipe's stages and gates take."""
+    from testbed import gates, latents
+
     patch.setattr(latents, "PART_SIZE", 2)
     patch.setattr(gates, "RECONSTRUCTED_FRAMES", 20)
     patch.setattr(gates, "PROBE_CLIPS", 4)
@@ -46,6 +49,8 @@ def tiny_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretrainConf
 @pytest.fixture(scope="session")
 def pretrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the recipe leaves: it takes seconds, so that tests have copies of it."""
+    from testbed.pretrain import pretrain
+
     folder = tmp_path_factory.mktemp("pretrained")
     with pytest.MonkeyPatch.context() as patch:
         cut_data(patch)
