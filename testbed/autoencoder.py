@@ -202,7 +202,11 @@ def autoencoder_state_path(config: PretrainConfig) -> Path:
 def load_autoencoder(config: PretrainConfig) -> AutoencoderKL:
     """Load the averaged autoencoder as an ordinary `AutoencoderKL` with unit-variance latents."""
     if config.autoencoder is None:
-        return AutoencoderKL.from_pretrained(config.autoencoder_dir).eval().requires_grad_(False)
+        loaded = AutoencoderKL.from_pretrained(config.autoencoder_dir)
+        # What is loaded by diffusers has its folder in its config, and would be exported with it.
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(config.autoencoder_dir))
+        vae.load_state_dict(loaded.state_dict())
+        return vae.eval().requires_grad_(False)
     model = StandardisedAutoencoder(config.autoencoder)
     weights, _ = read_averaged_weights(autoencoder_state_path(config))
     model.load_state_dict(weights)

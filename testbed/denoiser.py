@@ -34,8 +34,13 @@ def build_model(config: PretrainConfig) -> TextToVideo:
     if not any(key.startswith("text_model.") for key in own_keys):
         weights = {k.removeprefix("text_model."): v for k, v in weights.items()}
     text_encoder.load_state_dict(weights)
+    return initial_model(config, text_encoder).requires_grad_(True)
+
+
+def initial_model(config: PretrainConfig, text_encoder: CLIPTextModel) -> TextToVideo:
+    """Join a text encoder to a denoiser whose weights the seed draws."""
     torch.manual_seed(config.seed + 2)
-    return TextToVideo(config.denoiser, text_encoder).requires_grad_(True)
+    return TextToVideo(config.denoiser, text_encoder)
 
 
 class ClipBatches:

@@ -17,8 +17,7 @@ from motionmatcher.files import write_json
 from motionmatcher.text_files import read_json
 from testbed.autoencoder import STANDARD_VARIANCE, StandardisedAutoencoder
 from testbed.config import PretrainConfig
-from testbed.denoiser import denoiser_name
-from testbed.networks import TextToVideo
+from testbed.denoiser import denoiser_name, initial_model
 from testbed.recipe import gate_path, list_stages
 from testbed.stage import write_state
 from testbed.text import ClipTrainer
@@ -93,8 +92,8 @@ def _clip_weights(config: PretrainConfig) -> dict[str, Tensor]:
 
 def _denoiser_weights(config: PretrainConfig) -> dict[str, Tensor]:
     text_encoder = CLIPTextModel.from_pretrained(config.model_dir / "text_encoder")
-    # The position head is not exported; the stage after begins with a new one.
-    model = TextToVideo(config.denoiser, text_encoder)
+    # The position head is not exported; the stage after begins with a new one, always the same.
+    model = initial_model(config, text_encoder)
     part = denoiser_name(config.denoiser)
     classes = {"unet": UNet3DConditionModel, "transformer": WanTransformer3DModel}
     exported = classes[part].from_pretrained(config.model_dir / part)

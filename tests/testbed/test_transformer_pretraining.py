@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,16 @@ from launching import PROJECT
 from scene_factory import make_scene
 from torch import Tensor, nn
 
+from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import UserError
 from testbed.config import PretrainConfig, TransformerConfig, load_config
 from testbed.denoiser import build_model, denoiser_state_path, position_weight, train_denoiser
+from testbed.export import export_base
 from testbed.networks import PositionHead, make_scheduler
+from testbed.pretrain import pretrain
 from testbed.pretraining_losses import draw_sigmas, velocity_error
 from testbed.recipe import list_stages
+from testbed.restore import restore_states
 from testbed.scenes import choose_frames, play_backwards, sample_scene, scene_stream
 from testbed.stage import read_state
 
@@ -86,6 +91,51 @@ def test_resumed_training_equals_an_unbroken_one(transformer_config: PretrainCon
     resumed, _ = read_state(denoiser_state_path(broken, 0))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_exported_base_is_the_same_wherever_its_parts_lie(
+    transformer_config: PretrainConfig,
+) -> None:
+    train_denoiser(transformer_config, 0)
+    assert transformer_config.autoencoder_dir is not None
+    elsewhere = transformer_config.state_dir.with_name("elsewhere")
+    shutil.copytree(transformer_config.autoencoder_dir, elsewhere / "vae")
+    moved = dataclasses.replace(
+        transformer_config, autoencoder_dir=elsewhere / "vae", model_dir=elsewhere / "base"
+    )
+    fingerprints = set()
+    for config in (transformer_config, moved):
+        export_base(config)
+        fingerprints.add(find_base(str(config.model_dir)).fingerprint())
+        for file in ("config.json", "diffusion_pytorch_model.safetensors"):
+            exported = (config.model_dir / "vae" / file).read_bytes()
+            assert exported == (transformer_config.autoencoder_dir / file).read_bytes()
+    assert len(fingerprints) == 1
+
+
+def test_lost_state_is_made_anew_from_the_export(transformer_config: PretrainConfig) -> None:
+    pretrain(transformer_config, ignore_gates=True)
+    before = {
+        path: path.read_bytes()
+        for path in transformer_config.model_dir.rglob("*")
+        if path.is_file()
+    }
+    heads = []
+    for name in ("lost", "lost_again"):
+        lost = dataclasses.replace(
+            transformer_config, state_dir=transformer_config.state_dir.with_name(name)
+        )
+        torch.manual_seed(len(name))
+        assert restore_states(lost) == ["denoiser-0"]
+        export_base(lost)
+        for path, content in before.items():
+            assert path.read_bytes() == content, path
+        tensors, _ = read_state(denoiser_state_path(lost, 0))
+        heads.append(tensors["ema.position_head.linear.weight"])
+    # The same one each time, and the one that training begins with.
+    untrained = build_model(transformer_config).position_head
+    assert untrained is not None
+    assert all(torch.equal(head, untrained.linear.weight) for head in heads)
 
 
 def test_position_head_names_frame_row_and_column_in_the_order_of_tokens() -> None:
@@ -174,7 +224,12 @@ def test_chosen_frames_keep_a_clips_words_and_a_single_one_rests() -> None:
 def test_schedulers_are_those_of_the_objective() -> None:
     flow = make_scheduler("flow")
     assert isinstance(flow, FlowMatchEulerDiscreteScheduler)
-    assert flow.config.shift == 1.0
+    assert flow.config.shift == 2.0
+    flow.set_timesteps(100)
+    # By hand: the middle place, 2 * 0.5 / (1 + 0.5).
+    assert flow.sigmas[50].item() == pytest.approx(2 / 3, abs=0.01)
+    drawn = draw_sigmas(20_000, torch.Generator().manual_seed(0))
+    assert drawn.median().item() == pytest.approx(2 / 3, abs=0.01)
 
 
 def test_shipped_config_is_wans_layout_and_small() -> None:
