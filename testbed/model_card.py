@@ -4,9 +4,11 @@ from typing import Any
 
 from motionmatcher.text_files import read_json
 from testbed.config import PretrainConfig
+from testbed.denoiser import denoiser_name
 from testbed.recipe import list_stages
-from testbed.score import format_scores, format_settings
+from testbed.score_table import format_scores, format_settings
 from testbed.stage import hours_spent, steps_done
+from testbed.standards import STANDARDS
 
 _CARD = """# Moving Shapes
 
@@ -101,7 +103,8 @@ def _scores(config: PretrainConfig, fingerprint: str) -> str:
     scores: dict[str, Any] = read_json(path)
     if scores["base"]["fingerprint"] != fingerprint:
         return "Not measured yet for these weights."
+    standard = STANDARDS[denoiser_name(config.denoiser)]
     return (
         f"`python -m testbed.score`, of the weights with fingerprint {fingerprint}: "
-        f"{format_settings(scores)}.\n\n```\n{format_scores(scores)}\n```"
+        f"{format_settings(scores, standard)}.\n\n```\n{format_scores(scores, standard)}\n```"
     )

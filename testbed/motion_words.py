@@ -1,18 +1,20 @@
 """Whether a video does what the motion words of its prompt say."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from testbed.captions import direction_name, place_name
 from testbed.motions import MOTIONS
-from testbed.prompts import HeldOutPrompt
+from testbed.renderer import Scene
 from testbed.scenes import sample_scene, scene_stream
 from testbed.tracker import ClipMeasurement
 
 Array = NDArray[np.float64]
 
+WORD_KINDS = ("motion", "start", "end", "direction", "size", "camera")
 MIN_SIZE_CHANGE = 1.0  # pixels of radius from first to last frame
 MIN_PAN = 4.0  # world pixels from first to last frame
 MIN_ZOOM = 1.1
@@ -21,38 +23,45 @@ _REFERENCE_SCENES = 3000
 _REFERENCE_SEED = 3000
 
 
-def followed_words(prompt: HeldOutPrompt, measured: ClipMeasurement) -> dict[str, bool]:
-    """Compare the motion of a video with what a prompt says about it.
+def said_words(scene: Scene, text: str) -> dict[str, Callable[[ClipMeasurement], bool]]:
+    """List what a prompt says about motion.
 
     Args:
-        prompt: Says how the shape moves.
-        measured: The video, with an object in its first and last frame at least.
+        scene: What the prompt was written for.
+        text: The prompt; it says how the shape moves.
 
     Returns:
-        Whether each thing the prompt says is so; what it does not say is left out.
+        For each of `WORD_KINDS` that it has, whether a video does as it says; of videos with an object in
+        their first and last frame at least.
     """
-    scene, text, kept = prompt.scene, prompt.text, dict[str, bool]()
-    path = measured.path
-    start, end = path[0], path[-1]
-    named_start, named_end = place_name(*scene.path[0]), place_name(*scene.path[-1])
+    checks = dict[str, Callable[[ClipMeasurement], bool]]()
+    start, end = place_name(*scene.path[0]), place_name(*scene.path[-1])
+    direction = direction_name(*(scene.path[-1] - scene.path[0]))
     carried = scene.motion == "still" and scene.camera_motion  # on the screen, it moves
     if not carried:
-        kept["motion"] = classify_motion(path) == scene.motion
-    if any(f"{words} the {named_start}" in text for words in ("from", "starting at", "still at")):
-        kept["start"] = place_name(*start) == named_start
-    if f" to the {named_end} " in text:
-        kept["end"] = place_name(*end) == named_end
-    direction = direction_name(*(scene.path[-1] - scene.path[0]))
+        checks["motion"] = lambda video: classify_motion(video.path) == scene.motion
+    if any(f"{words} the {start}" in text for words in ("from", "starting at", "still at")):
+        checks["start"] = lambda video: place_name(*video.path[0]) == start
+    if f" to the {end} " in text:
+        checks["end"] = lambda video: place_name(*video.path[-1]) == end
     if f"moves {direction} " in text:
-        kept["direction"] = direction_name(*(end - start)) == direction
-    change = measured.radius[-1] - measured.radius[0]
+        checks["direction"] = lambda video: (
+            direction_name(*(video.path[-1] - video.path[0])) == direction
+        )
     if "grows" in text:
-        kept["size"] = bool(change > MIN_SIZE_CHANGE)
+        checks["size"] = lambda video: bool(_growth(video) > MIN_SIZE_CHANGE)
     if "shrinks" in text:
-        kept["size"] = bool(change < -MIN_SIZE_CHANGE)
+        checks["size"] = lambda video: bool(_growth(video) < -MIN_SIZE_CHANGE)
     if "camera" in text and "shakes" not in text:
-        kept["camera"] = measured.camera is not None and _camera_follows(text, measured.camera)
-    return kept
+        checks["camera"] = lambda video: (
+            video.camera is not None and _camera_follows(text, video.camera)
+        )
+    return checks
+
+
+def _growth(video: ClipMeasurement) -> float:
+    """Pixels of radius from first to last frame."""
+    return float(video.radius[-1] - video.radius[0])
 
 
 def _camera_follows(text: str, camera: Array) -> bool:

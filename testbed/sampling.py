@@ -12,13 +12,16 @@ from testbed.renderer import FRAME_SIZE
 BATCH_SIZE = 10
 
 
-def base_sampling(num_frames: int, num_steps: int, guidance_scale: float) -> SamplingSettings:
+def base_sampling(
+    num_frames: int, num_steps: int, guidance_scale: float, solver: str | None = None
+) -> SamplingSettings:
     """Settings that sample the base alone: no LoRA, no noise of a reference.
 
     Args:
         num_frames: Frames of a video.
-        num_steps: DDIM steps.
+        num_steps: Steps of the solver.
         guidance_scale: Scale of classifier-free guidance; 1 is off.
+        solver: One of `settings.SCHEDULERS`; None for the base's own.
     """
     return SamplingSettings(
         num_frames=num_frames,
@@ -29,6 +32,7 @@ def base_sampling(num_frames: int, num_steps: int, guidance_scale: float) -> Sam
         lora_scale=0.0,
         noise_prior=0.0,
         min_timestep=0,
+        scheduler=solver,
     )
 
 

@@ -1,5 +1,7 @@
 """Figures of a score, to be laid out in tests."""
 
+from typing import Any
+
 
 def _words(followed: float, low: float, high: float, chance: float) -> dict[str, float]:
     return {
@@ -11,7 +13,7 @@ def _words(followed: float, low: float, high: float, chance: float) -> dict[str,
     }
 
 
-SCORES = {
+SCORES: dict[str, Any] = {
     "appearance": {
         "color": 0.9,
         "shape": 0.79,

@@ -148,7 +148,8 @@ def _progress(layout: BaseLayout) -> str:
 
 
 def _base_scores(layout: BaseLayout, fingerprint: str) -> str:
-    from testbed.score import format_scores
+    from testbed.score_table import format_scores
+    from testbed.standards import STANDARDS
 
     file = layout.folder / "scores.json"
     if not file.is_file():
@@ -156,7 +157,8 @@ def _base_scores(layout: BaseLayout, fingerprint: str) -> str:
     scores = read_json(file)
     if scores["base"]["fingerprint"] != fingerprint:
         return "Its scores were not measured for these weights (`python -m testbed.score`)."
-    return f"`python -m testbed.score`:\n\n```\n{format_scores(scores)}\n```"
+    table = format_scores(scores, STANDARDS[layout.denoiser.folder])
+    return f"`python -m testbed.score`:\n\n```\n{table}\n```"
 
 
 def _read_frames(result: Path) -> Sequence[NDArray[np.uint8]]:

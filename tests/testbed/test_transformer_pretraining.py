@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from motionmatcher.bases.layout import find_base
 from motionmatcher.errors import UserError
+from motionmatcher.text_files import read_json
+from testbed import score
 from testbed.config import PretrainConfig, TransformerConfig, load_config
 from testbed.denoiser import build_model, denoiser_state_path, position_weight, train_denoiser
 from testbed.export import export_base
@@ -136,6 +138,29 @@ def test_lost_state_is_made_anew_from_the_export(transformer_config: PretrainCon
     untrained = build_model(transformer_config).position_head
     assert untrained is not None
     assert all(torch.equal(head, untrained.linear.weight) for head in heads)
+
+
+def test_transformer_is_scored_by_its_own_standard(
+    transformer_config: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_denoiser(transformer_config, 0)
+    export_base(transformer_config)
+    written = transformer_config.model_dir / "scores.json"
+    flags = ["--num_prompts", "2", "--num_frames", "3", "--num_steps", "1", "--device", "cpu"]
+    flags += ["--prompts_per_word", "1", "--json", str(written)]
+    monkeypatch.setattr("sys.argv", ["score", "--base", str(transformer_config.model_dir), *flags])
+    score.main()
+    assert read_json(written)["settings"] == {
+        "num_prompts": 2,
+        "num_frames": 3,
+        "num_steps": 1,
+        "guidance": 4.0,
+        "seed": 0,
+        "prompts_per_word": 1,
+    }
+    export_base(transformer_config)
+    card = (transformer_config.model_dir / "README.md").read_text(encoding="utf-8")
+    assert "1 Euler steps, guidance 4" in card
 
 
 def test_position_head_names_frame_row_and_column_in_the_order_of_tokens() -> None:
