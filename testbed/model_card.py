@@ -1,18 +1,23 @@
 """The model card of the exported base, written from what its training and scoring left behind."""
 
+from pathlib import Path
 from typing import Any
 
 from motionmatcher.text_files import read_json
-from testbed.config import PretrainConfig
+from testbed.config import DenoiserConfig, PretrainConfig
 from testbed.denoiser import denoiser_name
 from testbed.recipe import list_stages
+from testbed.score import DEFAULT_BASE
 from testbed.score_table import format_scores, format_settings
 from testbed.stage import hours_spent, steps_done
 from testbed.standards import STANDARDS
 
-_CARD = """# Moving Shapes
+_TITLES = {"unet": "Moving Shapes", "transformer": "Moving Shapes, transformer"}
+_LAYOUTS = {"unet": "Zeroscope v2", "transformer": "Wan 2.1"}
 
-A small text-to-video base in the layout of Zeroscope v2: clips of {size} by {size} pixels and
+_CARD = """# {title}
+
+A small text-to-video base in the layout of {layout}: clips of {size} by {size} pixels and
 {frames} frames, one coloured shape moving over a background. It is made by this repository from
 nothing but its own renderer, so that motion customisation can be tried, tested and measured against
 ground truth on a laptop. It knows nothing else, and is of no use for anything else.
@@ -23,17 +28,17 @@ ground truth on a laptop. It knows nothing else, and is of no use for anything e
 backgrounds in 6 colours, along 7 kinds of paths, some of them growing or shrinking, and with a
 moving camera over half of the textured backgrounds. `testbed/captions.py` describes them; the
 appearance is always named, motion, places, size and camera in a good part. One in eight of the
-combinations of appearance is held out of all training. A seed fixes every clip.
+combinations of appearance is held out of all training. A seed fixes every clip.{reversal}
 
 ## Recipe
 
     # from nothing, or going on from the last checkpoint
-    python -m testbed.pretrain --config testbed/moving_shapes.yaml [--resume]
+    python -m testbed.pretrain --config testbed/{name}.yaml [--resume]
     # measure; the contact sheet is for looking
-    python -m testbed.score --json models/moving_shapes/scores.json \\
-        --sheet resources/moving_shapes/samples.png
+    {score} --json models/{name}/scores.json \\
+        --sheet resources/{name}/samples.png
     # write this card again, with the scores
-    python -m testbed.pretrain --config testbed/moving_shapes.yaml --export
+    python -m testbed.pretrain --config testbed/{name}.yaml --export
 
 Seed {seed}, {threads} CPU thread(s). What was run for these weights, in wall time on cores shared
 with other work:
@@ -42,7 +47,7 @@ with other work:
 |---|---|---|---|
 {stages}
 
-The weights are averages over the training steps, stored in fp16.
+The weights are averages over the training steps, stored in fp16.{parts}
 
 ## Gates
 
@@ -68,15 +73,52 @@ def model_card(config: PretrainConfig, fingerprint: str) -> str:
     """
     from testbed.renderer import FRAME_SIZE
 
+    denoiser, name = config.denoiser, config.model_dir.name
+    kind = denoiser_name(denoiser)
     return _CARD.format(
+        title=_TITLES[kind],
+        layout=_LAYOUTS[kind],
+        name=name,
         size=FRAME_SIZE,
-        frames=config.denoiser.stages[-1].num_frames,
+        frames=denoiser.stages[-1].num_frames,
+        reversal=_reversal(denoiser),
+        score=_score_command(name),
         seed=config.seed,
         threads=config.num_threads,
         stages=_stage_rows(config),
+        parts=_parts(config),
         gates=_gate_lines(config),
         scores=_scores(config, fingerprint),
     )
+
+
+def _score_command(name: str) -> str:
+    flag = "" if name == Path(DEFAULT_BASE).name else f" --base models/{name}"
+    return f"python -m testbed.score{flag}"
+
+
+def _reversal(denoiser: DenoiserConfig) -> str:
+    if not denoiser.reversal:
+        return ""
+    return f"\n{denoiser.reversal:.0%} of the clips are played backwards, and described so."
+
+
+def _parts(config: PretrainConfig) -> str:
+    """Say which parts the recipe takes from elsewhere, and what it trains that does not ship."""
+    sentences = []
+    if config.autoencoder is None:
+        sentences.append(f"The autoencoder is `{config.autoencoder_dir}`.")
+    if config.text is None:
+        sentences.append(
+            f"The text encoder begins as that of `{config.clip_dir}` and is trained along."
+        )
+    transformer = config.denoiser.transformer
+    if transformer is not None and transformer.position_block is not None:
+        sentences.append(
+            "So is a linear head that has to name each token's frame, row and column from\nthe output "
+            f"of block {transformer.position_block} (the first is 0), which does not ship."
+        )
+    return "".join(f"\n{sentence}" for sentence in sentences)
 
 
 def _stage_rows(config: PretrainConfig) -> str:
@@ -105,6 +147,6 @@ def _scores(config: PretrainConfig, fingerprint: str) -> str:
         return "Not measured yet for these weights."
     standard = STANDARDS[denoiser_name(config.denoiser)]
     return (
-        f"`python -m testbed.score`, of the weights with fingerprint {fingerprint}: "
+        f"`{_score_command(config.model_dir.name)}`, of the weights with fingerprint {fingerprint}: "
         f"{format_settings(scores, standard)}.\n\n```\n{format_scores(scores, standard)}\n```"
     )
