@@ -1,5 +1,6 @@
 # make install: set up the virtual environment.
 # make demo: set up and run the whole method on the small base; no download, no GPU.
+# make base RECIPE=moving_shapes_wan: train a small base or go on with it, score it, write its model card.
 # make test: set up and run all checks.
 # make faults: kill a training twenty times and try the fuzzed inputs.
 # make coverage: run the tests and show the lines and branches that they never take.
@@ -10,6 +11,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PIP_ARGS ?=
 TEST_WORKERS ?= 2
+RECIPE ?= moving_shapes_wan
 
 BIN = $(VENV)/bin
 # A worker takes what lies together in the files, so that what a module's tests share is made once, and
@@ -17,12 +19,18 @@ BIN = $(VENV)/bin
 WORKERS = -n $(TEST_WORKERS) --dist worksteal
 INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt
 
-.PHONY: install demo test faults coverage mutants format clean
+.PHONY: install demo base test faults coverage mutants format clean
 
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.demo
+
+base: $(VENV)/.installed
+	$(BIN)/python -m testbed.pretrain --config testbed/$(RECIPE).yaml --resume
+	$(BIN)/python -m testbed.score --base models/$(RECIPE) --json models/$(RECIPE)/scores.json \
+	--sheet resources/$(RECIPE)/samples.png
+	$(BIN)/python -m testbed.pretrain --config testbed/$(RECIPE).yaml --export
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
