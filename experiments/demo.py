@@ -94,7 +94,7 @@ def main() -> None:
     _announce(5, "Scoring all videos")
     report, sheet = output / "report.html", output / "contact_sheet.png"
     videos = score_videos(folders, reference, truth, report)
-    write_comparison_sheet(sheet, reference, videos)
+    write_comparison_sheet(sheet, reference, truth, videos)
 
     minutes = (time.monotonic() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes.")
@@ -197,19 +197,27 @@ def score_videos(
 
 
 def write_comparison_sheet(
-    path: Path, reference: Path, videos: Mapping[str, Sequence[DemoVideo]]
+    path: Path, reference: Path, truth: "Truth", videos: Mapping[str, Sequence[DemoVideo]]
 ) -> None:
-    """Show the reference, and below it each prompt's first video by each model."""
+    """Show each prompt's first video by each model beside the reference, its path drawn over all."""
+    import numpy as np
+
     from motionmatcher.clips.contact_sheet import write_contact_sheet
     from motionmatcher.clips.video import read_video
+    from testbed.strobe import SCALE, strobe
 
-    clips, labels = [read_video(reference)[0]], ["reference"]
+    frames = read_video(reference)[0]
+    rows, labels = [], []
     for prompt in PROMPTS:
-        for name, made in videos.items():
-            video = next(video for video in made if video.prompt == prompt)
-            clips.append(video.frames)
-            labels.append(f"{VARIANTS[name]}: {prompt} (error {video.error:.1f} px)")
-    write_contact_sheet(path, clips, labels)
+        first = {
+            name: next(video for video in made if video.prompt == prompt)
+            for name, made in videos.items()
+        }
+        clips = [frames, *(video.frames for video in first.values())]
+        rows.append(np.stack([strobe(clip, truth.path) for clip in clips]))
+        errors = [f"{VARIANTS[name]} {video.error:.1f} px" for name, video in first.items()]
+        labels.append(f"{prompt}: reference; {'; '.join(errors)}")
+    write_contact_sheet(path, rows, labels, frame_height=SCALE * frames.shape[1])
 
 
 def compare_errors(errors: Mapping[str, Sequence[float]]) -> dict[str, Any]:

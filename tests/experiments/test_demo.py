@@ -124,7 +124,8 @@ def test_whole_demo_with_programs_that_only_leave_files(
     assert errors["trained"] < 0.5
     assert written["trained_beats_noise_prior"] is True
     with Image.open(videos / "contact_sheet.png") as sheet:
-        assert sheet.height == (1 + 3 * 3) * 118  # the reference, then three models per prompt
+        # A row per prompt: the reference and three models, in pictures of three times the size.
+        assert sheet.size == (4 + 4 * (3 * 64 + 4), 3 * (18 + 3 * 64 + 4))
     last_line = capsys.readouterr().out.strip().splitlines()[-1]
     assert last_line.endswith("training beats the noise prior alone (nearer in 3 of 3).")
 
