@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from motionmatcher.command_line import ArgumentParser, add_json_argument
+from motionmatcher.environment import processor_name
 from motionmatcher.files import write_json, write_text
 from motionmatcher.paths import user_path
 
@@ -73,12 +74,7 @@ def machine(device: str) -> str:
     """Describe where and with what is measured."""
     import torch
 
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.M)
-        name = names[0] if names else name
-    where = f"{name}, {torch.get_num_threads()} threads"
+    where = f"{processor_name()}, {torch.get_num_threads()} threads"
     if device.startswith("cuda"):
         where = torch.cuda.get_device_name(device)
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"

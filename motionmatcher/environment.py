@@ -1,6 +1,9 @@
-"""Environment variables that the numeric libraries read when they are imported."""
+"""The machine: what the numeric libraries read of it when they are imported, and its processor."""
 
 import os
+import platform
+import re
+from pathlib import Path
 
 
 def settle_environment() -> None:
@@ -9,3 +12,13 @@ def settle_environment() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # MKL's products must not depend on where in memory their operands lie, or no run repeats to the bit.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
+def processor_name() -> str:
+    """Name the processor, as far as the system tells."""
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        text = information.read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
+            return found[1]
+    return platform.processor() or platform.machine()

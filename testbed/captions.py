@@ -36,6 +36,11 @@ def appearance_caption(color: str, shape: str, style: str, background_color: str
     return f"{_with_article(f'{color} {shape}')} on a {style} {background_color} background"
 
 
+def shape_caption(shape: str) -> str:
+    """Name the shape alone, and leave all other looks unsaid."""
+    return _with_article(shape)
+
+
 def _with_article(subject: str) -> str:
     return f"{'an' if subject.startswith('orange') else 'a'} {subject}"
 

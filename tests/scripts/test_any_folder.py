@@ -6,7 +6,8 @@ import pytest
 from launching import run_script
 
 import train
-from experiments import compare, demo
+from experiments import demo
+from experiments.compare import __main__ as compare
 from experiments.paper_table import __main__ as paper_table
 from motionmatcher.cost.step import FakeStep, StepCost
 from motionmatcher.paths import PROJECT, input_path, shipped

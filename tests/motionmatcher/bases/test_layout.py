@@ -277,7 +277,7 @@ def test_the_small_base_s_documents_are_of_its_weights() -> None:
     base = find_base(str(PROJECT / "models" / "moving_shapes"))
     scores = json.loads((base.folder / "scores.json").read_text(encoding="utf-8"))
     assert scores["base"]["fingerprint"] == base.fingerprint()
-    for record in (base.folder / "README.md", PROJECT / "testbed" / "RESULTS.md"):
+    for record in (base.folder / "README.md", PROJECT / "docs/comparison/unet/RESULTS.md"):
         assert f"fingerprint {base.fingerprint()}" in record.read_text(encoding="utf-8")
 
 

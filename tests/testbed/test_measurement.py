@@ -2,14 +2,14 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from launching import PROJECT
 
-from experiments.comparison.config import PromptConfig
-from experiments.comparison.make_cell import nothing_seen
-from experiments.comparison.measurement import (
+from motionmatcher.errors import UserError
+from testbed.measurement import (
     MAX_OBJECT_RADIUS,
     METRICS,
     camera_error,
@@ -17,15 +17,20 @@ from experiments.comparison.measurement import (
     measure_video,
     resting_object_metrics,
 )
-from motionmatcher.errors import UserError
 from testbed.path_error import chance_distance
+from testbed.tracker import ClipMeasurement
 from testbed.truth import Truth, read_truth
 
 REFERENCES = PROJECT / "resources" / "reference_videos"
 NAN = [np.nan, np.nan]
 LINE = np.asarray([[10.0, 20.0], [20.0, 20.0], [30.0, 20.0]])
 RESTING = np.asarray([[0.0, 0.0, 1.0]] * 3)
-PROMPT = PromptConfig("green", "star", "dotted", "white")
+PROMPT = {
+    "color": "green",
+    "shape": "star",
+    "background_style": "dotted",
+    "background_color": "white",
+}
 TRUTH = Truth(
     prompt="a red circle on a dotted black background",
     appearance={
@@ -41,18 +46,20 @@ TRUTH = Truth(
 )
 
 
-def make_video(**changes: object) -> dict:
-    video = {
-        "color": "green",
-        "shape": "star",
-        "background_style": "dotted",
-        "background_color": "white",
-        "counts": [1, 1, 1],
-        "path": LINE.tolist(),
-        "radius": [9.0, 9.0, 9.0],
-        "camera": None,
-    }
-    return {**video, **changes}
+SEEN = ClipMeasurement(
+    **PROMPT,
+    counts=np.asarray([1, 1, 1]),
+    path=LINE,
+    radius=np.asarray([9.0, 9.0, 9.0]),
+    camera=None,
+)
+NOTHING = ClipMeasurement(
+    "", "", "", "", np.asarray([0] * 3), LINE * np.nan, np.full(3, np.nan), None
+)
+
+
+def make_video(**changes: Any) -> ClipMeasurement:
+    return dataclasses.replace(SEEN, **changes)
 
 
 def test_a_video_like_reference_and_prompt_has_no_error_and_leaks_nothing() -> None:
@@ -75,7 +82,7 @@ def test_leakage_counts_the_reference_where_the_prompt_asks_for_something_else()
     assert metrics["background_kept"] == 0.5
     other = measure_video(make_video(color="blue"), PROMPT, TRUTH)
     assert (other["color_kept"], other["color_leaked"]) == (0.0, 0.0)
-    same_color = dataclasses.replace(PROMPT, color="red")
+    same_color = {**PROMPT, "color": "red"}
     assert math.isnan(measure_video(video, same_color, TRUTH)["color_leaked"])
 
 
@@ -94,8 +101,7 @@ def test_references_that_hardly_move_have_no_correlation() -> None:
 
 
 def test_no_object_at_all_is_as_bad_as_chance() -> None:
-    nothing = vars(nothing_seen(3))
-    metrics = measure_video({**nothing, "path": [[None, None]] * 3}, PROMPT, TRUTH)
+    metrics = measure_video(NOTHING, PROMPT, TRUTH)
     assert metrics["path_error"] == pytest.approx(chance_distance(LINE).mean())
     assert metrics["size_error"] == 9.0
     assert metrics["correlation"] == metrics["one_object"] == 0.0
@@ -105,7 +111,7 @@ def test_no_object_at_all_is_as_bad_as_chance() -> None:
 
 def test_without_an_object_nothing_can_leak() -> None:
     # The background's colour leaked, and the object is gone: colour and shape are no merit.
-    nothing = vars(nothing_seen(3)) | {"path": [[None, None]] * 3, "background_color": "black"}
+    nothing = dataclasses.replace(NOTHING, background_color="black")
     metrics = measure_video(nothing, PROMPT, TRUTH)
     assert metrics["leakage"] == pytest.approx(1 / 3)  # both are dotted, which says nothing
     for name in ("color_leaked_by_object", "shape_leaked_by_object", "leakage_with_object"):
@@ -118,13 +124,14 @@ def test_without_an_object_nothing_can_leak() -> None:
 
 def test_a_frame_filled_by_one_colour_has_no_object() -> None:
     assert MAX_OBJECT_RADIUS == 20.0
-    middle = [[10.0, 20.0], [31.5, 31.5], [30.0, 20.0]]
-    metrics = measure_video(make_video(path=middle, radius=[9.0, 20.1, 20.0]), PROMPT, TRUTH)
+    middle = np.asarray([[10.0, 20.0], [31.5, 31.5], [30.0, 20.0]])
+    video = make_video(path=middle, radius=np.asarray([9.0, 20.1, 20.0]))
+    metrics = measure_video(video, PROMPT, TRUTH)
     assert metrics["path_error"] == pytest.approx(chance_distance(LINE)[1] / 3)
     assert metrics["size_error"] == pytest.approx((0 + 9 + 11) / 3)
     assert metrics["one_object"] == pytest.approx(2 / 3)
     assert metrics["correlation"] == 0.0  # no two neighbouring places are known
-    filled = measure_video(make_video(color="red", radius=[36.0] * 3), PROMPT, TRUTH)
+    filled = measure_video(make_video(color="red", radius=np.full(3, 36.0)), PROMPT, TRUTH)
     assert filled["path_error"] == pytest.approx(chance_distance(LINE).mean())
     assert filled["object_found"] == filled["color_leaked"] == filled["shape_kept"] == 0.0
 
@@ -142,7 +149,7 @@ def test_resting_object_by_hand() -> None:
 
 def test_camera_error_by_hand() -> None:
     pan = np.asarray([[0.0, 0.0, 1.0], [3.0, 4.0, 1.0]])
-    assert camera_error(pan.tolist(), pan) == 0.0
+    assert camera_error(pan, pan) == 0.0
     assert camera_error(None, pan) == pytest.approx(2.5)  # at rest: 0 and 5 pixels
     zoom = np.asarray([[0.0, 0.0, 1.0], [0.0, 0.0, 1.5]])
     # Points at 0, 24 and 24 sqrt(2) from the centre, half as far again: 12 (4 + 4 sqrt(2)) / 9.
@@ -152,16 +159,15 @@ def test_camera_error_by_hand() -> None:
 
 def test_a_lost_camera_is_at_rest_and_no_worse_than_the_diagonal() -> None:
     pan = np.asarray([[0.0, 0.0, 1.0], [3.0, 4.0, 1.0]])
-    assert camera_error([[0.0, 0.0, 1.0], [None, 0.0, 1.0]], pan) == pytest.approx(2.5)
-    assert camera_error([[0.0, 0.0, 1.0], [np.inf, 0.0, 1.0]], pan) == pytest.approx(2.5)
-    lost = [[0.0, 0.0, 1.0], [1e6, 0.0, 1.0]]
-    assert camera_error(lost, pan) == pytest.approx(math.hypot(64, 64))
+    for x, error in ((np.nan, 2.5), (np.inf, 2.5), (1e6, math.hypot(64, 64))):
+        camera = np.asarray([[0.0, 0.0, 1.0], [x, 0.0, 1.0]])
+        assert camera_error(camera, pan) == pytest.approx(error)
 
 
 def test_camera_counts_only_where_the_prompt_shows_it() -> None:
     moving = dataclasses.replace(TRUTH, camera=np.asarray([[0.0, 0, 1], [3, 4, 1], [6, 8, 1]]))
     assert measure_video(make_video(), PROMPT, moving)["camera_error"] == pytest.approx(5.0)
-    plain = dataclasses.replace(PROMPT, background_style="plain")
+    plain = {**PROMPT, "background_style": "plain"}
     assert math.isnan(measure_video(make_video(), plain, moving)["camera_error"])
 
 

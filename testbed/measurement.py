@@ -6,15 +6,14 @@ Leakage is taken a second time of the videos with an object alone, for without o
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.comparison.config import PromptConfig
 from testbed.path_error import centred_error, path_error
 from testbed.renderer import FRAME_SIZE, TEXTURED_STYLES
 from testbed.scenes import world_to_screen
+from testbed.tracker import ClipMeasurement
 from testbed.truth import ATTRIBUTES, Truth
 
 Array = NDArray[np.float64]
@@ -48,12 +47,14 @@ METRICS = (
 _POINTS = FRAME_SIZE / 2 + np.stack(np.meshgrid([-24, 0, 24], [-24, 0, 24]), -1).reshape(-1, 2)
 
 
-def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) -> dict[str, float]:
+def measure_video(
+    video: ClipMeasurement, prompt: Mapping[str, str], truth: Truth
+) -> dict[str, float]:
     """Compare a video with the reference and with its prompt.
 
     Args:
-        video: What the tracker found, as plain values: the fields of `ClipMeasurement`, None for NaN.
-        prompt: What it shall show.
+        video: What the tracker found.
+        prompt: What it shall show: `truth.ATTRIBUTES` by name.
         truth: How it shall move, and what must not leak.
 
     Returns:
@@ -61,12 +62,12 @@ def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) 
         error where it rests or the prompt's background shows no camera, leakage where prompt and
         reference agree, and all metrics "by" and "with" object of a video without one.
     """
-    radius = np.nan_to_num(np.asarray(video["radius"], np.float64))  # (F,), None becomes 0
-    counts = np.where(radius > MAX_OBJECT_RADIUS, 0, np.asarray(video["counts"]))  # (F,)
+    radius = np.nan_to_num(video.radius)  # (F,)
+    counts = np.where(radius > MAX_OBJECT_RADIUS, 0, video.counts)  # (F,)
     radius = np.where(counts > 0, radius, 0.0)
-    path = np.where(counts[:, None] > 0, np.asarray(video["path"], np.float64), np.nan)  # (F, 2)
+    path = np.where(counts[:, None] > 0, video.path, np.nan)  # (F, 2)
     found = bool(counts.any())
-    camera_seen = truth.camera_moves and prompt.background_style in TEXTURED_STYLES
+    camera_seen = truth.camera_moves and prompt["background_style"] in TEXTURED_STYLES
     return {
         "path_error": path_error(path, truth.path),
         "centred_error": centred_error(path, truth.path),
@@ -76,9 +77,7 @@ def measure_video(video: Mapping[str, Any], prompt: PromptConfig, truth: Truth) 
             else float("nan")
         ),
         "size_error": float(np.abs(radius - truth.radius).mean()),
-        "camera_error": camera_error(video["camera"], truth.camera)
-        if camera_seen
-        else float("nan"),
+        "camera_error": camera_error(video.camera, truth.camera) if camera_seen else float("nan"),
         "one_object": float((counts == 1).mean()),
         "object_found": float(found),
         **_appearance_metrics(video, found, prompt, truth),
@@ -119,7 +118,7 @@ def displacement_correlation(path: Array, reference: Array) -> float:
     return float((steps * wanted).sum() / norms) if norms > 0 else 0.0
 
 
-def camera_error(camera: Any, reference: Array) -> float:
+def camera_error(camera: Array | None, reference: Array) -> float:
     """Mean distance on the screen between where two cameras show the same points, in pixels.
 
     Args:
@@ -131,8 +130,8 @@ def camera_error(camera: Any, reference: Array) -> float:
         The distance, at most the frame's diagonal: a camera that is lost is no worse than that.
     """
     measured = np.tile([0.0, 0.0, 1.0], (len(reference), 1))
-    if camera is not None and np.isfinite(np.asarray(camera, np.float64)).all():
-        measured = np.asarray(camera, np.float64)
+    if camera is not None and np.isfinite(camera).all():
+        measured = camera
     distances = [
         np.linalg.norm(
             world_to_screen(np.tile(point, (len(reference), 1)), measured)
@@ -145,13 +144,13 @@ def camera_error(camera: Any, reference: Array) -> float:
 
 
 def _appearance_metrics(
-    video: Mapping[str, Any], found: bool, prompt: PromptConfig, truth: Truth
+    video: ClipMeasurement, found: bool, prompt: Mapping[str, str], truth: Truth
 ) -> dict[str, float]:
     """Tell for each attribute whether the prompt's is there, and whether the reference's is."""
-    seen = dict(video) if found else {**video, "color": "", "shape": ""}
+    seen = vars(video) if found else {**vars(video), "color": "", "shape": ""}
     kept, leaked = {}, {}
     for name in ATTRIBUTES:
-        wanted, reference = getattr(prompt, name), truth.appearance[name]
+        wanted, reference = prompt[name], truth.appearance[name]
         kept[name] = float(seen[name] == wanted)
         leaked[name] = float(seen[name] == reference) if wanted != reference else float("nan")
     background = [leaked["background_style"], leaked["background_color"]]

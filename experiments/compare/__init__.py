@@ -1,0 +1,1 @@
+"""The comparison of motion customisation methods, by the renderer's ground truth."""
