@@ -1,5 +1,6 @@
 """What all tests share: the golden folder, a small random base, a synthetic clip."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -22,6 +23,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def pytest_configure() -> None:
+    # All that is imported would be searched for garbage again and again, a tenth of the tests' time.
+    gc.set_threshold(100_000, 50, 100)
     # A shell's background jobs ignore Ctrl-C, and so would every program that the tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
