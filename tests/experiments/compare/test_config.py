@@ -7,6 +7,14 @@ import pytest
 import yaml
 from launching import PROJECT
 
+from experiments.compare.cells import (
+    any_choices,
+    cell_settings,
+    check_motions,
+    decision_cells,
+    report_cells,
+    tuning_cells,
+)
 from experiments.compare.config import load_comparison
 from motionmatcher.errors import UserError
 
@@ -33,6 +41,25 @@ def test_quick_is_the_full_comparison_made_small() -> None:
     assert quick.train_config == full.train_config
     assert len(quick.methods) < len(full.methods)
     assert quick.regimes == full.regimes == ["gated", "open"]
+
+
+def test_every_setting_of_the_transformer_s_comparison_is_sound() -> None:
+    config = load_comparison(FULL.with_name("transformer.yaml"))
+    check_motions(config)
+    decided: tuple[str, ...] = ()
+    for decision in config.decide.decisions:
+        assert decision.options[0] == []
+        for cell in decision_cells(config, decided, decision.options):
+            cell_settings(config, None, cell)
+        decided += tuple(decision.options[-1])
+    for cell in (
+        *tuning_cells(config, decided),
+        *report_cells(config, decided, any_choices(config)),
+    ):
+        cell_settings(config, None, cell)
+    settings = cell_settings(config, None, tuning_cells(config, decided)[0])
+    assert (settings.objective, settings.lora_rank) == ("denoising", 32)
+    assert settings.lora_targets == ["attention", "cross_attention"]
 
 
 def test_prompts_are_said_as_the_base_s_captions() -> None:
