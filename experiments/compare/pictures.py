@@ -40,7 +40,7 @@ def write_pictures(folder: Path, report: Report) -> None:
             axes.plot(leakage, error, marker=".", color=f"C{number}", label=TITLES[method])
             chosen = report.arm(condition, method)
             _draw_bars(axes, report, chosen, color=f"C{number}")
-        _draw_bars(axes, report, Arm(BASE), color="black", label=TITLES[BASE])
+        _draw_bars(axes, report, Arm(BASE), color="black", marker="s", label=TITLES[BASE])
         resting = mean_of(report.interval("path_error", Arm(RESTING)))
         axes.axhline(resting, color="black", linestyle=":", linewidth=1, label=TITLES[RESTING])
         axes.set_xlabel("leakage of the reference's looks")
