@@ -31,14 +31,19 @@ class Interval:
     high: float | None
     n: int
 
-    def format(self, digits: int) -> str:
-        """Write "0.2871 [0.2750, 0.2992]"; the bracket is left out when there is no interval."""
+    def format(self, digits: int, sign: str = "-") -> str:
+        """Write "0.2871 [0.2750, 0.2992]"; the bracket is left out when there is no interval.
+
+        Args:
+            digits: Behind the point.
+            sign: "-" for that of negative numbers alone, "+" for all.
+        """
         if self.mean is None:
             return "–"
-        text = f"{self.mean:.{digits}f}"
+        text = f"{self.mean:{sign}.{digits}f}"
         if self.low is None or self.high is None:
             return text
-        return f"{text} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f"{text} [{self.low:{sign}.{digits}f}, {self.high:{sign}.{digits}f}]"
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = SEED) -> Interval:
@@ -58,9 +63,7 @@ def bootstrap_interval(values: Sequence[float], seed: int = SEED) -> Interval:
     if len(defined) == 1:
         return Interval(mean, None, None, 1)
     choices = np.random.default_rng(seed).integers(len(defined), size=(NUM_RESAMPLES, len(defined)))
-    means = defined[choices].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = _ends(defined[choices].mean(axis=1))
     return Interval(mean, float(low), float(high), len(defined))
 
 
@@ -103,10 +106,16 @@ def crossed_statistic(tables: Sequence[Array], statistic: Callable[[Array], Arra
     if seen == 1:
         return Interval(value, None, None, num_motions * num_prompts)
     values = statistic(means(_crossed_resamples(num_motions, num_prompts)))
-    tail = (1 - CONFIDENCE) / 2
-    ends = np.quantile(values[np.isfinite(values)], [tail, 1 - tail])
+    ends = _ends(values[np.isfinite(values)])
     low, high = value + widening(seen) * (ends - value)
     return Interval(value, float(low), float(high), num_motions * num_prompts)
+
+
+def _ends(resampled: Array) -> Array:
+    """Give the percentiles between which `CONFIDENCE` of the resamples lie (2,)."""
+    tail = (1 - CONFIDENCE) / 2
+    ends: Array = np.quantile(resampled, [tail, 1 - tail])
+    return ends
 
 
 @lru_cache(maxsize=8)
@@ -150,9 +159,4 @@ def is_above_zero(interval: Interval) -> bool:
 
 def signed(interval: Interval, digits: int) -> str:
     """Write a difference with its sign: "-1.20 [-2.00, -0.40]"."""
-    if interval.mean is None:
-        return "–"
-    text = f"{interval.mean:+.{digits}f}"
-    if interval.low is None or interval.high is None:
-        return text
-    return f"{text} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+    return interval.format(digits, sign="+")
