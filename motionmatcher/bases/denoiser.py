@@ -157,6 +157,9 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     _mode = PassMode()
     _recomputed = "none"
     _compiler: str | None = None
+    # The LoRA layers inside the network, or a layer that is recomputed. To look for them at each change
+    # of mode takes a tenth of a small base's training.
+    _found_lora: Mapping[nn.Module, list[LoraLayer]] = {}
 
     def train(self, mode: bool = True) -> "Denoiser":
         """Switch LoRA's dropout on or off; the base stays in eval mode."""
@@ -237,7 +240,12 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
     def lora_layers(self) -> list[LoraLayer]:
         """List the LoRA layers, in module order; empty without an adapter."""
-        return _lora_layers(self)
+        return self._lora_layers(self)
+
+    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Add a LoRA, as diffusers does."""
+        super().add_adapter(*args, **kwargs)
+        self._found_lora = {}
 
     def lora_parameters(self) -> dict[str, nn.Parameter]:
         """List the trainable LoRA parameters by name, in module order."""
@@ -330,7 +338,9 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         """Enter a mode, switching only the LoRA layers inside `within`."""
         found_mode = self._mode
         # LoRA layers may differ from the mode (someone merged or disabled them): keep what is found.
-        switched = [layer for layer in _lora_layers(within) if layer.disable_adapters == mode.lora]
+        switched = [
+            layer for layer in self._lora_layers(within) if layer.disable_adapters == mode.lora
+        ]
         with ExitStack() as states:
             if mode.recorder is not found_mode.recorder and mode.recorder is not None:
                 states.enter_context(mode.recorder.attached(self))
@@ -340,13 +350,17 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 states.enter_context(uncompiled())
             try:
                 self._mode = mode
-                for layer in switched:
-                    layer.enable_adapters(mode.lora)
+                _switch(switched, mode.lora)
                 yield
             finally:
                 self._mode = found_mode
-                for layer in switched:
-                    layer.enable_adapters(not mode.lora)
+                _switch(switched, not mode.lora)
+
+    def _lora_layers(self, within: nn.Module) -> list[LoraLayer]:
+        if within not in self._found_lora:
+            found = [layer for layer in within.modules() if isinstance(layer, LoraLayer)]
+            self._found_lora = {**self._found_lora, within: found}
+        return self._found_lora[within]
 
     def _wrap_layers(self) -> None:
         for module in self.modules():
@@ -370,7 +384,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 repetition = self._entered(repeated, within=module)
                 if self._recomputed == "full":
                     return nullcontext(), repetition
-                ranks = {rank for layer in _lora_layers(module) for rank in layer.r.values()}
+                ranks = {rank for layer in self._lora_layers(module) for rank in layer.r.values()}
                 keeping, taking = keep_products_only(max(ranks, default=0))
                 return keeping, _both(repetition, taking)
 
@@ -390,5 +404,8 @@ def uncompiled() -> AbstractContextManager[None]:
     return torch.compiler.set_stance("force_eager")
 
 
-def _lora_layers(module: nn.Module) -> list[LoraLayer]:
-    return [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
+def _switch(layers: Sequence[LoraLayer], lora: bool) -> None:
+    # peft's `enable_adapters` says of each weight besides whether it needs a gradient, which takes a
+    # small base as long as a layer of the network.
+    for layer in layers:
+        vars(layer)["_disable_adapters"] = not lora

@@ -124,7 +124,8 @@ def train(
         if previewer is not None and not previewer.sheet(run.samples_folder, first_step).exists():
             preview(first_step)  # of the base model; or one that an interruption left out
         for step in bar:
-            base.denoiser.train()
+            if not base.denoiser.training:  # a preview, or an objective, may have put it to rest
+                base.denoiser.train()
             losses = []
             # One update: the mean gradient of several batches, here and in all processes.
             for micro_step in range(settings.gradient_accumulation_steps):

@@ -12,6 +12,7 @@ import torch._dynamo
 from diffusers import UNet3DConditionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from motionmatcher.bases.denoiser import PassMode
@@ -257,6 +258,15 @@ def test_adapters_that_someone_disabled_stay_so(student: MotionUNet) -> None:
         assert not any(layer.disable_adapters for layer in student.lora_layers()[1:])
     finally:
         first.enable_adapters(True)
+
+
+def test_an_adapter_that_comes_later_is_found(bare: MotionUNet) -> None:
+    network = deepcopy(bare)
+    assert network.lora_layers() == []
+    add_lora(network, rank=2, targets=["attention"])
+    found = network.lora_layers()
+    assert found == [layer for layer in network.modules() if isinstance(layer, LoraLayer)]
+    assert len(found) > 0
 
 
 @torch.no_grad()

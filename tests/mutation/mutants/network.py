@@ -102,19 +102,21 @@ UNET = [
             "tests/motionmatcher/bases/test_denoiser.py::test_what_a_block_changed_comes_back",
             "tests/motionmatcher/bases/test_denoiser.py::test_with_the_lora_off_it_is_the_plain_unet",
             "tests/motionmatcher/bases/test_denoiser.py::test_adapters_that_someone_disabled_stay_so",
+            "tests/motionmatcher/bases/test_denoiser.py::test_an_adapter_that_comes_later_is_found",
         ],
         {
+            "layers found before an adapter came stay": ("self._found_lora = {}", "pass"),
             "the adapter stays off after the base's pass": (
-                "layer.enable_adapters(not mode.lora)",
+                "_switch(switched, not mode.lora)",
                 "pass",
             ),
             "the adapter is left on in the base's pass": (
-                "layer.enable_adapters(mode.lora)",
+                "_switch(switched, mode.lora)",
                 "pass",
             ),
             "adapters that someone disabled are enabled": (
-                "if layer.disable_adapters == mode.lora]",
-                "]",
+                "if layer.disable_adapters == mode.lora",
+                "if True",
             ),
             "the mode stays after its block": ("self._mode = found_mode", "pass"),
             "merged weights stay": ("weight.data = original", "pass"),
