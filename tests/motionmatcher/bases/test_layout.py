@@ -273,11 +273,15 @@ def test_the_sampled_fingerprint_is_that_of_older_files(tmp_path: Path) -> None:
     assert layout.sampled_fingerprint() == "55300d57a23e221a"
 
 
-def test_the_small_base_s_documents_are_of_its_weights() -> None:
-    base = find_base(str(PROJECT / "models" / "moving_shapes"))
+@pytest.mark.parametrize(
+    ("name", "results"),
+    [("moving_shapes", ["docs/comparison/unet/RESULTS.md"]), ("moving_shapes_wan", [])],
+)
+def test_a_small_base_s_documents_are_of_its_weights(name: str, results: list[str]) -> None:
+    base = find_base(str(PROJECT / "models" / name))
     scores = json.loads((base.folder / "scores.json").read_text(encoding="utf-8"))
     assert scores["base"]["fingerprint"] == base.fingerprint()
-    for record in (base.folder / "README.md", PROJECT / "docs/comparison/unet/RESULTS.md"):
+    for record in (base.folder / "README.md", *(PROJECT / file for file in results)):
         assert f"fingerprint {base.fingerprint()}" in record.read_text(encoding="utf-8")
 
 
