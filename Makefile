@@ -1,5 +1,5 @@
 # make install: set up the virtual environment.
-# make demo: set up and run the whole method on the small base; no download, no GPU.
+# make demo: set up and run the whole method on a small base; no download, no GPU. BASE=unet takes the other one.
 # make base RECIPE=moving_shapes_wan: train a small base or go on with it, score it, write its model card.
 # make test: set up and run all checks.
 # make faults: kill a training twenty times and try the fuzzed inputs.
@@ -12,6 +12,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 TEST_WORKERS ?= 2
 RECIPE ?= moving_shapes_wan
+BASE ?= transformer
 
 BIN = $(VENV)/bin
 # A worker takes what lies together in the files, so that what a module's tests share is made once, and
@@ -24,7 +25,7 @@ INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constrai
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m experiments.demo
+	$(BIN)/python -m experiments.demo --base $(BASE)
 
 base: $(VENV)/.installed
 	$(BIN)/python -m testbed.pretrain --config testbed/$(RECIPE).yaml --resume

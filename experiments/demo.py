@@ -1,8 +1,8 @@
 """The whole method in minutes, without a download or a GPU: `make demo`.
 
-Trains on a rendered clip with the small base that ships, generates videos of other subjects, and
+Trains on a rendered clip with one of the small bases that ship, generates videos of other subjects, and
 measures how far they follow the clip: by the base alone, by the base with the clip's noise in its
-start noise (the noise prior), and by the trained model with the same noise prior.
+start noise (the noise prior), and by the trained model with the noise prior that its config has.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from motionmatcher.config.settings import TrainSettings
     from testbed.truth import Truth
 
-CONFIG = "configs/demo.yaml"
+CONFIGS = {"transformer": "configs/demo.yaml", "unet": "configs/demo_unet.yaml"}  # by their base
 SMALL_CLIP = "models/moving_shapes_clip"
 OUTPUT = Path("outputs/demo")
 PROMPTS = (
@@ -33,13 +33,9 @@ PROMPTS = (
     "a cyan triangle on a plain brown background",
 )
 VIDEOS_PER_PROMPT = 2
+NOISE_PRIOR = 0.3  # of the base that has one
 TRACKS_PER_SIDE = 32  # one every two pixels
-# What is compared, for people.
-VARIANTS = {
-    "base": "base",
-    "noise_prior": "base with noise prior",
-    "trained": "trained with noise prior",
-}
+VARIANTS = "base", "noise_prior", "trained"  # what is compared
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,9 @@ class DemoVideo:
 def main() -> None:
     """Train, generate, score, compare."""
     parser = ArgumentParser(prog="python -m experiments.demo", description=__doc__)
+    parser.add_argument(
+        "--base", choices=list(CONFIGS), default="transformer", help="which of the small bases"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as train.py takes them")
     add_json_argument(parser)
     arguments = parser.parse_args()
@@ -69,7 +68,7 @@ def main() -> None:
     from motionmatcher.config.loading import load_settings
     from motionmatcher.files import write_json
 
-    config = shipped(CONFIG)
+    config = shipped(CONFIGS[arguments.base])
     settings = load_settings(config, arguments.overrides)
     reference = Path(find_path(settings.train_data.single_video_path))
     truth = read_truth(reference, settings)
@@ -80,9 +79,9 @@ def main() -> None:
     run_folder = Path(read_json(record)["run"])
 
     output = OUTPUT / "videos" / run_folder.name
-    folders = {}
+    folders, titles = {}, variant_titles(settings)
     for number, (name, flags) in enumerate(sampling_flags(settings).items(), 2):
-        _announce(number, f"Generating videos: {VARIANTS[name]}")
+        _announce(number, f"Generating videos: {titles[name]}")
         folders[name] = output / name
         _program(
             *(shipped("inference.py"), "--checkpoint_folder", run_folder),
@@ -94,7 +93,7 @@ def main() -> None:
     _announce(5, "Scoring all videos")
     report, sheet = output / "report.html", output / "contact_sheet.png"
     videos = score_videos(folders, reference, truth, report)
-    write_comparison_sheet(sheet, reference, truth, videos)
+    write_comparison_sheet(sheet, reference, truth, videos, titles)
 
     minutes = (time.monotonic() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes.")
@@ -108,16 +107,21 @@ def main() -> None:
             arguments.json,
             compare_errors(errors) | {name: str(path) for name, path in files.items()},
         )
-    print(f"\n{conclusion(errors)}")
+    print(f"\n{conclusion(errors, titles)}")
+
+
+def variant_titles(settings: "TrainSettings") -> dict[str, str]:
+    """Say for people what each of `VARIANTS` is."""
+    trained = "trained with noise prior" if settings.validation_data.noise_prior else "trained"
+    return dict(zip(VARIANTS, ("base", "base with noise prior", trained), strict=True))
 
 
 def sampling_flags(settings: "TrainSettings") -> dict[str, tuple[object, ...]]:
     """List the flags of inference.py that make each of `VARIANTS`; all have the same seeds."""
-    prior = settings.validation_data.noise_prior
     return {
         "base": ("--lora_scale", 0, "--noise_prior", 0),
-        "noise_prior": ("--lora_scale", 0, "--noise_prior", prior),
-        "trained": ("--noise_prior", prior),
+        "noise_prior": ("--lora_scale", 0, "--noise_prior", NOISE_PRIOR),
+        "trained": ("--noise_prior", settings.validation_data.noise_prior),
     }
 
 
@@ -197,7 +201,11 @@ def score_videos(
 
 
 def write_comparison_sheet(
-    path: Path, reference: Path, truth: "Truth", videos: Mapping[str, Sequence[DemoVideo]]
+    path: Path,
+    reference: Path,
+    truth: "Truth",
+    videos: Mapping[str, Sequence[DemoVideo]],
+    titles: Mapping[str, str],
 ) -> None:
     """Show each prompt's first video by each model beside the reference, its path drawn over all."""
     import numpy as np
@@ -215,7 +223,7 @@ def write_comparison_sheet(
         }
         clips = [frames, *(video.frames for video in first.values())]
         rows.append(np.stack([strobe(clip, truth.path) for clip in clips]))
-        errors = [f"{VARIANTS[name]} {video.error:.1f} px" for name, video in first.items()]
+        errors = [f"{titles[name]} {video.error:.1f} px" for name, video in first.items()]
         labels.append(f"{prompt}: reference; {'; '.join(errors)}")
     write_contact_sheet(path, rows, labels, frame_height=SCALE * frames.shape[1])
 
@@ -241,7 +249,7 @@ def compare_errors(errors: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def conclusion(errors: Mapping[str, Sequence[float]]) -> str:
+def conclusion(errors: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> str:
     """Say the demo's outcome in one line."""
     from testbed.renderer import FRAME_SIZE
 
@@ -249,7 +257,7 @@ def conclusion(errors: Mapping[str, Sequence[float]]) -> str:
     means = comparison["path_error_px"]
     numbers = (
         f"Path error in pixels of {FRAME_SIZE}, mean of {comparison['num_videos']} videos: "
-        + ", ".join(f"{label} {means[name]:.1f}" for name, label in VARIANTS.items())
+        + ", ".join(f"{titles[name]} {means[name]:.1f}" for name in VARIANTS)
     )
     verb = "beats" if comparison["trained_beats_noise_prior"] else "does NOT beat"
     part = f"nearer in {comparison['num_improved']} of {comparison['num_videos']}"

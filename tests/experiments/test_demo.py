@@ -19,6 +19,7 @@ from testbed.reference_clips import ground_truth, reference_scene
 from testbed.renderer import render
 from testbed.scenes import NUM_FRAMES
 
+CONFIG = demo.CONFIGS["unet"]
 CLIP = PROJECT / "resources" / "reference_videos" / "there_and_back.mp4"
 
 
@@ -29,16 +30,26 @@ def _in_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_models_differ_in_lora_and_noise_prior_alone() -> None:
-    settings = load_settings(demo.CONFIG, ["validation_data.noise_prior=0.4"])
-    flags = demo.sampling_flags(settings)
-    assert flags.keys() == demo.VARIANTS.keys()
+    flags = demo.sampling_flags(load_settings(CONFIG, ["validation_data.noise_prior=0.4"]))
+    assert tuple(flags) == demo.VARIANTS
     assert flags["base"] == ("--lora_scale", 0, "--noise_prior", 0)
-    assert flags["noise_prior"] == ("--lora_scale", 0, "--noise_prior", 0.4)
+    assert flags["noise_prior"] == ("--lora_scale", 0, "--noise_prior", 0.3)
     assert flags["trained"] == ("--noise_prior", 0.4)
 
 
+@pytest.mark.parametrize(
+    ("noise_prior", "trained"), [(0, "trained"), (0.4, "trained with noise prior")]
+)
+def test_titles_say_whether_the_trained_model_has_a_noise_prior(
+    noise_prior: float, trained: str
+) -> None:
+    settings = load_settings(CONFIG, [f"validation_data.noise_prior={noise_prior}"])
+    titles = {"base": "base", "noise_prior": "base with noise prior", "trained": trained}
+    assert demo.variant_titles(settings) == titles
+
+
 def test_truth_is_read_beside_the_clip() -> None:
-    truth = demo.read_truth(CLIP, load_settings(demo.CONFIG))
+    truth = demo.read_truth(CLIP, load_settings(CONFIG))
     assert truth.path.tolist() == ground_truth("there_and_back", NUM_FRAMES)["path"]
 
 
@@ -52,9 +63,10 @@ def test_truth_is_read_beside_the_clip() -> None:
 )
 def test_clip_that_cannot_be_measured(clip: str, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        demo.read_truth(Path(clip), load_settings(demo.CONFIG, [override]))
+        demo.read_truth(Path(clip), load_settings(CONFIG, [override]))
 
 
+TITLES = {"base": "base", "noise_prior": "base with noise prior", "trained": "trained"}
 ERRORS = {"base": [9.0, 11.0], "noise_prior": [8.0, 6.0], "trained": [3.0, 6.5]}
 
 
@@ -70,13 +82,13 @@ def test_comparison_by_hand() -> None:
 def test_conclusion_says_who_won() -> None:
     numbers = (
         "Path error in pixels of 64, mean of 2 videos: base 10.0, base with noise prior 7.0, "
-        "trained with noise prior 4.8: "
+        "trained 4.8: "
     )
     won = "training beats the noise prior alone (nearer in 1 of 2)."
-    assert demo.conclusion(ERRORS) == numbers + won
+    assert demo.conclusion(ERRORS, TITLES) == numbers + won
     lost = ERRORS | {"trained": [8.0, 6.0]}
     assert "training does NOT beat the noise prior alone (nearer in 0 of 2)" in (
-        demo.conclusion(lost)
+        demo.conclusion(lost, TITLES)
     )
 
 
@@ -105,7 +117,7 @@ def test_whole_demo_with_programs_that_only_leave_files(
     monkeypatch.setattr(demo, "_program", leave_files)
     values = tmp_path / "values.json"
     settings = ("pretrained_model_path=a_base", "max_train_steps=7")
-    monkeypatch.setattr("sys.argv", ["demo", *settings, "--json", str(values)])
+    monkeypatch.setattr("sys.argv", ["demo", "--base", "unet", *settings, "--json", str(values)])
     demo.main()
 
     assert [call[0] for call in calls] == ["train.py", *["inference.py"] * 3]

@@ -1,4 +1,4 @@
-"""Every reference clip has a config that trains as it is, on a base of the small one's size."""
+"""Every reference clip has a config for each small base that trains as it is."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ from launching import PROJECT
 
 from motionmatcher.config.loading import load_settings
 from motionmatcher.training.checks import check_training
-from testbed.random_base import write_random_base
 from testbed.reference_clips import REFERENCE_MOTIONS
 from testbed.renderer import BACKGROUND_COLORS, BACKGROUND_STYLES, OBJECT_COLORS, SHAPES
 from testbed.scenes import is_held_out
 
-CONFIGS = PROJECT / "configs" / "moving_shapes"
+BASES = ("moving_shapes", "moving_shapes_wan")
+CONFIGS = PROJECT / "configs"
 
 
 @pytest.fixture(autouse=True)
@@ -21,36 +21,35 @@ def _in_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
 
 
-@pytest.fixture(scope="module")
-def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_base(tmp_path_factory.mktemp("base"), configs_only=True)
-
-
-def test_configs_are_those_of_the_clips() -> None:
-    names = {config.stem.removeprefix("config_") for config in CONFIGS.glob("*.yaml")}
+@pytest.mark.parametrize("base", BASES)
+def test_configs_are_those_of_the_clips(base: str) -> None:
+    names = {config.stem.removeprefix("config_") for config in (CONFIGS / base).glob("*.yaml")}
     assert names == set(REFERENCE_MOTIONS)
 
 
-@pytest.mark.parametrize("config", [*REFERENCE_MOTIONS, "demo"])
-def test_config_passes_the_dry_run(config: str, small_base: Path) -> None:
-    path = CONFIGS / f"config_{config}.yaml" if config != "demo" else PROJECT / "configs/demo.yaml"
-    settings = load_settings(path, [f"pretrained_model_path={small_base}"])
-    plan = check_training(settings, dry_run=True)
-    assert set(plan.sizes.values()) == {(8, 8)}
-    missing, *others = plan.notes
-    assert missing == f"{small_base} has no weights yet for unet, vae, text_encoder."
-    assert others == []
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(f"{base}/config_{motion}.yaml" for base in BASES for motion in REFERENCE_MOTIONS),
+        "demo.yaml",
+        "demo_unet.yaml",
+    ],
+)
+def test_config_passes_the_dry_run(config: str) -> None:
+    plan = check_training(load_settings(CONFIGS / config), dry_run=True)
+    assert not plan.notes
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", REFERENCE_MOTIONS)
-def test_preview_shows_another_subject_in_another_place(name: str) -> None:
-    settings = load_settings(CONFIGS / f"config_{name}.yaml")
-    assert settings.pretrained_model_path == "models/moving_shapes"
+def test_preview_shows_another_subject_in_another_place(name: str, base: str) -> None:
+    settings = load_settings(CONFIGS / base / f"config_{name}.yaml")
+    assert settings.pretrained_model_path == f"models/{base}"
+    assert settings.output_dir == f"./outputs/{base}/{name}"
     data = settings.train_data
     assert data.single_video_path == f"resources/reference_videos/{name}.mp4"
     truth = json.loads(Path(data.single_video_path).with_suffix(".json").read_text())
     assert data.single_video_prompt == truth["prompt"]
-    assert settings.output_dir.endswith(f"/{name}")
 
     (prompt,) = settings.validation_data.prompt
     _, color, shape, on, _, style, background_color, background = prompt.split()
