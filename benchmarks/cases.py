@@ -267,4 +267,4 @@ def random_denoiser(
             weight = torch.empty(parameter.shape, device=device)
             weight.normal_(0, spread / 10 if trained else spread, generator=draw)
         setattr(module, name, torch.nn.Parameter(weight.to(stored), requires_grad=trained))
-    return denoiser.train()
+    return denoiser.to(device).train()  # its buffers: small tables, such as those of positions

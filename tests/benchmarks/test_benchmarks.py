@@ -10,7 +10,7 @@ import torch
 from launching import run_script
 
 from benchmarks import full_size, lora_linear, sampling, scaling, train_step
-from benchmarks.cases import Case, WanCase
+from benchmarks.cases import Case, WanCase, random_denoiser
 from benchmarks.floor import LoraCounter, count_floor
 from benchmarks.results import table
 from benchmarks.scaling import fit_exponent
@@ -104,6 +104,18 @@ def test_quick_runs_write_their_section_and_json(
     assert "torch" in found["machine"]
     if main is train_step.main:
         assert 1 < found["counted"]["ours"]["flops"] / found["floor_flops"] < 1.2
+
+
+def test_random_denoiser_is_on_its_device_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator()
+    monkeypatch.setattr(torch, "Generator", lambda device: generator)  # there is none of meta
+    case, meta = WanCase("tiny", 5, 8), torch.device("meta")
+    denoiser = random_denoiser(
+        case.denoiser_class, case.config, case.settings, meta, torch.bfloat16
+    )
+    buffers = dict(denoiser.named_buffers())
+    assert "rope.freqs_cos" in buffers
+    assert {tensor.device for tensor in [*buffers.values(), *denoiser.parameters()]} == {meta}
 
 
 def test_no_checkpointed_step_takes_less_than_the_floor() -> None:
