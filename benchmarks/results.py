@@ -44,30 +44,42 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-def report(arguments: Namespace, title: str, values: dict[str, Any], *paragraphs: str) -> None:
+def report(
+    arguments: Namespace, title: str | None, values: dict[str, Any], *paragraphs: str
+) -> None:
     """Print a benchmark's results, and write them to the page and to the JSON file.
 
     Args:
         arguments: Of a `benchmark_parser`.
-        title: The section, which is replaced or added.
+        title: The section, which is replaced or added; None for none.
         values: For the JSON file.
         paragraphs: Text and tables of the section.
     """
     setting = machine(arguments.device)
     body = "\n\n".join([f"{setting} {arguments.note}".strip(), *paragraphs])
     print(body)
-    page = arguments.results
+    if title is not None:
+        write_section(arguments.results, title, body)
+    if arguments.json:
+        write_json(arguments.json, {"machine": setting, **values})
+
+
+def write_section(page: Path, title: str, body: str) -> None:
+    """Write a section of a page, in the place of the one with its title or after all others."""
     text = page.read_text(encoding="utf-8") if page.is_file() else _HEAD
     section = f"## {title}\n\n{body}\n"
-    found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text, re.M | re.S)
+    found = find_section(text, title)
     if found:
         rest = text[found.end() :]
         text = text[: found.start()] + section + (f"\n{rest}" if rest else "")
     else:
         text = f"{text}\n{section}"
     write_text(page, text)
-    if arguments.json:
-        write_json(arguments.json, {"machine": setting, **values})
+
+
+def find_section(text: str, title: str) -> re.Match[str] | None:
+    """Find a section in a page's text, up to the next one; None when it has none."""
+    return re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text, re.M | re.S)
 
 
 def machine(device: str) -> str:

@@ -10,6 +10,8 @@ from launching import PROJECT
 ORDER = ("motionmatcher", "evaluation", "testbed", "experiments", "benchmarks")
 # Of the packages, what evaluation must do without: it scores videos whoever made them.
 NOT_IN_EVALUATION = ("motionmatcher.training", "motionmatcher.objectives")
+# What reads and writes video files: a machine that only measures a GPU has none of it.
+VIDEO_FILES = {"av", "decord", "imageio_ffmpeg"}
 
 
 def module_files() -> dict[str, Path]:
@@ -102,6 +104,15 @@ def test_packages_import_no_script(edges: dict[str, set[str]]) -> None:
     for name, file in module_files().items():
         used = {entry.partition(".")[0] for entry in imported_names(file.read_text("utf-8"))}
         assert not used & scripts, f"{name} imports a script"
+
+
+def test_libraries_of_video_files_are_imported_where_they_are_used() -> None:
+    """Within functions: no module needs them to be imported itself."""
+    for name, file in module_files().items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        at_top = (node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
+        used = imported_names("\n".join(map(ast.unparse, at_top)))
+        assert not {entry.partition(".")[0] for entry in used} & VIDEO_FILES, name
 
 
 def test_a_circle_is_found_whichever_import_closes_it() -> None:

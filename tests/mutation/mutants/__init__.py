@@ -1,6 +1,7 @@
 """The list of mutants."""
 
 from mutation.mutants.animatediff import ANIMATEDIFF
+from mutation.mutants.measuring import MEASURING
 from mutation.mutants.network import NETWORK
 from mutation.mutants.reader import READER
 from mutation.mutants.resume import RESUME
@@ -18,4 +19,5 @@ MUTANTS = [
     *TRANSFORMER_BASES,
     *WAN_PARTS,
     *ANIMATEDIFF,
+    *MEASURING,
 ]
