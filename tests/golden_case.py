@@ -21,6 +21,8 @@ from motionmatcher.config.settings import (
     TrainSettings,
 )
 from motionmatcher.diffusion.schedules import NoiseSchedule
+from motionmatcher.objectives.feature_matching import FeatureMatching
+from motionmatcher.objectives.objective import Batch, TrainingLoss
 
 
 @cache
@@ -98,6 +100,30 @@ def training_case(folder: Path, recorded: dict[str, Any], dtype: torch.dtype) ->
             loss_weights=LossWeights(**read_goldens(folder)["loss_weights"]),
         ),
     )
+
+
+def loss_and_gradients(
+    base: BaseModel, case: TrainingCase, loss_scale: float = 1.0
+) -> tuple[TrainingLoss, dict[str, Tensor]]:
+    """Compute a recorded step's loss, and its gradients in the LoRA's weights by name.
+
+    Args:
+        base: The base model.
+        case: The step.
+        loss_scale: The loss is multiplied by it before backward, and the gradients divided after it,
+            as training in fp16 does.
+    """
+    objective = FeatureMatching()
+    height, width = case.latents.shape[-2:]
+    objective.prepare(base, case.settings, (height, width))
+    parameters = base.denoiser.lora_parameters()
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+        parameter.grad = None
+    loss = objective.loss(Batch(case.latents, case.text_states, case.noise, case.timesteps))
+    (loss_scale * loss.total).backward()
+    gradients = {name: parameter.grad for name, parameter in parameters.items()}
+    return loss, {n: grad / loss_scale for n, grad in gradients.items() if grad is not None}
 
 
 def extractor_settings(recorded: dict[str, Any]) -> MotionExtractorSettings:

@@ -15,6 +15,7 @@ from golden_case import (
     TrainingCase,
     extractor_settings,
     load_golden_base,
+    loss_and_gradients,
     read_goldens,
     read_tensors,
     recorded_timesteps,
@@ -35,8 +36,7 @@ from motionmatcher.diffusion.inversion import invert_ddim, mix_noise
 from motionmatcher.diffusion.sampling import SamplingSettings, denoise_with_gate
 from motionmatcher.diffusion.schedules import NoiseSchedule, add_noise, ddim_step
 from motionmatcher.features.extractor import MotionExtractor
-from motionmatcher.objectives.feature_matching import FeatureMatching, weigh_change
-from motionmatcher.objectives.objective import Batch
+from motionmatcher.objectives.feature_matching import weigh_change
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32}
 
@@ -110,20 +110,6 @@ def _recorded_roots() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NoiseSchedule, "scales", recorded_scales)
         yield
-
-
-def loss_and_gradients(base: BaseModel, case: TrainingCase) -> tuple[Any, dict[str, Tensor]]:
-    objective = FeatureMatching()
-    height, width = case.latents.shape[-2:]
-    objective.prepare(base, case.settings, (height, width))
-    parameters = base.denoiser.lora_parameters()
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-        parameter.grad = None
-    loss = objective.loss(Batch(case.latents, case.text_states, case.noise, case.timesteps))
-    loss.total.backward()
-    gradients = {name: parameter.grad for name, parameter in parameters.items()}
-    return loss, {name: grad for name, grad in gradients.items() if grad is not None}
 
 
 @dataclass(frozen=True)
