@@ -18,7 +18,8 @@ from mutation.mutant import Mutant
 # Not that of `launching`, whose imports of the project every process here would share with its tests.
 PROJECT = Path(__file__).parents[2]
 # What the tests need of the project.
-COPIED = ("motionmatcher", "evaluation", "testbed", "tests", "configs", "pyproject.toml")
+PACKAGES = ("motionmatcher", "evaluation", "testbed", "experiments", "benchmarks")
+COPIED = (*PACKAGES, "tests", "configs", "pyproject.toml")
 TIME_LIMIT = 300  # seconds; a mutant may loop for ever
 # Added to pytest's own, to tell it from that of a process that never came so far.
 EXIT_CODE = 64

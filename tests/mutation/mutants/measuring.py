@@ -23,7 +23,7 @@ MEASURING = mutants(
     },
 ) + mutants(
     "benchmarks/gpu_tables.py",
-    "tests/benchmarks/test_gpu.py",
+    "tests/benchmarks/test_gpu.py::test_shares_and_ratios_by_hand",
     {
         "the estimate by the peak": (
             'found["peak_bytes"] / count["peak_bytes"]',
