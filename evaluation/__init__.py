@@ -8,7 +8,7 @@
             print(folder.name, metric.label, folder.interval(metric).mean)
 
 Works on any folder of videos, whoever made them; nothing here imports training. The functions that
-take tensors (`clip_metrics`, `motion_metrics`, `camera`) are pure; a `Scorer` applies them and a
+take tensors (`clip_metrics`, `motion_metrics`) are pure; a `Scorer` applies them and a
 model to one video; `score` applies scorers to folders; the command lines are shells around it.
 """
 

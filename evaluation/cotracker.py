@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from evaluation.tracks import Tracks
 from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
 from motionmatcher.paths import require_file
+from motionmatcher.tracking.tracks import Tracks
 
 CHECKPOINT_NAMES = ("cotracker2.pth", "scaled_offline.pth", "baseline_offline.pth")
 INSTALL = "pip install git+https://github.com/facebookresearch/co-tracker"

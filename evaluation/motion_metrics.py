@@ -7,8 +7,12 @@ and number of frames. All that is measured in squared pixels is divided by heigh
 import torch
 from torch import Tensor
 
+from motionmatcher.tracking.camera import CameraPath
+from motionmatcher.tracking.tracks import point_grid
+
 MIN_COMMON_FRAMES = 0.5
 STATIC_STEP = 5e-4
+CAMERA_GRID_SIZE = 20
 
 
 def track_distances(tracks: Tensor, others: Tensor) -> Tensor:
@@ -138,3 +142,51 @@ def _directions(tracks: Tensor, static_step: float) -> Tensor:
     still = lengths < static_step
     units = torch.where(still, 0.0, steps / lengths.clamp(min=static_step))
     return torch.cat([units, still.double()], dim=-1)
+
+
+def camera_discrepancy(reference: CameraPath, output: CameraPath) -> float:
+    """Compare two camera paths by where they take the same points.
+
+    Args:
+        reference: Path of the reference clip, F frames.
+        output: Path of the output, same size and number of frames.
+
+    Returns:
+        On the scale of the motion discrepancy: twice (its two directions are one here) the mean
+        squared difference over a grid, frames and both coordinates, over the frame's area.
+    """
+    grid = point_grid(CAMERA_GRID_SIZE, reference.width, reference.height)
+    difference = reference.carry(grid) - output.carry(grid)  # (N, F, 2)
+    return 2 * difference.square().mean().item() / (reference.height * reference.width)
+
+
+def object_discrepancy(
+    reference: Tensor,
+    reference_moving: Tensor,
+    output: Tensor,
+    output_moving: Tensor,
+    height: int,
+    width: int,
+) -> float:
+    """Compare what moves in two videos after the camera's motion has been taken out.
+
+    Args:
+        reference: Stabilised tracks of the reference clip, (N, F, 2).
+        reference_moving: Which of them move, bool (N,).
+        output: Stabilised tracks of the output, (M, F, 2).
+        output_moving: Which of them move, bool (M,).
+        height: Of the frames, in pixels.
+        width: Likewise.
+
+    Returns:
+        The motion discrepancy with the means taken over moving tracks only (their nearest neighbour
+        may be any track); a video in which nothing moves adds 0 for its direction.
+    """
+    squared = 0.0
+    for moving, others in (
+        (reference[reference_moving], output),
+        (output[output_moving], reference),
+    ):
+        if len(moving):
+            squared += track_distances(moving, others).min(dim=1).values.mean().item()
+    return squared / (height * width)

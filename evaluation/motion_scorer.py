@@ -4,21 +4,21 @@ import cv2
 import numpy as np
 
 from evaluation import metrics
-from evaluation.camera import (
-    MotionAnalysis,
-    camera_discrepancy,
-    object_discrepancy,
-    split_motion,
-)
 from evaluation.motion_metrics import (
+    camera_discrepancy,
     centred_discrepancy,
     motion_discrepancy,
     motion_fidelity,
+    object_discrepancy,
     visible_discrepancy,
 )
 from evaluation.scoring import Setting, VideoScores
-from evaluation.tracks import Tracker, resample_time
 from motionmatcher.clips.video import Frames
+from motionmatcher.tracking.camera import (
+    MotionAnalysis,
+    split_motion,
+)
+from motionmatcher.tracking.tracks import Tracker, resample_time
 
 
 class MotionScorer:

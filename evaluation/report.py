@@ -9,7 +9,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from evaluation.camera import MotionAnalysis
 from evaluation.folders import ReferenceVideo
 from evaluation.metrics import CLIP_T, MOTION_DISCREPANCY
 from evaluation.report_data import clip_data_uri, motion_data
@@ -24,6 +23,7 @@ from evaluation.report_html import (
 from evaluation.results import row_name
 from evaluation.scoring import Scores
 from motionmatcher.files import write_text
+from motionmatcher.tracking.camera import MotionAnalysis
 
 PAGE_DIR = Path(__file__).parent / "report_page"
 SCRIPTS = ("player.js", "tracks.js", "charts.js", "tables.js")

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.camera import CameraPath, MotionAnalysis
 from motionmatcher.clips.video import Frames, write_mp4
+from motionmatcher.tracking.camera import CameraPath, MotionAnalysis
 
 MAX_SIDE, MIN_SIDE = 448, 192
 DRAWN_TRACKS_PER_SIDE = 14

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from evaluation.image_reward import ImageRewardScorer
     from evaluation.motion_scorer import MotionScorer
     from evaluation.scoring import Scorer
-    from evaluation.tracks import Tracker
     from motionmatcher.clips.clip_file import Frames
+    from motionmatcher.tracking.tracks import Tracker
 
 EVALUATION_DIR = Path(__file__).parent
 DEFAULT_IMAGE_REWARD = str(EVALUATION_DIR / "imagereward" / "ImageReward.pt")

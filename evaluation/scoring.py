@@ -13,7 +13,7 @@ from motionmatcher.clips.clip_file import Frames
 from motionmatcher.errors import UserError
 
 if TYPE_CHECKING:
-    from evaluation.camera import MotionAnalysis
+    from motionmatcher.tracking.camera import MotionAnalysis
 
 Setting = str | int | float
 SOME_UNREADABLE = 1

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from evaluation.tracks import Tracker
 from motionmatcher.errors import UserError
+from motionmatcher.tracking.tracks import Tracker
 
 # Matrices of all pairs of two videos' tracks, in float64, that motion_metrics holds at once.
 _PAIR_MATRICES = 4
@@ -27,7 +27,7 @@ def load_tracker(
     """
     _check_memory(grid_size)
     if name == "flow":
-        from evaluation.flow_tracker import FlowTracker
+        from motionmatcher.tracking.flow_tracker import FlowTracker
 
         return FlowTracker(grid_size)
     from evaluation.cotracker import CoTracker, find_checkpoint

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from evaluation.motion_metrics import (
+    camera_discrepancy,
     centred_discrepancy,
     motion_discrepancy,
     motion_fidelity,
     nearest_neighbour_score,
+    object_discrepancy,
     visible_discrepancy,
 )
+from motionmatcher.tracking.camera import CameraPath
 
 SIZE = (100, 200)  # height, width
 
@@ -91,3 +94,25 @@ def test_motion_fidelity_takes_the_best_reference_track_for_each_output_track() 
     # A static track: with a static partner it agrees wholly, with moving ones not at all.
     assert motion_fidelity(reference, still, *SIZE) == 0.0
     assert motion_fidelity(torch.cat([right, still]), still, *SIZE) == pytest.approx(1)
+
+
+def test_camera_discrepancy_by_hand() -> None:
+    still, panned = torch.eye(3).double(), torch.eye(3).double()
+    panned[0, 2] = 4.0
+    path = CameraPath(torch.stack([still, panned]), 10, 10)
+    other = CameraPath(torch.stack([still, still]), 10, 10)
+    # Squared differences 0, 0 (first frame), 16, 0 (second): mean 4, twice, over 100 pixels.
+    assert camera_discrepancy(other, path) == pytest.approx(2 * 4 / 100)
+    assert camera_discrepancy(path, path) == 0.0
+
+
+def test_object_discrepancy_by_hand() -> None:
+    still = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]]).double()
+    mover = torch.tensor([[[1.0, 1.0], [5.0, 1.0]]]).double()
+    both = torch.cat([still, mover])
+    none, second = torch.tensor([False]), torch.tensor([False, True])
+    # The mover's nearest neighbour in the still video: squared differences 0, 0, 16, 0.
+    assert object_discrepancy(both, second, still, none, 10, 10) == pytest.approx(4 / 100)
+    assert object_discrepancy(still, none, both, second, 10, 10) == pytest.approx(4 / 100)
+    assert object_discrepancy(both, second, both, second, 10, 10) == 0.0
+    assert object_discrepancy(still, none, still, none, 10, 10) == 0.0

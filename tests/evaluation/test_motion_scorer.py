@@ -7,10 +7,10 @@ import pytest
 from small_models import Motion
 
 from evaluation.controls import CONTROLS, ITSELF, score_controls
-from evaluation.flow_tracker import FlowTracker
 from evaluation.metrics import MOTION_METRICS
 from evaluation.motion_scorer import MotionScorer
 from motionmatcher.clips.video import Frames
+from motionmatcher.tracking.flow_tracker import FlowTracker
 
 SIZE, FRAMES = 64, 8
 

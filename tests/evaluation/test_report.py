@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from evaluation import __main__ as command
-from evaluation.camera import CameraPath, MotionAnalysis
 from evaluation.report import json_for_html
 from evaluation.report_data import (
     clip_data_uri,
@@ -22,8 +21,9 @@ from evaluation.report_data import (
     object_displacement,
     thinned_grid,
 )
-from evaluation.tracks import Tracks
 from motionmatcher.clips.video import Frames, read_video, write_mp4
+from motionmatcher.tracking.camera import CameraPath, MotionAnalysis
+from motionmatcher.tracking.tracks import Tracks
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & \"quoted\" 'so' <b>bold</b>"
 

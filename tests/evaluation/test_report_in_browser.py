@@ -11,7 +11,6 @@ import pytest
 from small_models import Motion
 
 from evaluation.controls import score_controls
-from evaluation.flow_tracker import FlowTracker
 from evaluation.folders import OutputFolder, OutputVideo, ReferenceVideo
 from evaluation.metrics import CLIP_T, MOTION_METRICS
 from evaluation.motion_scorer import MotionScorer
@@ -19,6 +18,7 @@ from evaluation.report import write_report
 from evaluation.report_data import clip_data_uri
 from evaluation.scoring import ScoredFolder, ScoredVideo, Scores
 from motionmatcher.clips.video import Frames, read_video, write_mp4
+from motionmatcher.tracking.flow_tracker import FlowTracker
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.flow_tracker import FlowTracker
 from evaluation.trackers import load_tracker
 from motionmatcher import devices
 from motionmatcher.errors import UserError
+from motionmatcher.tracking.flow_tracker import FlowTracker
 
 
 def test_as_many_tracks_as_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from small_models import Motion
 
-from evaluation.camera import transform_points
-from evaluation.flow_tracker import FlowTracker, sample_flow
-from evaluation.tracks import Tracks, point_grid, resample_time
 from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
+from motionmatcher.tracking.camera import transform_points
+from motionmatcher.tracking.flow_tracker import FlowTracker, sample_flow
+from motionmatcher.tracking.tracks import Tracks, point_grid, resample_time
 
 SIZE = 96
 

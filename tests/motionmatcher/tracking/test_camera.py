@@ -7,16 +7,14 @@ import pytest
 import torch
 from small_models import Motion
 
-from evaluation.camera import (
+from motionmatcher.clips.video import Frames
+from motionmatcher.tracking.camera import (
     CameraPath,
-    camera_discrepancy,
     fit_camera,
     moving_tracks,
-    object_discrepancy,
 )
-from evaluation.flow_tracker import FlowTracker
-from evaluation.tracks import Tracks, point_grid
-from motionmatcher.clips.video import Frames
+from motionmatcher.tracking.flow_tracker import FlowTracker
+from motionmatcher.tracking.tracks import Tracks, point_grid
 
 SIZE, FRAMES = 96, 6
 
@@ -80,23 +78,3 @@ def test_too_few_visible_tracks_continue_the_camera(similarity: Callable[..., Mo
     torch.testing.assert_close(camera.pan, torch.tensor([[0.0, 0], [2, 2], [4, 4]]).double())
     visible[:] = False
     assert fit_camera(Tracks(moved, visible), 64, 64).pan.tolist() == [[0, 0]] * 3
-
-
-def test_camera_discrepancy_by_hand(similarity: Callable[..., Motion]) -> None:
-    still = camera_path([similarity(10)] * 2, 10)
-    panned = camera_path([similarity(10), similarity(10, pan=(4.0, 0.0))], 10)
-    # Squared differences 0, 0 (first frame), 16, 0 (second): mean 4, twice, over 100 pixels.
-    assert camera_discrepancy(still, panned) == pytest.approx(2 * 4 / 100)
-    assert camera_discrepancy(panned, panned) == 0.0
-
-
-def test_object_discrepancy_by_hand() -> None:
-    still = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]]).double()
-    mover = torch.tensor([[[1.0, 1.0], [5.0, 1.0]]]).double()
-    both = torch.cat([still, mover])
-    none, second = torch.tensor([False]), torch.tensor([False, True])
-    # The mover's nearest neighbour in the still video: squared differences 0, 0, 16, 0.
-    assert object_discrepancy(both, second, still, none, 10, 10) == pytest.approx(4 / 100)
-    assert object_discrepancy(still, none, both, second, 10, 10) == pytest.approx(4 / 100)
-    assert object_discrepancy(both, second, both, second, 10, 10) == 0.0
-    assert object_discrepancy(still, none, still, none, 10, 10) == 0.0

@@ -14,13 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.motion_metrics import track_distances
-from evaluation.tracks import Tracks, point_grid
+from motionmatcher.tracking.tracks import Tracks
 
 MIN_TRACKS = 8
 INLIER_DISTANCE = 0.0015
 MOVING_DISTANCE = 0.015
-CAMERA_GRID_SIZE = 20
 
 
 @dataclass(frozen=True)
@@ -148,51 +146,3 @@ def moving_tracks(stabilised: Tensor, visible: Tensor, width: int, height: int) 
     distance = (stabilised - stabilised[:, :1]).norm(dim=-1)  # (N, F)
     furthest = torch.where(visible, distance, 0.0).max(dim=1).values
     return furthest > MOVING_DISTANCE * (width**2 + height**2) ** 0.5
-
-
-def camera_discrepancy(reference: CameraPath, output: CameraPath) -> float:
-    """Compare two camera paths by where they take the same points.
-
-    Args:
-        reference: Path of the reference clip, F frames.
-        output: Path of the output, same size and number of frames.
-
-    Returns:
-        On the scale of the motion discrepancy: twice (its two directions are one here) the mean
-        squared difference over a grid, frames and both coordinates, over the frame's area.
-    """
-    grid = point_grid(CAMERA_GRID_SIZE, reference.width, reference.height)
-    difference = reference.carry(grid) - output.carry(grid)  # (N, F, 2)
-    return 2 * difference.square().mean().item() / (reference.height * reference.width)
-
-
-def object_discrepancy(
-    reference: Tensor,
-    reference_moving: Tensor,
-    output: Tensor,
-    output_moving: Tensor,
-    height: int,
-    width: int,
-) -> float:
-    """Compare what moves in two videos after the camera's motion has been taken out.
-
-    Args:
-        reference: Stabilised tracks of the reference clip, (N, F, 2).
-        reference_moving: Which of them move, bool (N,).
-        output: Stabilised tracks of the output, (M, F, 2).
-        output_moving: Which of them move, bool (M,).
-        height: Of the frames, in pixels.
-        width: Likewise.
-
-    Returns:
-        The motion discrepancy with the means taken over moving tracks only (their nearest neighbour
-        may be any track); a video in which nothing moves adds 0 for its direction.
-    """
-    squared = 0.0
-    for moving, others in (
-        (reference[reference_moving], output),
-        (output[output_moving], reference),
-    ):
-        if len(moving):
-            squared += track_distances(moving, others).min(dim=1).values.mean().item()
-    return squared / (height * width)

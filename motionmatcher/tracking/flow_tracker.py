@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 from tqdm import tqdm
 
-from evaluation.tracks import Tracks, point_grid
 from motionmatcher.clips.video import Frames
 from motionmatcher.errors import UserError
+from motionmatcher.tracking.tracks import Tracks, point_grid
 
 # Forward-backward check of Sundaram, Brox and Keutzer (ECCV 2010), eq. 5.
 RELATIVE_TOLERANCE = 0.01

@@ -1,0 +1,1 @@
+"""Point tracks from optical flow, and their split into camera and objects."""
