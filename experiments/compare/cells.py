@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.compare.config import ComparisonConfig, PromptConfig
 from experiments.compare.methods import BASE, FEATURE_MATCHING, FULL, GATED, TRAINED, UNSAID, held
+from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.config.loading import load_settings
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
@@ -220,7 +221,8 @@ def _check_settings(
             "expected false"
         )
     data = settings.train_data
-    if data.n_sample_frames != len(truth.path) or data.frame_step != 1 or data.sample_start_idx:
+    from_the_first = FrameChoice(grid_fps=data.grid_fps)
+    if data.n_sample_frames != len(truth.path) or FrameChoice.of(data) != from_the_first:
         raise UserError(
             f"{config.train_config}: the ground truth of {cell.motion} is of {len(truth.path)} frames "
             "from the first; expected n_sample_frames to be that and each frame to be read"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.folders import OutputFolder, open_folder, read_outputs
+from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.clips.video import Frames, read_clip
 from motionmatcher.config.loading import load_settings
 from motionmatcher.config.settings import TrainData, TrainSettings
@@ -239,11 +240,7 @@ def read_trained_frames(data: TrainData) -> Frames:
         uint8 (F, H, W, 3), with the aspect ratio of the training.
     """
     frames = read_clip(
-        find_path(data.single_video_path),
-        data.sample_start_idx,
-        data.frame_step,
-        data.n_sample_frames,
-        data.grid_fps,
+        find_path(data.single_video_path), FrameChoice.of(data), data.n_sample_frames
     )
     clip_height, clip_width = frames.shape[1:3]
     scale = min(clip_width / data.width, clip_height / data.height)

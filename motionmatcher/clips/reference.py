@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel
+from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.clips.video import fit_frames, probe, read_clip
 from motionmatcher.config.settings import TrainData, TrainSettings
 from motionmatcher.diffusion.flow_schedule import FlowSchedule
@@ -37,28 +38,18 @@ class ReferenceClip:
 
     Attributes:
         path: The clip.
-        start: Index of the first frame.
-        step: Distance between frames.
-        grid_fps: Frames per second that are taken of a clip whose own rate varies.
+        frames: Which of its frames.
         run_folder: The run that the path is from, which knows where it led; None for none.
     """
 
     path: str
-    start: int
-    step: int
-    grid_fps: float | None = None
+    frames: FrameChoice
     run_folder: Path | None = None
 
     @classmethod
     def of(cls, data: TrainData, run_folder: Path | None = None) -> "ReferenceClip":
         """Take the clip of a run's settings."""
-        return cls(
-            data.single_video_path,
-            data.sample_start_idx,
-            data.frame_step,
-            data.grid_fps,
-            run_folder,
-        )
+        return cls(data.single_video_path, FrameChoice.of(data), run_folder)
 
     @property
     def file(self) -> str:
@@ -67,13 +58,14 @@ class ReferenceClip:
 
     def place(self) -> dict[str, Any]:
         """Say where the frames are, without looking at the file."""
-        return {"path": self.path, "start": self.start, "step": self.step}
+        return {"path": self.path, **self.frames.place()}
 
     def made_from(self) -> dict[str, Any]:
         """Say what latents of this clip are made from, beyond where its frames are."""
         content = {"clip_content": _content_fingerprint(self.file)}
-        resampled = probe(self.file, self.grid_fps).note is not None
-        return content | ({"clip_fps": self.grid_fps} if resampled else {})
+        grid_fps = self.frames.grid_fps
+        resampled = probe(self.file, grid_fps).note is not None
+        return content | ({"clip_fps": grid_fps} if resampled else {})
 
 
 class Reference:
@@ -243,8 +235,7 @@ class Reference:
                 f"the run has no reference latents of {num_frames} frames at {width}x{height}, and "
                 "does not say which clip they come from: keep its size, or use --noise_prior 0."
             )
-        clip = self.clip
-        frames = read_clip(clip.file, clip.start, clip.step, num_frames, clip.grid_fps)
+        frames = read_clip(self.clip.file, self.clip.frames, num_frames)
         pixels = fit_frames(frames, width, height)
         return self.base.codec.encode(pixels, generator(self.seed, "latents"))
 

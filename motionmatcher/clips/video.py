@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from motionmatcher.clips.clip_file import ClipFile, Frames
+from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.errors import UserError, WriteError
 from motionmatcher.files import atomic_path
 
@@ -71,17 +72,13 @@ def read_video(path: Path | str) -> tuple[Frames, float]:
     return clip.read(range(len(clip))), clip.timeline.fps
 
 
-def read_clip(
-    path: Path | str, start: int, step: int, count: int, grid_fps: float | None = None
-) -> Frames:
-    """Read `count` frames of a clip: frame i is `start + i * step`, in order.
+def read_clip(path: Path | str, choice: FrameChoice, count: int) -> Frames:
+    """Read some frames of a clip.
 
     Args:
         path: The clip.
-        start: Index of the first frame, from 0.
-        step: Distance between frames, 1 or more.
+        choice: Which frames.
         count: Number of frames.
-        grid_fps: As in `probe`.
 
     Returns:
         Frames, uint8 (count, H, W, 3).
@@ -89,23 +86,8 @@ def read_clip(
     Raises:
         UserError: The file cannot be read or is too short.
     """
-    clip = ClipFile(path, grid_fps)
-    check_length(path, len(clip), start, step, count)
-    return clip.read(range(start, start + count * step, step))
-
-
-def check_length(path: Path | str, num_frames: int, start: int, step: int, count: int) -> None:
-    """Refuse a clip that has no frame `start + (count - 1) * step`.
-
-    Raises:
-        UserError: Names the clip, its length, and the settings that ask for more.
-    """
-    last = start + (count - 1) * step
-    if last >= num_frames:
-        raise UserError(
-            f"{path} has {num_frames} frames, but sample_start_idx {start}, frame_step {step} and "
-            f"n_sample_frames {count} need {last + 1}: lower one of them or take a longer clip."
-        )
+    clip = ClipFile(path, choice.grid_fps)
+    return clip.read(choice.indices(path, len(clip), clip.timeline.fps, count))
 
 
 def fit_frames(frames: Frames, width: int, height: int) -> "torch.Tensor":

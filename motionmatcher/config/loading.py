@@ -136,6 +136,14 @@ def check_combinations(settings: TrainSettings) -> None:
         raise UserError(
             "use_unet_lora: false would train nothing; remove the key or set it to true."
         )
+    data = settings.train_data
+    counted = data.sample_start_idx or data.frame_step != 1
+    if counted and not (data.start_s is None and data.duration_s is None):
+        raise UserError(
+            f"train_data chooses frames by index (sample_start_idx {data.sample_start_idx}, frame_step "
+            f"{data.frame_step}) and by time (start_s, duration_s): leave out one kind, or set start_s "
+            "and duration_s to null."
+        )
     if settings.gradient_checkpointing == "selective" and settings.compile:
         raise UserError(
             "gradient_checkpointing: selective and compile do not go together: torch.compile chooses by "

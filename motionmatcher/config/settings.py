@@ -11,6 +11,7 @@ from motionmatcher.config.bounds import (
     MAX_FRAME_INDEX,
     MAX_FRAMES,
     MAX_PIXELS,
+    MAX_SECONDS,
     MAX_SEED,
     MAX_SHIFT,
     MAX_TIMESTEPS,
@@ -63,6 +64,19 @@ class TrainData:
     frame_step: int = setting(
         1, "frame i is sample_start_idx + i * frame_step", minimum=1, maximum=MAX_FRAME_INDEX
     )
+    start_s: float | None = setting(
+        None,
+        "instead of sample_start_idx and frame_step, by time: seconds at which the first frame is shown; "
+        "null: 0, or frames are counted",
+        minimum=0,
+        maximum=MAX_SECONDS,
+    )
+    duration_s: float | None = setting(
+        None,
+        "likewise: seconds that n_sample_frames are spread over; null: each frame from start_s on is read",
+        minimum=0.001,
+        maximum=MAX_SECONDS,
+    )
     fps: float = setting(
         8.0,
         "frames per second of previews, and read from clips of variable rate; warns when a clip's differ",
@@ -71,9 +85,14 @@ class TrainData:
     )
 
     @property
+    def step_s(self) -> float | None:
+        """Seconds from frame to frame, where `duration_s` says so."""
+        return None if self.duration_s is None else self.duration_s / self.n_sample_frames
+
+    @property
     def grid_fps(self) -> float:
-        """Frames per second that `frame_step` steps over, in a clip whose own rate varies."""
-        return self.fps * self.frame_step
+        """Frames per second that are chosen from, in a clip whose own rate varies."""
+        return self.fps * self.frame_step if self.step_s is None else 1 / self.step_s
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from motionmatcher.bases.layout import BaseLayout, find_base
-from motionmatcher.clips.video import bucket_size, check_length, probe
+from motionmatcher.clips.frame_choice import FrameChoice
+from motionmatcher.clips.video import bucket_size, probe
 from motionmatcher.config.loading import idle_keys, with_preview_defaults
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling, settle_solver
@@ -109,19 +110,16 @@ def check_training(
 def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
     """Settle all sizes, so that the run's config no longer needs the clip."""
     data, validation = settings.train_data, settings.validation_data
-    clip = probe(find_path(data.single_video_path), data.grid_fps)
+    path, choice = data.single_video_path, FrameChoice.of(data)
+    clip = probe(find_path(path), choice.grid_fps)
     if clip.note is not None:
-        notes.append(f"{data.single_video_path}: {clip.note}.")
+        notes.append(f"{path}: {clip.note}.")
     assert validation.num_frames is not None
-    for frames in {data.n_sample_frames, validation.num_frames}:
-        check_length(
-            data.single_video_path, clip.num_frames, data.sample_start_idx, data.frame_step, frames
-        )
-    if abs(clip.fps / data.frame_step - data.fps) > 0.01 * data.fps:
-        notes.append(
-            f"{data.single_video_path} has {clip.fps:g} fps; with frame_step {data.frame_step} that is "
-            f"{clip.fps / data.frame_step:g}, but previews will play at train_data.fps {data.fps:g}."
-        )
+    for count in {data.n_sample_frames, validation.num_frames}:
+        choice.indices(path, clip.num_frames, clip.fps, count)
+    rate_note = choice.rate_note(path, clip.fps, data.fps)
+    if rate_note is not None:
+        notes.append(rate_note)
     asked = data.width, data.height
     width, height = asked
     if data.use_bucketing:

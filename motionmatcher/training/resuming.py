@@ -26,6 +26,8 @@ FIXED_KEYS = (
     "train_data.n_sample_frames",
     "train_data.sample_start_idx",
     "train_data.frame_step",
+    "train_data.start_s",
+    "train_data.duration_s",
 )
 # How it was asked for, which says nothing about the run.
 _OF_THE_COMMAND = "resume_from_checkpoint"

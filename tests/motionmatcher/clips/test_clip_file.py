@@ -9,6 +9,7 @@ import pytest
 from encoding import ffmpeg, frames_as_played
 from PIL import Image
 
+from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.clips.video import Frames, probe, read_clip, read_video, write_gif, write_mp4
 from motionmatcher.errors import UserError
 
@@ -52,7 +53,7 @@ def test_frames_outside_the_edit_list_are_not_shown(
     assert frame_indices(frames) == list(range(12, 48))
     assert fps == 8
     with pytest.raises(UserError, match=r"has 36 frames, but .* need 37"):
-        read_clip(trimmed, 0, 1, 37)
+        read_clip(trimmed, FrameChoice(), 37)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -88,7 +89,7 @@ def test_the_frames_of_a_variable_rate_are_taken_by_time(tmp_path: Path) -> None
     ffmpeg("-i", steady, "-vf", select, "-fps_mode", "vfr", "-c:v", "libx264", varying)
     for grid_fps in (4, 2):
         info = probe(varying, grid_fps)
-        found = lefts(read_clip(varying, 0, 1, info.num_frames, grid_fps))
+        found = lefts(read_clip(varying, FrameChoice(grid_fps=grid_fps), info.num_frames))
         assert np.diff(found) == pytest.approx(50 / grid_fps, abs=1)
         assert info.fps == grid_fps
         assert info.note == (
@@ -115,7 +116,7 @@ def test_our_own_gif_keeps_its_pauses(tmp_path: Path, pause: tuple[int, int]) ->
     frames += (np.arange(30, dtype=np.uint8) * 7)[:, None, None, None]
     frames[slice(*pause)] = 250
     write_gif(tmp_path / "pause.gif", frames, fps=8)
-    frames_at = [read_clip(tmp_path / "pause.gif", 0, 1, 30, grid_fps=100 / 12)]
+    frames_at = [read_clip(tmp_path / "pause.gif", FrameChoice(grid_fps=100 / 12), 30)]
     if pause != (0, 30):  # nothing tells how many frames a single one stands for
         frames_at.append(read_video(tmp_path / "pause.gif")[0])
     assert all(np.array_equal(read, frames) for read in frames_at)

@@ -16,6 +16,7 @@ from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.layout import find_base
 from motionmatcher.bases.lora import add_lora
 from motionmatcher.clips import reference as reference_module
+from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.clips.reference import Reference, ReferenceClip, tensor_fingerprint
 from motionmatcher.clips.video import fit_frames, read_clip
 from motionmatcher.config.settings import TrainData
@@ -37,7 +38,7 @@ def base(base_folder: Path) -> BaseModel:
 def clip(clip_path: Path, tmp_path: Path) -> ReferenceClip:
     """A copy of the clip that a test may delete; every second frame from the second on."""
     copy = shutil.copy(clip_path, tmp_path / "clip.mp4")
-    return ReferenceClip(str(copy), start=1, step=2)
+    return ReferenceClip(str(copy), FrameChoice(1, 2))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_latents_are_those_of_the_clip_s_frames(
 ) -> None:
     latents = cached(clip, base, cache).latents(*SIZE)
     assert latents.shape == (1, 4, 3, 3, 4)
-    pixels = fit_frames(read_clip(clip.path, 1, 2, 3), 32, 24)
+    pixels = fit_frames(read_clip(clip.path, clip.frames, 3), 32, 24)
     assert torch.equal(latents, base.codec.encode(pixels, generator(0, "latents")))
 
 
@@ -94,8 +95,9 @@ def test_a_hit_computes_nothing(
         {"size": (2, 32, 24)},
         {"size": (3, 40, 24)},
         {"size": (3, 32, 32)},
-        {"start": 0},
-        {"step": 1},
+        {"frames": FrameChoice(0, 2)},
+        {"frames": FrameChoice(1, 1)},
+        {"frames": FrameChoice(start_s=0.25, step_s=0.25)},
         {"seed": 1},
         {"fingerprint": "another base"},
     ],
@@ -105,7 +107,7 @@ def test_anything_else_is_made_anew(
     base: BaseModel, clip: ReferenceClip, cache: Path, change: dict
 ) -> None:
     cached(clip, base, cache).latents(*SIZE)
-    other_clip = replace(clip, **{k: v for k, v in change.items() if k in ("start", "step")})
+    other_clip = replace(clip, frames=change.get("frames", clip.frames))
     other_base = replace(base, fingerprint=change.get("fingerprint", base.fingerprint))
     other = Reference(other_clip, other_base, change.get("seed", 0), cache, cache)
     latents = other.latents(*change.get("size", SIZE))
@@ -137,17 +139,23 @@ def test_latents_of_a_clip_whose_rate_varies_belong_to_their_fps(
     frames[0].save(
         tmp_path / "varying.gif", save_all=True, append_images=frames[1:], duration=delays
     )
-    varying = ReferenceClip(str(tmp_path / "varying.gif"), start=0, step=1, grid_fps=4)
+    varying = ReferenceClip(str(tmp_path / "varying.gif"), FrameChoice(grid_fps=4))
     latents = cached(varying, base, cache).latents(*SIZE)
-    pixels = fit_frames(read_clip(varying.path, 0, 1, 3, grid_fps=4), 32, 24)
+    pixels = fit_frames(read_clip(varying.path, varying.frames, 3), 32, 24)
     assert torch.equal(latents, base.codec.encode(pixels, generator(0, "latents")))
     cached(varying, base, cache).check_clip_is_unchanged(*SIZE)
     with pytest.raises(UserError, match=r"latents of .*varying\.gif at another train_data\.fps"):
-        cached(replace(varying, grid_fps=5), base, cache).check_clip_is_unchanged(*SIZE)
+        cached(
+            replace(varying, frames=FrameChoice(grid_fps=5)), base, cache
+        ).check_clip_is_unchanged(*SIZE)
 
-    steady = replace(clip, grid_fps=4)  # its frames do not depend on the rate
+    steady = replace(
+        clip, frames=FrameChoice(1, 2, grid_fps=4)
+    )  # its frames do not depend on the rate
     cached(steady, base, cache).latents(*SIZE)
-    cached(replace(clip, grid_fps=5), base, cache).check_clip_is_unchanged(*SIZE)
+    cached(
+        replace(clip, frames=FrameChoice(1, 2, grid_fps=5)), base, cache
+    ).check_clip_is_unchanged(*SIZE)
     cached(clip, base, cache).check_clip_is_unchanged(*SIZE)
 
 
@@ -349,7 +357,7 @@ def test_the_clip_of_a_run_s_settings() -> None:
     data = TrainData(
         single_video_path="a.mp4", single_video_prompt="", sample_start_idx=4, frame_step=3
     )
-    assert ReferenceClip.of(data) == ReferenceClip("a.mp4", 4, 3, grid_fps=24)
+    assert ReferenceClip.of(data) == ReferenceClip("a.mp4", FrameChoice(4, 3, grid_fps=24))
 
 
 def test_a_fingerprint_is_of_the_values() -> None:

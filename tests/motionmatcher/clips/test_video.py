@@ -9,10 +9,10 @@ import pytest
 import torch
 from launching import full_disk
 
+from motionmatcher.clips.frame_choice import FrameChoice, check_length
 from motionmatcher.clips.video import (
     Frames,
     bucket_size,
-    check_length,
     fit_frames,
     probe,
     read_clip,
@@ -59,7 +59,7 @@ def test_probe(counting_clip: Path) -> None:
 def test_frames_are_read_in_order_from_start_in_steps(
     counting_clip: Path, start: int, step: int, count: int, indices: list[int]
 ) -> None:
-    frames = read_clip(counting_clip, start, step, count)
+    frames = read_clip(counting_clip, FrameChoice(start, step), count)
     assert frames.shape == (count, 24, 32, 3)
     assert frames.dtype == np.uint8
     assert frame_indices(frames) == indices
@@ -76,7 +76,7 @@ def test_a_clip_that_is_too_short(
         f"n_sample_frames {count} need {needed}: lower one of them or take a longer clip"
     )
     with pytest.raises(UserError, match=message):
-        read_clip(counting_clip, start, step, count)
+        read_clip(counting_clip, FrameChoice(start, step), count)
 
 
 def test_check_length_at_the_edge() -> None:
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_video(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(
         UserError, match=r"fake\.mp4 cannot be read as a video: is it one, and whole"
     ):
-        read_clip(fake, 0, 1, 1)
+        read_clip(fake, FrameChoice(), 1)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_a_clip_without_its_header(tmp_path: Path, long_clip: bytes) -> None:
     with pytest.raises(
         UserError, match=r"cut\.mp4 cannot be read as a video: is it one, and whole"
     ):
-        read_clip(cut, 0, 1, 30)
+        read_clip(cut, FrameChoice(), 30)
 
 
 def test_a_clip_that_was_cut_off_is_never_filled_up(tmp_path: Path, long_clip: bytes) -> None:
@@ -207,7 +207,7 @@ def test_a_clip_that_was_cut_off_is_never_filled_up(tmp_path: Path, long_clip: b
     with pytest.raises(
         UserError, match=r"cut\.mp4 (has 1\d frames, but|breaks off|cannot be read)"
     ):
-        read_clip(cut, 0, 1, 30)
+        read_clip(cut, FrameChoice(), 30)
 
 
 @pytest.mark.parametrize(
@@ -289,4 +289,4 @@ def test_narrow_clips(tmp_path: Path, width: int) -> None:
     assert read.shape == frames.shape
     assert np.abs(read.astype(int) - frames).mean() < 4
     assert probe(tmp_path / "narrow.mp4").width == width
-    assert len(read_clip(tmp_path / "narrow.mp4", 1, 1, 2)) == 2
+    assert len(read_clip(tmp_path / "narrow.mp4", FrameChoice(1, 1), 2)) == 2

@@ -614,6 +614,16 @@ def test_a_value_out_of_range(config: Path, override: str, message: str) -> None
             "rescale_schedule and use_offset_noise cure the same thing",
         ),
         (["lr_warmup_steps=5"], "lr_warmup_steps has no effect with lr_scheduler: constant"),
+        (
+            ["train_data.start_s=1", "train_data.frame_step=2"],
+            r"by index \(sample_start_idx 0, frame_step 2\) and by time \(start_s, duration_s\): leave out",
+        ),
+        (
+            ["train_data.duration_s=2", "train_data.sample_start_idx=3"],
+            r"\(sample_start_idx 3, frame_step 1\)",
+        ),
+        (["train_data.start_s=-1"], "train_data.start_s must be at least 0, not -1"),
+        (["train_data.duration_s=0"], "train_data.duration_s must be at least 0.001, not 0"),
         (["compile=true", "gradient_checkpointing=selective"], "and compile do not go together"),
         (
             ["gradient_checkpointing=true", "recompute_activations=true"],

@@ -41,6 +41,8 @@ def test_a_run_goes_on_with_its_own_settings(run: Run) -> None:
         ("train_data.n_sample_frames=3", "train_data.n_sample_frames 4, not 3"),
         ("train_data.width=40", "train_data.width 32, not 40"),
         ("train_data.frame_step=2", "train_data.frame_step 1, not 2"),
+        ("train_data.start_s=0", "train_data.start_s None, not 0.0"),
+        ("train_data.duration_s=1", "train_data.duration_s None, not 1.0"),
     ],
 )
 def test_what_would_make_it_another_run_is_named(run: Run, override: str, difference: str) -> None:

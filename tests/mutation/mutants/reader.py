@@ -104,27 +104,46 @@ FILES = [
 
 VIDEO = [
     *mutants(
-        "motionmatcher/clips/video.py",
+        "motionmatcher/clips/frame_choice.py",
+        "tests/motionmatcher/clips/test_frame_choice.py",
+        {
+            "the frame before is taken, not the nearest": ("clip_fps + 0.5)", "clip_fps)"),
+            "the seconds at the start are ignored": (
+                "floor((start_s + i * step_s)",
+                "floor((i * step_s)",
+            ),
+            "the last frame's own time does not count": (
+                "start_s + count * step_s",
+                "start_s + (count - 1) * step_s",
+            ),
+            "a frame beyond the end is asked for": (
+                "[min(index, num_frames - 1) for index in nearest]",
+                "list(nearest)",
+            ),
+        },
+    ),
+    *mutants(
+        "motionmatcher/clips/frame_choice.py",
         [
             "tests/motionmatcher/clips/test_video.py::test_frames_are_read_in_order_from_start_in_steps",
             "tests/motionmatcher/clips/test_video.py::test_check_length_at_the_edge",
         ],
         {
             "frames are read in reverse": (
-                "range(start, start + count * step, step)",
-                "range(start, start + count * step, step)[::-1]",
+                "range(self.start, self.start + count * self.step, self.step)",
+                "range(self.start, self.start + count * self.step, self.step)[::-1]",
             ),
             "frames are read one too late": (
-                "range(start, start + count * step, step)",
-                "range(start + 1, start + 1 + count * step, step)",
+                "range(self.start, self.start + count * self.step, self.step)",
+                "range(self.start + 1, self.start + 1 + count * self.step, self.step)",
             ),
             "the distance between frames is ignored": (
-                "range(start, start + count * step, step)",
-                "range(start, start + count)",
+                "range(self.start, self.start + count * self.step, self.step)",
+                "range(self.start, self.start + count)",
             ),
             "the first frame asked for is ignored": (
-                "range(start, start + count * step, step)",
-                "range(0, count * step, step)",
+                "range(self.start, self.start + count * self.step, self.step)",
+                "range(0, count * self.step, self.step)",
             ),
             "a clip may be one frame too short": (
                 "if last >= num_frames:",
@@ -174,9 +193,9 @@ REFERENCE = mutants(
     "motionmatcher/clips/reference.py",
     "tests/motionmatcher/clips/test_reference.py",
     {
-        "start and step are exchanged": (
-            "clip.start, clip.step, num_frames",
-            "clip.step, clip.start, num_frames",
+        "the choice of frames is not part of the cache's key": (
+            '{"path": self.path, **self.frames.place()}',
+            '{"path": self.path}',
         ),
         "latents of another seed are taken": ('            "seed": self.seed,\n', ""),
         "latents of another base are taken": (
