@@ -20,7 +20,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 TERMINATED = 143
 # What flags that name a file to be written leave in a parsed command line.
-OUTPUT_FILES = ("json", "csv", "report")
+OUTPUT_FILES = ("json", "csv", "report", "sheet")
 # Of an error's line; what is longer quotes something that is.
 _MAX_LETTERS = 1000
 

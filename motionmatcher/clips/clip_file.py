@@ -23,6 +23,17 @@ Frames = NDArray[np.uint8]
 
 # No player shows wider or narrower pixels; a header that says so is damaged.
 MAX_PIXEL_ASPECT = 16
+# By transposed, mirrored, flipped.
+_TURNS = {
+    (False, False, False): "",
+    (False, False, True): "upside down and mirrored",
+    (False, True, False): "mirrored",
+    (False, True, True): "by 180 degrees",
+    (True, False, False): "by 90 degrees and mirrored",
+    (True, False, True): "by 90 degrees counterclockwise",
+    (True, True, False): "by 90 degrees clockwise",
+    (True, True, True): "by 270 degrees and mirrored",
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Shape:
         transposed: Rows become columns.
         mirrored: Left and right are exchanged, after that.
         flipped: Top and bottom are exchanged, after that.
+        pixel_aspect: Width of a stored pixel per height.
     """
 
     width: int
@@ -42,6 +54,7 @@ class Shape:
     transposed: bool
     mirrored: bool
     flipped: bool
+    pixel_aspect: Fraction = Fraction(1)
 
     @classmethod
     def of(cls, frame: "VideoFrame", pixel_aspect: Fraction) -> "Shape":
@@ -51,13 +64,18 @@ class Shape:
         (x_to_x, x_to_y), (y_to_x, y_to_y) = matrix[:2, :2].tolist()
         width = max(round(frame.width * pixel_aspect), 1)
         if abs(x_to_y) > abs(x_to_x):
-            return cls(width, frame.height, True, y_to_x < 0, x_to_y < 0)
-        return cls(width, frame.height, False, x_to_x < 0, y_to_y < 0)
+            return cls(width, frame.height, True, y_to_x < 0, x_to_y < 0, pixel_aspect)
+        return cls(width, frame.height, False, x_to_x < 0, y_to_y < 0, pixel_aspect)
 
     @property
     def shown_size(self) -> tuple[int, int]:
         """Width and height as shown."""
         return (self.height, self.width) if self.transposed else (self.width, self.height)
+
+    @property
+    def turn(self) -> str:
+        """How players turn what is stored, in words; empty for not at all."""
+        return _TURNS[self.transposed, self.mirrored, self.flipped]
 
     def show(self, frame: "VideoFrame") -> Frames:
         """Convert a stored frame to the picture that a player shows, uint8 (H, W, 3), RGB."""
@@ -79,6 +97,7 @@ class ClipFile:
         path: The file.
         width: Pixels as shown.
         height: Likewise.
+        shape: How its stored frames are shown.
         timeline: The frames to take, and at what rate.
     """
 
@@ -107,7 +126,7 @@ class ClipFile:
             times = FrameTimes(starts, last_duration, tick, rate)
             if _is_cut(self.path, container, stream, times):
                 raise _breaks_off(self.path)
-        self._shape = shape
+        self.shape = shape
         self.width, self.height = shape.shown_size
         self.timeline = plan_timeline(self.path, times, grid_fps)
 
@@ -132,13 +151,32 @@ class ClipFile:
         with _opened(self.path) as (container, stream):
             for source, frame in enumerate(_decode(self.path, container, stream)):
                 if source in missing:
-                    shown[source] = self._shape.show(frame)
+                    shown[source] = self.shape.show(frame)
                     missing.remove(source)
                 if not missing:
                     break
         if missing:  # the file was changed since it was opened
             raise _breaks_off(self.path)
         return np.stack([shown[source] for source in sources])
+
+    def stream(self, start: int, stop: int) -> Iterator[Frames]:
+        """Decode frames `start` to `stop - 1` one after the other, uint8 (H, W, 3), RGB.
+
+        Raises:
+            UserError: The file has gone, or breaks off now.
+        """
+        sources = iter(self.timeline.sources[start:stop])
+        wanted = next(sources, None)
+        with _opened(self.path) as (container, stream):
+            for source, frame in enumerate(_decode(self.path, container, stream)):
+                if source == wanted:
+                    picture = self.shape.show(frame)
+                while source == wanted:  # a frame that is held comes repeatedly
+                    yield picture
+                    wanted = next(sources, None)
+                if wanted is None:
+                    return
+        raise _breaks_off(self.path)
 
 
 @contextmanager

@@ -7,14 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.clips.clip_file import ClipFile
 from motionmatcher.clips.frame_choice import FrameChoice
-from motionmatcher.clips.video import bucket_size, probe
+from motionmatcher.clips.video import bucket_size
 from motionmatcher.config.loading import idle_keys, with_preview_defaults
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling, settle_solver
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import Size
 from motionmatcher.files import check_writable, nearest_folder
+from motionmatcher.inspection.notes import rate_notes
+from motionmatcher.inspection.report import examine
 from motionmatcher.objectives.objective import Objective
 from motionmatcher.objectives.registry import make_objective
 from motionmatcher.paths import find_path
@@ -67,7 +70,7 @@ def check_training(
     settings = with_preview_defaults(replace(settings, objective=objective.name))
     run_folder = resume[0].folder if resume else None
     if not resume:
-        settings = _resolve_sizes(settings, notes)
+        settings = _resolve_sizes(settings, notes, inspect=dry_run)
     base = find_path(settings.pretrained_model_path, run_folder)
     adapter = settings.motion_adapter_path and find_path(settings.motion_adapter_path, run_folder)
     layout = find_base(base, configs_only=dry_run, motion_adapter=adapter)
@@ -107,19 +110,22 @@ def check_training(
     return TrainingPlan(settings, objective, layout, sizes, tuple(notes), resume)
 
 
-def _resolve_sizes(settings: TrainSettings, notes: list[str]) -> TrainSettings:
-    """Settle all sizes, so that the run's config no longer needs the clip."""
+def _resolve_sizes(settings: TrainSettings, notes: list[str], inspect: bool) -> TrainSettings:
+    """Settle all sizes, so that the run's config no longer needs the clip.
+
+    Args:
+        settings: The settings as read.
+        notes: Gets what is to be known of the clip.
+        inspect: Look at its frames for that, too.
+    """
     data, validation = settings.train_data, settings.validation_data
     path, choice = data.single_video_path, FrameChoice.of(data)
-    clip = probe(find_path(path), choice.grid_fps)
-    if clip.note is not None:
-        notes.append(f"{path}: {clip.note}.")
+    clip = ClipFile(find_path(path), choice.grid_fps)
     assert validation.num_frames is not None
-    for count in {data.n_sample_frames, validation.num_frames}:
-        choice.indices(path, clip.num_frames, clip.fps, count)
-    rate_note = choice.rate_note(path, clip.fps, data.fps)
-    if rate_note is not None:
-        notes.append(rate_note)
+    num_frames, fps = len(clip), clip.timeline.fps
+    frames = choice.indices(path, num_frames, fps, data.n_sample_frames)
+    choice.indices(path, num_frames, fps, validation.num_frames)  # the noise prior reads as many
+    notes += examine(clip, data, frames).notes if inspect else rate_notes(clip, data)
     asked = data.width, data.height
     width, height = asked
     if data.use_bucketing:

@@ -2,13 +2,17 @@
 
 import os
 import socket
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from av import VideoFrame
 from encoding import ffmpeg, frames_as_played
 from PIL import Image
 
+from motionmatcher.clips.clip_file import ClipFile, Shape
 from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.clips.video import Frames, probe, read_clip, read_video, write_gif, write_mp4
 from motionmatcher.errors import UserError
@@ -101,6 +105,10 @@ def test_the_frames_of_a_variable_rate_are_taken_by_time(tmp_path: Path) -> None
     shown = [*range(16), *np.repeat(range(16, 44, 4), 4).tolist(), 44]
     assert lefts(frames) == [round(index * 50 / 16) for index in shown]
     assert len(frames) == probe(varying).num_frames
+    # One by one they are the same, those that are held too, from wherever it begins.
+    clip = ClipFile(varying)
+    assert np.array_equal(np.stack(list(clip.stream(10, 25))), frames[10:25])
+    assert list(clip.stream(5, 5)) == []
 
 
 def test_milliseconds_are_no_variable_rate(tmp_path: Path) -> None:
@@ -179,6 +187,30 @@ def test_clips_are_turned_and_mirrored_as_players_do(
     frames, _ = read_video(turned)
     played = np.frombuffer(frames_as_played(turned), np.uint8).reshape(frames.shape)
     assert np.abs(frames.astype(int) - played).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("turned", "words"),
+    [
+        (lambda frame: frame, ""),
+        (lambda frame: np.rot90(frame, -1), "by 90 degrees clockwise"),
+        (lambda frame: np.rot90(frame, 1), "by 90 degrees counterclockwise"),
+        (lambda frame: np.rot90(frame, 2), "by 180 degrees"),
+        (lambda frame: np.fliplr(frame), "mirrored"),
+        (lambda frame: np.fliplr(np.rot90(frame, 2)), "upside down and mirrored"),
+        (lambda frame: np.fliplr(np.rot90(frame, -1)), "by 90 degrees and mirrored"),
+        (lambda frame: np.fliplr(np.rot90(frame, -3)), "by 270 degrees and mirrored"),
+    ],
+)
+def test_how_a_clip_is_turned_in_words(turned: Callable[[Frames], Frames], words: str) -> None:
+    stored = np.random.default_rng(0).integers(0, 255, (8, 16, 3), np.uint8)
+    frame = VideoFrame.from_ndarray(stored, format="rgb24")
+    shapes = [
+        Shape(16, 8, transposed, mirrored, flipped)
+        for transposed, mirrored, flipped in product([False, True], repeat=3)
+    ]
+    (shape,) = (shape for shape in shapes if shape.turn == words)
+    assert np.array_equal(shape.show(frame), turned(stored))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The list of mutants."""
 
 from mutation.mutants.animatediff import ANIMATEDIFF
+from mutation.mutants.inspection import INSPECTION
 from mutation.mutants.measuring import MEASURING
 from mutation.mutants.network import NETWORK
 from mutation.mutants.reader import READER
@@ -15,6 +16,7 @@ MUTANTS = [
     *SAMPLED,
     *NETWORK,
     *READER,
+    *INSPECTION,
     *RESUME,
     *TRANSFORMER_BASES,
     *WAN_PARTS,

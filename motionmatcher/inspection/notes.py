@@ -1,0 +1,74 @@
+"""What to know of a reference clip before it is trained on, one line each."""
+
+from collections.abc import Iterator, Sequence
+
+from motionmatcher.clips.clip_file import ClipFile
+from motionmatcher.clips.frame_choice import FrameChoice
+from motionmatcher.config.settings import TrainData
+from motionmatcher.inspection.bars import Bars
+from motionmatcher.inspection.windows import FAST_STEP, Window
+
+# Share of the picture that may be cropped away without a word.
+CROPPED = 0.25
+# Frames that may show nothing new without a word: something may stand still for a moment.
+FEW_REPEATS = 1
+MAX_NAMED = 6
+
+
+def rate_notes(clip: ClipFile, data: TrainData) -> list[str]:
+    """Say how a clip's rate goes with the settings."""
+    path, timeline = data.single_video_path, clip.timeline
+    varies = None if timeline.note is None else f"{path}: {timeline.note}."
+    rate = FrameChoice.of(data).rate_note(path, timeline.fps, data.fps)
+    return [note for note in (varies, rate) if note is not None]
+
+
+def crop_notes(clip: ClipFile, data: TrainData) -> list[str]:
+    """Say how much of the picture training does not see, where that is much."""
+    if data.use_bucketing:
+        return []
+    cover = min(clip.width / data.width, clip.height / data.height)
+    lost = 1 - data.width * data.height * cover**2 / (clip.width * clip.height)
+    if lost <= CROPPED:
+        return []
+    return [
+        f"{data.single_video_path}: {lost:.0%} of its {clip.width}x{clip.height} pixels are cropped away "
+        f"for {data.width}x{data.height}; train_data.use_bucketing=true keeps its shape."
+    ]
+
+
+def window_notes(path: str, window: Window, bars: Bars) -> Iterator[str]:
+    """Say what is wrong with the frames that are read."""
+    if window.cuts:
+        yield (
+            f"{path}: another scene begins with frame {_list(window.cuts)}; choose frames of one scene by "
+            "train_data.sample_start_idx."
+        )
+    if len(window.repeats) > FEW_REPEATS:
+        yield (
+            f"{path}: {len(window.repeats)} of {len(window.frames)} frames show nothing new "
+            f"({_list(window.repeats)}): a larger train_data.frame_step, or ffmpeg's filter mpdecimate, "
+            "leaves repeats out."
+        )
+    if bars:
+        sides = {"top": bars.top, "bottom": bars.bottom, "left": bars.left, "right": bars.right}
+        shares = ", ".join(f"{side} {share:.0%}" for side, share in sides.items() if share)
+        yield (
+            f"{path}: black bars ({shares}) are learned as part of the framing; cut them off first, with "
+            "ffmpeg's filter crop."
+        )
+    if window.is_still:
+        yield (
+            f"{path}: hardly anything moves, {window.travel:.1f} % of the diagonal in all: take other "
+            "frames, or a larger train_data.frame_step."
+        )
+    if window.is_fast:
+        yield (
+            f"{path}: much moves by more than {FAST_STEP:g} % of the diagonal from frame to frame, or is "
+            "lost from sight: a smaller train_data.frame_step may be followed better."
+        )
+
+
+def _list(frames: Sequence[int]) -> str:
+    shown = ", ".join(map(str, frames[:MAX_NAMED]))
+    return shown if len(frames) <= MAX_NAMED else f"{shown}, …"
