@@ -1,8 +1,11 @@
 """Distances between the motions of two videos; pure functions of point tracks.
 
 Axes: N, M tracks, F frames. Tracks are x and y in pixels, (N, F, 2), both videos at the same size
-and number of frames. All that is measured in squared pixels is divided by height * width.
+and number of frames. All that is measured in squared pixels is divided by height * width. Without a
+track in one of the videos there is nothing to compare: NaN.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -44,6 +47,8 @@ def nearest_neighbour_score(distances: Tensor, height: int, width: int) -> float
     Returns:
         The score, in units of the frame's area; NaN when nothing has a partner.
     """
+    if not distances.numel():
+        return math.nan
     both = [distances.min(dim=1).values, distances.min(dim=0).values]
     means = [nearest[nearest.isfinite()].mean().item() for nearest in both]
     return sum(means) / height / width
@@ -86,6 +91,8 @@ def visible_discrepancy(
         As `motion_discrepancy`. Pairs seen together in less than half of the frames are not
         compared; NaN when there are no others.
     """
+    if not (len(reference) and len(output)):
+        return math.nan
     a, b = output.double(), reference.double()
     origin = b.mean(dim=(0, 1))  # smaller numbers keep the product form below exact
     a, b = a - origin, b - origin
@@ -129,6 +136,8 @@ def motion_fidelity(reference: Tensor, output: Tensor, height: int, width: int) 
         diagonal is standing still: it agrees wholly (1) with standing still and not at all (0) with
         any movement.
     """
+    if not (len(reference) and len(output)):
+        return math.nan
     static_step = STATIC_STEP * (height**2 + width**2) ** 0.5
     a, b = (_directions(tracks.double(), static_step) for tracks in (output, reference))
     cosines = a.flatten(1) @ b.flatten(1).T / a.shape[1]  # (M, N)
@@ -180,8 +189,11 @@ def object_discrepancy(
 
     Returns:
         The motion discrepancy with the means taken over moving tracks only (their nearest neighbour
-        may be any track); a video in which nothing moves adds 0 for its direction.
+        may be any track); a video in which nothing moves adds 0 for its direction. NaN when a video
+        has no tracks.
     """
+    if not (len(reference) and len(output)):
+        return math.nan
     squared = 0.0
     for moving, others in (
         (reference[reference_moving], output),

@@ -61,6 +61,8 @@ class MotionScorer:
         if len(frames) != self.num_frames:
             notes.append(f"time resampled from {len(frames)} to {self.num_frames} frames")
         motion = self.analyse(frames)
+        if not len(motion.tracks.points):
+            notes.append("nothing in it can be followed: its first frame has no texture")
         return VideoScores(self.compare(motion), tuple(notes), motion)
 
     def analyse(self, frames: Frames) -> MotionAnalysis:

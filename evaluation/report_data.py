@@ -2,7 +2,7 @@
 
 import base64
 import tempfile
-from math import ceil, isqrt
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,16 @@ def motion_data(motion: MotionAnalysis) -> dict[str, Any]:
     """Put a video's motion into numbers for the page.
 
     Args:
-        motion: The analysed video; its tracks are a square grid, row by row.
+        motion: The analysed video.
 
     Returns:
-        `tracks`: of a thinned grid, whether it moves by itself, x and y (in thousandths of width
-        and height) and visibility per frame; `camera`: pan in percent of width and height, zoom and
+        `tracks`: of some of them, whether it moves by itself, x and y (in thousandths of width and
+        height) and visibility per frame; `camera`: pan in percent of width and height, zoom and
         roll in degrees per frame; `objects`: mean displacement of the moving tracks per frame, in
         percent of the diagonal.
     """
     camera = motion.camera
-    chosen = thinned_grid(len(motion.tracks.points))
+    chosen = thinned(motion.tracks.points[:, 0], camera.width, camera.height)
     extent = torch.tensor([camera.width, camera.height], dtype=torch.float64)
     # Pixel centres have whole coordinates; on the page the frame reaches from 0 to 1000.
     places = ((motion.tracks.points[chosen] + 0.5) / extent * TRACK_UNITS).round().int()
@@ -78,12 +78,24 @@ def motion_data(motion: MotionAnalysis) -> dict[str, Any]:
     }
 
 
-def thinned_grid(num_tracks: int) -> list[int]:
-    """Choose evenly spread tracks of a square grid, given row by row; returns their indices."""
-    side = isqrt(num_tracks)
-    drawn = min(side, DRAWN_TRACKS_PER_SIDE)
-    lines = np.linspace(0, side - 1, drawn).round().astype(int)
-    return [int(row * side + column) for row in lines for column in lines]
+def thinned(starts: Tensor, width: int, height: int) -> list[int]:
+    """Choose tracks that start evenly spread: the first one of each cell of the frame.
+
+    Args:
+        starts: Positions in the first frame, pixels (N, 2).
+        width: Of the frame, in pixels.
+        height: Likewise.
+
+    Returns:
+        Their indices.
+    """
+    extent = torch.tensor([width, height], dtype=torch.float64)
+    # Pixel centres have whole coordinates, so the frame reaches from -0.5 to width - 0.5.
+    cells = ((starts + 0.5) / extent * DRAWN_TRACKS_PER_SIDE).floor().int().tolist()
+    chosen: dict[tuple[int, int], int] = {}
+    for index, (column, row) in enumerate(cells):
+        chosen.setdefault((column, row), index)
+    return list(chosen.values())
 
 
 def object_displacement(motion: MotionAnalysis, camera: CameraPath) -> Tensor:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from motionmatcher.clips.clip_file import Frames
 from motionmatcher.tracking.camera import fit_camera
@@ -28,10 +29,11 @@ class Step:
     """What changes from one frame to the next; lengths in percent of the frame's diagonal.
 
     Attributes:
-        found: Share of points that are found again, where the flow takes them or where they were.
+        found: Share of points that look as before where they were, or are found where the flow
+            takes them.
         camera: Mean length that the camera moves the picture by.
         objects: Length that what moves on its own does, beside the camera.
-        moving: Share of points that move on their own.
+        moving: Share of points that have texture and move on their own.
         change: The most that a place changes, in levels of 255.
     """
 
@@ -91,27 +93,42 @@ def measure_step(here: Frames, there: Frames, tracker: FlowTracker) -> Step:
     before, after = tracks.points.unbind(1)  # (N, 2)
     own = (after - camera.carry(before)[:, 1]).norm(dim=-1).numpy() / diagonal
     soft_here, soft_there = cv2.blur(here, (3, 3)), cv2.blur(there, (3, 3))
-    at_start = _colours(soft_here, before.numpy())
-    stays = np.abs(at_start - _colours(soft_there, before.numpy())).max(-1) < SAME_PLACE
-    arrives = np.abs(at_start - _colours(soft_there, after.numpy())).max(-1) < SAME_PLACE
-    followed = tracks.visible[:, 1].numpy()
-    # Flow is unsure where nothing has a pattern: there it counts only if something changes.
-    counted = followed | ~stays
     grid = point_grid(GRID_SIZE, width, height)
+    rests = _alike(soft_here, grid, soft_there, grid)
+    stays = _alike(soft_here, before, soft_there, before)
+    arrives = _alike(soft_here, before, soft_there, after)
+    followed = tracks.visible[:, 1].numpy()
+    # Where a point is lost the flow is a guess: it counts only where something changes …
+    counted = followed | ~stays
+    objects = _objects_speed(own[followed])
+    if objects <= MOVING_STEP:  # … and for the speed only if nothing that is followed moves.
+        objects = _objects_speed(own[counted])
     carried = (camera.carry(grid)[:, 1] - grid).norm(dim=-1).mean().item() / diagonal
     difference = cv2.blur(cv2.absdiff(here, there), (3, 3))
     return Step(
-        found=float((followed & arrives | stays).mean()),
+        found=float(rests.sum() + (followed & arrives & ~stays).sum()) / len(grid),
         camera=float(carried),
-        objects=float(np.percentile(own[counted], OBJECT_PERCENTILE)) if counted.any() else 0.0,
-        moving=float((counted & (own > MOVING_STEP)).mean()),
+        objects=objects,
+        moving=float((counted & (own > MOVING_STEP)).sum()) / len(grid),
         change=float(difference.max()),
     )
 
 
-def _colours(frame: Frames, points: np.ndarray) -> np.ndarray:
+def _objects_speed(speeds: np.ndarray) -> float:
+    return float(np.percentile(speeds, OBJECT_PERCENTILE)) if len(speeds) else 0.0
+
+
+def _alike(here: Frames, points: Tensor, there: Frames, others: Tensor) -> np.ndarray:
+    """Tell which points of a frame look like those of another; points (N, 2), result bool (N,)."""
+    difference = np.abs(_colours(here, points) - _colours(there, others))  # (N, 3)
+    return difference.max(-1, initial=0.0) < SAME_PLACE
+
+
+def _colours(frame: Frames, points: Tensor) -> np.ndarray:
     """Read a frame between its pixels at points (N, 2); result (N, 3)."""
-    x, y = points.astype(np.float32)[:, None].transpose(2, 0, 1)  # (N, 1) each
+    if not len(points):  # OpenCV refuses an empty map
+        return np.zeros((0, 3), np.float32)
+    x, y = points.numpy().astype(np.float32)[:, None].transpose(2, 0, 1)  # (N, 1) each
     return cv2.remap(
         frame.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )[:, 0]

@@ -13,7 +13,7 @@ from motionmatcher.inspection.steps import Step
 # has some twelve places a side; …
 LITTLE_TRAVEL = 5.0
 # … and from frame to frame no more than this should change its place, or be lost from sight,
-FAST_STEP = 25.0
+FAST_STEP = 33.0
 LOST = 0.5
 # in no more than this share of the steps.
 FAST_SHARE = 0.25

@@ -2,7 +2,8 @@
 
 The camera's part of the motion is a similarity (pan, zoom, roll) per frame pair, fitted robustly to
 the visible tracks, so it is what most of the picture does: an object that fills most of the frame
-passes for the camera, and parallax for objects.
+passes for the camera, and parallax for objects. Tracks of a small part of the frame say nothing of
+the camera: an object before a plain background moves alone.
 
 "Camera" means the movement of the picture: when the camera pans right, the picture goes left.
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 from motionmatcher.tracking.tracks import Tracks
 
 MIN_TRACKS = 8
+MIN_CAMERA_AREA = 0.25
 INLIER_DISTANCE = 0.0015
 MOVING_DISTANCE = 0.015
 
@@ -109,8 +111,8 @@ def fit_camera(tracks: Tracks, width: int, height: int) -> CameraPath:
         height: Likewise.
 
     Returns:
-        The camera's path. A frame pair with fewer than 8 tracks seen in both, or without any
-        consistent motion, repeats the motion of the pair before.
+        The camera's path. A frame pair with fewer than 8 tracks seen in both, or without any motion
+        that is consistent around a quarter of the frame, repeats the motion of the pair before.
     """
     points = tracks.points.numpy()
     step = np.eye(3)
@@ -118,16 +120,23 @@ def fit_camera(tracks: Tracks, width: int, height: int) -> CameraPath:
     for frame in range(1, points.shape[1]):
         seen = (tracks.visible[:, frame - 1] & tracks.visible[:, frame]).numpy()
         if seen.sum() >= MIN_TRACKS:
-            fitted, _ = cv2.estimateAffinePartial2D(
+            fitted, inliers = cv2.estimateAffinePartial2D(
                 points[seen, frame - 1],
                 points[seen, frame],
                 method=cv2.RANSAC,
                 ransacReprojThreshold=INLIER_DISTANCE * float(np.hypot(width, height)),
             )
-            if fitted is not None:
+            if fitted is not None and _area(points[seen, frame - 1][inliers[:, 0] > 0]) >= (
+                MIN_CAMERA_AREA * width * height
+            ):
                 step = np.vstack([fitted, [0, 0, 1]])
         transforms.append(step @ transforms[-1])
     return CameraPath(torch.from_numpy(np.stack(transforms)), width, height)
+
+
+def _area(points: np.ndarray) -> float:
+    """Measure what the convex hull of points (N, 2) covers."""
+    return cv2.contourArea(cv2.convexHull(points.astype(np.float32)))
 
 
 def moving_tracks(stabilised: Tensor, visible: Tensor, width: int, height: int) -> Tensor:
@@ -144,5 +153,5 @@ def moving_tracks(stabilised: Tensor, visible: Tensor, width: int, height: int) 
         bool (N,).
     """
     distance = (stabilised - stabilised[:, :1]).norm(dim=-1)  # (N, F)
-    furthest = torch.where(visible, distance, 0.0).max(dim=1).values
+    furthest = torch.where(visible, distance, 0.0).amax(dim=1)
     return furthest > MOVING_DISTANCE * (width**2 + height**2) ** 0.5

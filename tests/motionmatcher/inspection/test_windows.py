@@ -39,9 +39,9 @@ def test_still_and_fast() -> None:
     assert not window().is_still
     assert window(objects=(1.2,) * 4).is_still  # 4.8 in all
     assert not window(objects=(0.0,) * 4, camera=(1.3,) * 4).is_still
-    assert not window(objects=(26.0, 2, 2, 2)).is_fast  # one of four
-    assert window(objects=(26.0, 26.0, 2, 2)).is_fast
-    assert window(objects=(26.0, 2, 2, 2), lost=(False, True, False, False)).is_fast
+    assert not window(objects=(34.0, 2, 2, 2)).is_fast  # one of four
+    assert window(objects=(34.0, 34.0, 2, 2)).is_fast
+    assert window(objects=(34.0, 2, 2, 2), lost=(False, True, False, False)).is_fast
     one_frame = Window((3,), (), (), (), (), ())
     assert not one_frame.is_still
     assert not one_frame.is_fast

@@ -26,9 +26,20 @@ INSPECTION = [
         "tests/motionmatcher/inspection/test_cuts.py",
         {
             "fast things on a plain background are cuts": (
-                "found=float((followed & arrives | stays).mean())",
-                "found=float((followed & arrives).mean())",
+                "rests.sum() + (followed & arrives & ~stays).sum()",
+                "(followed & arrives).sum()",
             ),
+        },
+    ),
+    *mutants(
+        "motionmatcher/inspection/steps.py",
+        "tests/motionmatcher/inspection/test_steps.py",
+        {
+            "where flow is lost its guess is the speed": (
+                "_objects_speed(own[followed])",
+                "_objects_speed(own[counted])",
+            ),
+            "a plain picture that changes is found again": ("rests.sum() + ", "len(grid) + "),
         },
     ),
     *mutants(
