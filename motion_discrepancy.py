@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument(
         "--controls",
         action="store_true",
-        help="also score the reference itself, mirrored, frozen, reversed and time-shuffled",
+        help="also score the reference re-encoded, mirrored, frozen, reversed and time-shuffled, and "
+        "say which metrics these do not bear out",
     )
     args = parser.parse_args()
     remove_unfinished_outputs(args)

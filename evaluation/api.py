@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evaluation.folders import (
     OutputFolder,
@@ -48,7 +48,8 @@ def score(
         device: auto, cpu, cuda, cuda:1, mps, …
         settings: Which models score.
         baseline: A folder of the base model's own videos, one more row to compare with.
-        controls: Also score the reference itself, mirrored, frozen, reversed and time-shuffled.
+        controls: Also score the reference itself, re-encoded, mirrored, frozen, reversed and
+            time-shuffled, and find the metrics that are not to be trusted on it.
         report: An HTML file to write: one page that shows everything; needs a reference.
         quiet: Print nothing.
         on_video: See `scoring.OnVideo`.
@@ -101,14 +102,15 @@ def score_opened(
     frames = None if reference is None else reference.frames
     motion = models.motion_scorer(frames)
     scorers: list[Scorer] = [*models.frame_scorers(frames), *([] if motion is None else [motion])]
-    control_scores: dict[str, dict[str, float]] = {}
+    found: dict[str, Any] = {"left_out": models.left_out}
     if controls and motion is not None and frames is not None:
-        from evaluation.controls import score_controls
+        from evaluation.controls import doubts, score_controls
 
-        control_scores = score_controls(motion, frames, quiet)
+        values = score_controls(motion, frames, quiet)
+        found |= {"controls": values, "doubts": doubts(motion.metrics, values, frames)}
     if report is None or reference is None or motion is None:
         scored = _score_folders(folders, scorers, baseline, quiet, on_video)
-        return replace(scored, controls=control_scores, left_out=models.left_out)
+        return replace(scored, **found)
 
     from evaluation.report import write_report
     from evaluation.report_data import clip_data_uri
@@ -121,7 +123,7 @@ def score_opened(
             on_video(video, frames)
 
     scored = _score_folders(folders, scorers, baseline, quiet, encode)
-    scores = replace(scored, controls=control_scores, left_out=models.left_out)
+    scores = replace(scored, **found)
     write_report(report, scores, reference, motion.reference, uris)
     return scores
 

@@ -1,5 +1,6 @@
 """Every metric's name, label and meaning: the only list of them. Imports no torch."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,10 @@ class Metric:
     better: Literal["higher", "lower"]
     description: str
     digits: int = 4
+
+    def format(self, value: float) -> str:
+        """Write a value with as many decimals as are worth it; a dash for what is not defined."""
+        return f"{value:.{self.digits}f}" if math.isfinite(value) else "–"
 
 
 CLIP_T = Metric(

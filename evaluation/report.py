@@ -20,7 +20,6 @@ from evaluation.report_html import (
     video_card,
     video_table,
 )
-from evaluation.results import row_name
 from evaluation.scoring import Scores
 from motionmatcher.files import write_text
 from motionmatcher.tracking.camera import MotionAnalysis
@@ -50,16 +49,17 @@ def write_report(
     uri = clip_data_uri(frames, reference.duration_s)
     sections = [reference_card(reference.path.name, uri, details)]
     motions = {"reference": motion_data(motion)}
-    for series, folder in enumerate(scores.folders):
+    for series, (name, folder) in enumerate(zip(scores.names, scores.folders, strict=True)):
         cards = []
         for number, scored in enumerate(folder.videos):
             key = f"{series}-{number}"
             if scored.scores.motion is not None:
                 motions[key] = motion_data(scored.scores.motion)
             uri = uris[scored.video.path]
-            cards.append(video_card(scored, key, uri, scores.metrics, series))
-        sections.append(folder_section(folder, series, cards))
+            cards.append(video_card(scored, key, uri, scores, series))
+        sections.append(folder_section(folder, name, series, cards))
     data = {
+        "doubt": scores.doubts.get(MOTION_DISCREPANCY.name),
         "frames": len(frames),
         "duration": reference.duration_s,
         "motions": motions,
@@ -97,11 +97,11 @@ def comparison_data(scores: Scores) -> list[dict[str, Any]]:
         return []
     return [
         {
-            "name": row_name(folder),
+            "name": name,
             "x": vars(folder.interval(metrics[MOTION_DISCREPANCY.name])),
             "y": vars(folder.interval(metrics[CLIP_T.name])),
         }
-        for folder in scores.folders
+        for name, folder in zip(scores.names, scores.folders, strict=True)
     ]
 
 

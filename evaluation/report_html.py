@@ -6,7 +6,7 @@ from html import escape
 
 from evaluation.intervals import Interval
 from evaluation.metrics import Metric
-from evaluation.results import position, row_name
+from evaluation.results import position, show_percent
 from evaluation.scoring import ScoredFolder, ScoredVideo, Scores
 
 NUM_SERIES = 6
@@ -16,44 +16,46 @@ def summary_table(scores: Scores) -> str:
     """Tabulate folders and controls, one row each; any column can be sorted by."""
     best = {metric.name: _best(scores.folders, metric) for metric in scores.metrics}
     rows = []
-    for index, folder in enumerate(scores.folders):
+    for index, (name, folder) in enumerate(zip(scores.names, scores.folders, strict=True)):
         cells = [
             _interval_cell(
                 folder.interval(metric),
                 metric,
-                scores.controls,
+                scores,
                 folder.interval(metric).mean == best[metric.name] and len(scores.folders) > 1,
             )
             for metric in scores.metrics
         ]
         rows.append(
-            f'<tr class="series-{index % NUM_SERIES}"><th scope="row" data-value="'
-            f'{escape(row_name(folder))}"><span class="dot"></span>{escape(row_name(folder))}</th>'
+            f'<tr class="series-{index % NUM_SERIES}"><th scope="row" title="{escape(folder.name)}" '
+            f'data-value="{escape(name)}"><span class="dot"></span>{escape(name)}</th>'
             f'<td data-value="{len(folder.videos)}">{len(folder.videos)}</td>{"".join(cells)}</tr>'
         )
     for name, values in scores.controls.items():
-        cells = [_cell(values.get(metric.name, math.nan), metric) for metric in scores.metrics]
+        cells = [_cell(values.get(m.name, math.nan), m, scores) for m in scores.metrics]
         rows.append(
             f'<tr class="control"><th scope="row" data-value="{escape(name)}">{escape(name)}</th>'
             f'<td data-value="">–</td>{"".join(cells)}</tr>'
         )
-    head = _head("Folder", False) + _head("n", True) + _metric_heads(scores.metrics)
-    return _table("summary", "Means with 95 % intervals, and controls", head, rows)
+    head = _head("Folder", False) + _head("n", True) + _metric_heads(scores)
+    table = _table("summary", "Means with 95 % intervals, and controls", head, rows)
+    return table + _doubts(scores)
 
 
 def video_table(scores: Scores) -> str:
     """Tabulate all videos, one row each."""
     rows = []
-    for index, folder in enumerate(scores.folders):
+    for index, (folder_name, folder) in enumerate(zip(scores.names, scores.folders, strict=True)):
         for scored in folder.videos:
             name = scored.video.path.name
-            cells = [_cell(scored.scores.values[m.name], m) for m in scores.metrics]
+            cells = [_cell(scored.scores.values[m.name], m, scores) for m in scores.metrics]
             rows.append(
-                f'<tr class="series-{index % NUM_SERIES}"><th scope="row" data-value="'
-                f'{escape(folder.name)} {escape(name)}"><span class="dot"></span>{escape(name)}'
-                f'<span class="note">{escape(row_name(folder))}</span></th>{"".join(cells)}</tr>'
+                f'<tr class="series-{index % NUM_SERIES}"><th scope="row" '
+                f'title="{escape(str(scored.video.path))}" data-value="{escape(folder_name)} '
+                f'{escape(name)}"><span class="dot"></span>{escape(name)}'
+                f'<span class="note">{escape(folder_name)}</span></th>{"".join(cells)}</tr>'
             )
-    head = _head("Video", False) + _metric_heads(scores.metrics)
+    head = _head("Video", False) + _metric_heads(scores)
     return _table("videos", "Every video", head, rows)
 
 
@@ -66,16 +68,14 @@ def reference_card(name: str, uri: str, details: str) -> str:
     )
 
 
-def video_card(
-    scored: ScoredVideo, key: str, uri: str, metrics: Sequence[Metric], series: int
-) -> str:
+def video_card(scored: ScoredVideo, key: str, uri: str, results: Scores, series: int) -> str:
     """Show one video with its prompt, seed, settings, scores and motion.
 
     Args:
         scored: The video and its scores.
         key: Where the page's data hold its motion.
         uri: The clip.
-        metrics: Scores to show.
+        results: All that was measured: its metrics are shown.
         series: The folder's colour.
     """
     video, scores = scored.video, scored.scores
@@ -83,8 +83,9 @@ def video_card(
     seed = f" · seed {video.seed}" if video.seed is not None else ""
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in scores.notes)
     shown = "".join(
-        f"<div><dt>{escape(m.label)}</dt><dd>{_value(scores.values[m.name], m)}</dd></div>"
-        for m in metrics
+        f"<div{_doubted(m, results)}><dt>{escape(m.label)}</dt>"
+        f"<dd>{m.format(scores.values[m.name])}</dd></div>"
+        for m in results.metrics
     )
     charts = '<div class="charts" aria-hidden="true"></div>' if scores.motion else ""
     return (
@@ -96,13 +97,14 @@ def video_card(
     )
 
 
-def folder_section(folder: ScoredFolder, series: int, cards: Sequence[str]) -> str:
-    """Put a folder's cards under its name, with what could not be read."""
+def folder_section(folder: ScoredFolder, name: str, series: int, cards: Sequence[str]) -> str:
+    """Put a folder's cards under its short name, with what could not be read."""
     unreadable = "".join(f"<li>{escape(video.reason)}</li>" for video in folder.folder.unreadable)
     broken = f'<ul class="unreadable">{unreadable}</ul>' if unreadable else ""
     return (
-        f'<section class="folder series-{series % NUM_SERIES}"><h2><span class="dot"></span>'
-        f'{escape(row_name(folder))}</h2>{broken}<div class="cards">{"".join(cards)}</div></section>'
+        f'<section class="folder series-{series % NUM_SERIES}"><h2 title="{escape(folder.name)}">'
+        f'<span class="dot"></span>{escape(name)}</h2>{broken}<div class="cards">'
+        f"{''.join(cards)}</div></section>"
     )
 
 
@@ -155,41 +157,61 @@ def _head(label: str, numeric: bool, hint: str = "") -> str:
     )
 
 
-def _metric_heads(metrics: Sequence[Metric]) -> str:
+def _metric_heads(scores: Scores) -> str:
     return "".join(
-        _head(metric.label, True, f"{metric.description} {metric.better.capitalize()} is better.")
-        for metric in metrics
+        _head(
+            f"{metric.label} †" if metric.name in scores.doubts else metric.label,
+            True,
+            f"{metric.description} {metric.better.capitalize()} is better.",
+        )
+        for metric in scores.metrics
     )
 
 
-def _interval_cell(
-    interval: Interval,
-    metric: Metric,
-    controls: Mapping[str, Mapping[str, float]],
-    is_best: bool,
-) -> str:
+def _doubts(scores: Scores) -> str:
+    """Say in words which metrics are not to be trusted on this clip."""
+    labels = {metric.name: metric.label for metric in scores.metrics}
+    reasons = "".join(
+        f"<li><strong>{escape(labels[name])}</strong>: {escape(reason)}.</li>"
+        for name, reason in scores.doubts.items()
+    )
+    if not reasons:
+        return ""
+    return (
+        '<div class="doubts"><p>† Not to be trusted on this clip: its own controls say so.</p>'
+        f"<ul>{reasons}</ul></div>"
+    )
+
+
+def _doubted(metric: Metric, scores: Scores) -> str:
+    """Mark an element whose figure is not to be trusted on this clip."""
+    if metric.name not in scores.doubts:
+        return ""
+    hint = f"Not to be trusted on this clip: {scores.doubts[metric.name]}."
+    return f' class="doubted" title="{escape(hint)}"'
+
+
+def _interval_cell(interval: Interval, metric: Metric, scores: Scores, is_best: bool) -> str:
     if interval.mean is None:
-        return _cell(math.nan, metric)
+        return _cell(math.nan, metric, scores)
     lines = ""
     if interval.low is not None and interval.high is not None:
-        low, high = (f"{end:.{metric.digits}f}" for end in (interval.low, interval.high))
+        low, high = metric.format(interval.low), metric.format(interval.high)
         lines += f'<span class="note interval">{low} – {high}</span>'
-    place = position(interval, metric, controls)
+    place = position(interval, metric, scores)
     if place is not None:
         lines += '<span class="note" title="0 % is the reference itself, 100 % the worst '
-        lines += f'control ({escape(place[1])})">{round(place[0])} %</span>'
-    mean = f"{interval.mean:.{metric.digits}f}"
-    best = f"<strong>{mean}</strong>" if is_best else mean
-    return f'<td data-value="{interval.mean!r}">{best}{lines}</td>'
+        lines += f'control ({escape(place[1])})">{escape(show_percent(place[0]))}</span>'
+    elif metric.name in scores.doubts:
+        lines += '<span class="note">– %</span>'
+    mean = metric.format(interval.mean)
+    best = f"<strong>{mean}</strong>" if is_best and metric.name not in scores.doubts else mean
+    return f'<td data-value="{interval.mean!r}"{_doubted(metric, scores)}>{best}{lines}</td>'
 
 
-def _cell(value: float, metric: Metric) -> str:
+def _cell(value: float, metric: Metric, scores: Scores) -> str:
     sorting = "" if math.isnan(value) else repr(value)
-    return f'<td data-value="{sorting}">{_value(value, metric)}</td>'
-
-
-def _value(value: float, metric: Metric) -> str:
-    return "–" if math.isnan(value) else f"{value:.{metric.digits}f}"
+    return f'<td data-value="{sorting}"{_doubted(metric, scores)}>{metric.format(value)}</td>'
 
 
 def _best(folders: Sequence[ScoredFolder], metric: Metric) -> float | None:

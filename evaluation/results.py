@@ -40,60 +40,68 @@ def print_folder(folder: ScoredFolder, metrics: Sequence[Metric], tag: str) -> N
 
 def print_comparison(scores: Scores) -> None:
     """Print several folders and the controls under each other, metric by metric."""
-    names = [row_name(folder) for folder in scores.folders]
+    names = scores.names
     width = max(map(len, [*names, *scores.controls]))
     for metric in scores.metrics:
         print(f"\n{metric.label} ({metric.better} is better), mean and 95 % interval")
+        if metric.name in scores.doubts:
+            print(f"  {doubt_line(metric, scores)}")
         for name, folder in zip(names, scores.folders, strict=True):
             interval = folder.interval(metric)
             print(f"  {name:<{width}}  {interval.format(metric.digits)}  n = {interval.n}")
         for name, values in scores.controls.items():
             if metric.name in values:
-                print(f"  {name:<{width}}  {_value(values[metric.name], metric)}  control")
+                print(f"  {name:<{width}}  {metric.format(values[metric.name])}  control")
 
 
 def print_positions(scores: Scores) -> None:
     """Print where each folder lies between the reference itself and the worst control."""
     print("\nWhere the outputs lie: 0 % is the reference itself, 100 % the worst control")
-    for folder in scores.folders:
-        for metric in scores.metrics:
-            place = position(folder.interval(metric), metric, scores.controls)
+    for metric in scores.metrics:
+        if scores.is_trusted(metric) is None:
+            continue
+        if metric.name in scores.doubts:
+            print(f"  {metric.label}: – {doubt_line(metric, scores)}")
+            continue
+        for name, folder in zip(scores.names, scores.folders, strict=True):
+            place = position(folder.interval(metric), metric, scores)
             if place is not None:
                 percent, worst = place
-                print(f"  {row_name(folder)}  {metric.label}: {round(percent)} % (worst: {worst})")
+                print(f"  {name}  {metric.label}: {show_percent(percent)} (worst: {worst})")
 
 
-def position(
-    interval: Interval, metric: Metric, controls: Mapping[str, Mapping[str, float]]
-) -> tuple[float, str] | None:
+def doubt_line(metric: Metric, scores: Scores) -> str:
+    """Say that a metric is not to be trusted on this clip, and why."""
+    return f"not to be trusted on this clip: {scores.doubts[metric.name]}"
+
+
+def show_percent(percent: float) -> str:
+    """Write a place on the controls' scale, which ends at the worst of them."""
+    return f"{round(percent)} %" if percent <= 100 else "> 100 %"
+
+
+def position(interval: Interval, metric: Metric, scores: Scores) -> tuple[float, str] | None:
     """Place a folder's mean between the best and the worst that the controls show.
 
     Args:
         interval: The folder's mean.
         metric: What was averaged.
-        controls: Values by control name; the first is the reference against itself.
+        scores: Has the controls; the first is the reference against itself.
 
     Returns:
         Percent of the way from the reference itself to the worst control, and that one's name; None
-        when the metric has no controls or they do not differ.
+        when there is no mean, or the controls do not bear the metric out on this clip.
     """
+    if interval.mean is None or not scores.is_trusted(metric):
+        return None
     values = {
         name: control[metric.name]
-        for name, control in controls.items()
-        if metric.name in control and math.isfinite(control[metric.name])
+        for name, control in scores.controls.items()
+        if math.isfinite(control[metric.name])
     }
-    if interval.mean is None or not values:
-        return None
     best = next(iter(values.values()))
     worst = max(values, key=lambda name: abs(values[name] - best))
-    if values[worst] == best:
-        return None
     return 100 * (interval.mean - best) / (values[worst] - best), worst
-
-
-def row_name(folder: ScoredFolder) -> str:
-    """Name a folder in a table."""
-    return f"{folder.name} (base model)" if folder.is_baseline else folder.name
 
 
 def write_scores_json(path: Path, scores: Scores) -> None:
@@ -107,7 +115,12 @@ def scores_as_dict(scores: Scores) -> dict[str, Any]:
         "format": JSON_FORMAT,
         "settings": dict(scores.settings),
         "metrics": {
-            metric.name: {"label": metric.label, "better": metric.better}
+            metric.name: {
+                "label": metric.label,
+                "better": metric.better,
+                "trusted": scores.is_trusted(metric),
+                "doubt": scores.doubts.get(metric.name),
+            }
             for metric in scores.metrics
         },
         "folders": [_folder_as_dict(folder, scores.metrics) for folder in scores.folders],
@@ -156,7 +169,3 @@ def _folder_as_dict(folder: ScoredFolder, metrics: Sequence[Metric]) -> dict[str
 
 def _defined(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _value(value: float, metric: Metric) -> str:
-    return f"{value:.{metric.digits}f}" if math.isfinite(value) else "–"

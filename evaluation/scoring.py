@@ -9,6 +9,7 @@ from tqdm import tqdm
 from evaluation.folders import OutputFolder, OutputVideo, UnreadableVideo
 from evaluation.intervals import Interval, bootstrap_interval
 from evaluation.metrics import Metric
+from evaluation.names import short_names
 from motionmatcher.clips.clip_file import Frames
 from motionmatcher.errors import UserError
 
@@ -97,6 +98,7 @@ class Scores:
         settings: What the values depend on: models, tracker, sizes.
         folders: The folders scored.
         controls: Values of the reference's controls by control name; empty without them.
+        doubts: Why a metric is not to be trusted on this clip, by metric name (`controls.doubts`).
         left_out: What was not measured, and why.
     """
 
@@ -104,7 +106,26 @@ class Scores:
     settings: Mapping[str, Setting]
     folders: Sequence[ScoredFolder]
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(default_factory=dict)
     left_out: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The folders' names in tables: what differs between their paths."""
+        return [
+            f"{name} (base model)" if folder.is_baseline else name
+            for name, folder in zip(
+                short_names([folder.folder.path for folder in self.folders]),
+                self.folders,
+                strict=True,
+            )
+        ]
+
+    def is_trusted(self, metric: Metric) -> bool | None:
+        """Tell whether the controls bear a metric out on this clip; None of one without controls."""
+        if not any(metric.name in values for values in self.controls.values()):
+            return None
+        return metric.name not in self.doubts
 
     @property
     def exit_code(self) -> int:

@@ -100,6 +100,12 @@ function drawComparison(folders) {
   const title = document.createElement("figcaption");
   title.textContent = "Prompt against motion";
   parent.append(title);
+  if (report.doubt) {
+    const doubt = document.createElement("p");
+    doubt.className = "note";
+    doubt.textContent = `† Motion discrepancy is not to be trusted on this clip: ${report.doubt}.`;
+    parent.append(doubt);
+  }
   const width = Math.min(Math.max(parent.clientWidth - 48, 280), 640);
   const svg = element("svg", { viewBox: `0 0 ${width} 380`, role: "img" }, parent);
   const names = shown.map(({ name }) => name).join(", ");

@@ -237,7 +237,7 @@ def write_results(
     for file in files:
         print(file)
     scores = Scores(
-        scored[0].metrics, table.settings, [item.scores for item in scored], {}, left_out
+        scored[0].metrics, table.settings, [item.scores for item in scored], left_out=left_out
     )
     if args.json:
         more = {

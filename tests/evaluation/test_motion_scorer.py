@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_models import Motion
 
-from evaluation.controls import CONTROLS, ITSELF, score_controls
+from evaluation.controls import CONTROLS, COPY, ITSELF, doubts, score_controls
 from evaluation.metrics import MOTION_METRICS
 from evaluation.motion_scorer import MotionScorer
 from motionmatcher.clips.video import Frames
@@ -34,9 +34,10 @@ def test_controls_lie_where_they_should(scorer: MotionScorer, reference: Frames)
     for metric in MOTION_METRICS:
         best = 1.0 if metric.better == "higher" else 0.0
         assert controls[ITSELF][metric.name] == pytest.approx(best, abs=1e-12)
-        for name in set(CONTROLS) - {ITSELF}:
+        for name in set(CONTROLS) - {ITSELF, COPY}:
             worse = controls[name][metric.name]
             assert (worse < 0.9) if metric.better == "higher" else (worse > 1e-4), (name, metric)
+    assert doubts(MOTION_METRICS, controls, reference) == {}
     # Going the wrong way is worse than not going at all.
     for name in ("motion_discrepancy", "camera_discrepancy", "centred_discrepancy"):
         assert controls["reference frozen"][name] < controls["reference reversed"][name]
