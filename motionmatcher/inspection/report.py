@@ -81,23 +81,27 @@ def inspect_clip(
     frames: Sequence[int] = range(len(clip))
     if settings is not None:
         frames = choice.indices(path, len(clip), clip.timeline.fps, data.n_sample_frames)
-    report = examine(clip, data, frames, quiet)
-    return with_candidates(report, clip, data, quiet) if suggest else report
+    survey, bars = _survey(clip, data, frames[0], frames[-1] + 1, quiet)
+    report = _report(clip, data, frames, survey, bars)
+    return _with_candidates(report, clip, data, survey, quiet) if suggest else report
 
 
-def examine(
-    clip: ClipFile, data: TrainData, frames: Sequence[int], quiet: bool = False
-) -> ClipReport:
+def examine(clip: ClipFile, data: TrainData, frames: Sequence[int]) -> ClipReport:
     """Report on some frames of a clip; nothing else of it is looked at.
 
     Args:
         clip: The clip.
         data: What training reads of it.
         frames: Indices of the frames, ascending.
-        quiet: Show no progress.
     """
+    survey, bars = _survey(clip, data, frames[0], frames[-1] + 1, quiet=False)
+    return _report(clip, data, frames, survey, bars)
+
+
+def _report(
+    clip: ClipFile, data: TrainData, frames: Sequence[int], survey: Survey, bars: Bars
+) -> ClipReport:
     path = data.single_video_path
-    survey, bars = _survey(clip, data, frames[0], frames[-1] + 1, quiet)
     window = survey.window(frames)
     moving = sum(step.moving for step in survey.steps) / max(len(survey.steps), 1)
     notes = [*rate_notes(clip, data), *crop_notes(clip, data), *window_notes(path, window, bars)]
@@ -117,17 +121,10 @@ def examine(
     )
 
 
-def with_candidates(
-    report: ClipReport, clip: ClipFile, data: TrainData, quiet: bool = False
+def _with_candidates(
+    report: ClipReport, clip: ClipFile, data: TrainData, survey: Survey, quiet: bool
 ) -> ClipReport:
-    """Look through a whole clip for frames that are better to train on.
-
-    Args:
-        report: On the frames that are read now.
-        clip: The clip.
-        data: What chooses them.
-        quiet: Show no progress.
-    """
+    """Look through a whole clip for frames that are better to train on; `survey` is the report's."""
     choice, fps = FrameChoice.of(data), clip.timeline.fps
     if report.varies and choice.by_time:
         note = (
@@ -138,7 +135,8 @@ def with_candidates(
     # Another step would be another grid of a clip whose rate varies.
     steps = [data.frame_step] if report.varies else None
     natural_step = steps[0] if steps else max(round(fps / data.fps), 1)
-    survey, _ = _survey(clip, data, 0, len(clip), quiet)
+    if len(survey.steps) < len(clip) - 1:  # the report is on a part
+        survey, _ = _survey(clip, data, 0, len(clip), quiet)
     found = find_candidates(survey, data.n_sample_frames, natural_step, steps)
     if not found:
         note = (
