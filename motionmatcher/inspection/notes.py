@@ -1,6 +1,7 @@
 """What to know of a reference clip before it is trained on, one line each."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from motionmatcher.clips.clip_file import ClipFile
 from motionmatcher.clips.frame_choice import FrameChoice
@@ -63,9 +64,11 @@ def window_notes(path: str, window: Window, bars: Bars) -> Iterator[str]:
             "frames, or a larger train_data.frame_step."
         )
     if window.is_fast:
+        skips = any(after - before > 1 for before, after in pairwise(window.frames))
+        finer = "a smaller train_data.frame_step" if skips else "a clip with more frames per second"
         yield (
             f"{path}: much moves by more than {FAST_STEP:g} % of the diagonal from frame to frame, or is "
-            "lost from sight: a smaller train_data.frame_step may be followed better."
+            f"lost from sight: {finer} may be followed better."
         )
 
 

@@ -54,6 +54,7 @@ def test_of_the_clips_that_ship_one_is_fast(config: Path) -> None:
     assert report.notes == fast
     # Its object goes by 35, 44 and again 35 % of the diagonal: half the width of the picture.
     assert len(fast) == (config.stem == "config_figure_eight")
+    assert all("a clip with more frames per second may be followed" in note for note in fast)
     assert report.overrides == ()
     assert report.window.frames == tuple(range(8))
 
