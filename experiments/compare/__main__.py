@@ -13,7 +13,7 @@ from motionmatcher.command_line import INTERRUPTED, ArgumentParser, add_json_arg
 from motionmatcher.config.bounds import whole_number
 from motionmatcher.paths import input_path, shipped
 
-DEFAULT_CONFIG = "experiments/compare/unet.yaml"
+DEFAULT_CONFIG = "experiments/compare/transformer.yaml"
 QUICK_CONFIG = "experiments/compare/quick.yaml"
 MAX_WORKERS = 1024
 

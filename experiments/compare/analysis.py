@@ -108,7 +108,7 @@ class Tuned:
     Attributes:
         method: Of `methods`.
         regime: Of `REGIMES`.
-        errors: (learning rate, steps) -> mean path error over tuning motions, prompts and noise priors.
+        errors: (learning rate, steps) -> mean path error over tuning motions and prompts.
     """
 
     method: str
@@ -194,11 +194,15 @@ class Report:
             arm = Arm(row.method, row.regime, row.caption, row.step, row.noise_prior)
             self._videos.setdefault(arm, []).append(row)
         self.motions = self._tables.motions
-        self.methods: list[str] = _distinct(arm.method for arm in self._videos if arm.regime)
         self.priors = sorted({arm.noise_prior for arm in self._videos})
         self.conditions: list[tuple[str, str]] = _distinct(
             (arm.regime, arm.caption) for arm in self._videos if arm.regime
         )
+
+    def methods(self, condition: tuple[str, str]) -> list[str]:
+        """List the trained methods that meet under a condition."""
+        arms = self._videos
+        return _distinct(arm.method for arm in arms if (arm.regime, arm.caption) == condition)
 
     def arm(self, condition: tuple[str, str], method: str, noise_prior: float = 0.0) -> Arm:
         """Give a method with the steps that were chosen for it."""
@@ -233,7 +237,8 @@ class Report:
 
         It reaches from the base's path error down to the lowest that all methods come to, in pixels.
         """
-        curves = [self.curve(condition, method) for method in self.methods]
+        methods = self.methods(condition)
+        curves = [self.curve(condition, method) for method in methods]
         tables = [table for curve in curves for table in self._curve_tables(curve)]
         splits = np.cumsum([2 * len(curve) for curve in curves])[:-1]
 
@@ -244,19 +249,20 @@ class Report:
 
         return {
             method: crossed_statistic(tables, partial(area, index=index))
-            for index, method in enumerate(self.methods)
+            for index, method in enumerate(methods)
         }
 
     def compared(self, condition: tuple[str, str]) -> list[tuple[Arm, Arm]]:
         """Pair what the claim is of with each other arm that it is compared with."""
+        methods = self.methods(condition)
         return [
             (self.arm(condition, method, prior), self.arm(condition, other, other_prior))
             for method in CLAIMED
-            if method in self.methods
+            if method in methods
             for prior in self.priors
             for other, other_prior in [
                 *((BASE, each) for each in self.priors),
-                *((each, prior) for each in PIXEL_METHODS if each in self.methods),
+                *((each, prior) for each in PIXEL_METHODS if each in methods),
             ]
         ]
 

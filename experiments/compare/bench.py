@@ -191,7 +191,7 @@ class Bench:
             "commit": ", ".join(sorted({r["code_version"] or "unknown" for r in results})),
             "seconds per step": ", ".join(
                 f"{TITLES[method]} {seconds:.2f}"
-                for method in self.config.methods
+                for method in TRAINED
                 if not math.isnan(seconds := _per_step(results, method))
             ),
             "date": time.strftime("%Y-%m-%d"),
@@ -232,7 +232,7 @@ def code_version() -> str | None:
         return None
     command, here = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
     described = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    return described.stdout.strip() if described.returncode == 0 else None
+    return described.stdout.strip() or None
 
 
 def _make_cell(job: CellJob) -> None:

@@ -96,14 +96,8 @@ def decision_cells(
     """List a decision's options on the tuning motions, each with what was decided before."""
     decide = config.decide
     return [
-        Cell(
-            FEATURE_MATCHING,
-            motion,
-            seed,
-            ((decide.steps, 0.0),),
-            caption=decide.caption,
-            changes=(*decided, *option),
-        )
+        Cell(FEATURE_MATCHING, motion, seed, sampling, "", decide.caption, (*decided, *option))
+        for sampling in [((decide.steps, 0.0),)]
         for option, motion, seed in product(options, config.tuning.motions, range(decide.seeds))
     ]
 
@@ -118,12 +112,12 @@ def base_cells(config: ComparisonConfig, motions: Sequence[str], seeds: int) -> 
 
 
 def tuning_cells(config: ComparisonConfig, decided: Sequence[str]) -> list[Cell]:
-    """List every method at every learning rate of its grid, in each regime, with full captions."""
+    """List every method at each learning rate of its grid, with full captions and no noise prior."""
     return [
         Cell(method, motion, seed, samplings, regime, FULL, held(method, decided), rate)
-        for regime, method in product(config.regimes, config.methods)
-        for grid in config.grids(method, regime)
-        for samplings in [tuple(product(grid.steps, config.noise_priors))]
+        for regime in config.regimes
+        for method, grid in config.grids(regime).items()
+        for samplings in [tuple((steps, 0.0) for steps in grid.steps)]
         for rate in grid.learning_rates
         for motion in config.tuning.motions
         for seed in range(config.tuning.seeds)
@@ -132,25 +126,17 @@ def tuning_cells(config: ComparisonConfig, decided: Sequence[str]) -> list[Cell]
 
 def report_cells(config: ComparisonConfig, decided: Sequence[str], choices: Choices) -> list[Cell]:
     """List every method, as the tuning chose it, under each condition."""
+    report = config.report
     cells = []
-    everything = (config.report.motions, range(config.report.seeds), config.report.conditions)
-    for motion, seed, condition, method in product(*everything, config.methods):
-        choice = choices[method, condition.regime]
-        samplings = {(step, 0.0) for step in config.report.curve_steps}
-        samplings |= {(choice.steps, noise_prior) for noise_prior in config.noise_priors}
-        cells.append(
-            Cell(
-                method,
-                motion,
-                seed,
-                tuple(sorted(samplings)),
-                condition.regime,
-                condition.caption,
-                held(method, decided),
-                choice.learning_rate,
-                choice.steps if seed == 0 else None,
-            )
-        )
+    for motion, seed, condition in product(report.motions, range(report.seeds), report.conditions):
+        for method in config.grids(condition.regime):
+            choice = choices[method, condition.regime]
+            samplings = {(step, 0.0) for step in report.curve_steps}
+            samplings |= {(choice.steps, noise_prior) for noise_prior in config.noise_priors}
+            trained = (condition.regime, condition.caption, held(method, decided))
+            kept = choice.steps if seed == 0 else None
+            what = (method, motion, seed, tuple(sorted(samplings)))
+            cells.append(Cell(*what, *trained, choice.learning_rate, kept))
     return cells
 
 
@@ -160,8 +146,8 @@ def any_choices(config: ComparisonConfig) -> Choices:
         (method, regime): Choice(
             grid.learning_rates[len(grid.learning_rates) // 2], grid.steps[len(grid.steps) // 2]
         )
-        for method, regime in product(config.methods, config.regimes)
-        for grid in config.grids(method, regime)
+        for regime in config.regimes
+        for method, grid in config.grids(regime).items()
     }
 
 

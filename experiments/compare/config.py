@@ -1,8 +1,8 @@
 """What is compared and how much of it: a YAML file beside this one, typed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 from experiments.compare.methods import CAPTIONS, FEATURE_MATCHING, REGIMES, TRAINED
@@ -57,8 +57,8 @@ class DecisionsConfig:
 class GridConfig:
     """Learning rates and steps among which the tuning chooses for some methods."""
 
-    methods: list[str] = setting(..., "whose grid it is", choices=tuple(TRAINED))
-    regime: str = setting(..., "in which it is theirs", choices=REGIMES)
+    methods: list[str] = setting(..., "which meet in the regime", choices=tuple(TRAINED))
+    regime: str = setting(..., "in which the grid is theirs", choices=REGIMES)
     learning_rates: list[float] = setting(
         ..., "the trainer's, ascending", *limits(TrainSettings, "learning_rate")
     )
@@ -71,7 +71,7 @@ class TuningConfig:
 
     motions: list[str] = setting(..., "reference clips that their JSON marks as for tuning")
     seeds: int = setting(..., "trainings per motion and learning rate", 1, MAX_SEEDS)
-    grids: list[GridConfig] = setting(..., "one for each method and regime")
+    grids: list[GridConfig] = setting(..., "one for each regime and each method that meets in it")
     inside: bool = setting(..., "refuse a choice at its grid's edge: a better one may lie beyond")
 
 
@@ -91,7 +91,7 @@ class ReportConfig:
 
     motions: list[str] = setting(..., "reference clips that their JSON marks as not for tuning")
     seeds: int = setting(..., "trainings per motion, method and condition", 1, MAX_SEEDS)
-    conditions: list[ConditionConfig] = setting(..., "all methods meet under each")
+    conditions: list[ConditionConfig] = setting(..., "all methods of its regime meet under each")
     curve_steps: list[int] = setting(..., "of the curves, beside those chosen", 1, MAX_UPDATES)
 
 
@@ -103,10 +103,9 @@ class ComparisonConfig:
     reference_dir: str = setting(..., "folder of the reference clips and their ground truth")
     cells_dir: str = setting(..., "gets one JSON per cell; what is there is not made again")
     results_dir: str = setting(..., "gets RESULTS.md, cells.csv and pictures")
-    methods: list[str] = setting(..., "trained methods", choices=tuple(TRAINED))
     gate: int = setting(..., "min_timestep of the gated regime; open is 1", 1, MAX_TIMESTEPS)
     noise_priors: list[float] = setting(
-        ..., "shares of the reference's inversion noise; every method is sampled with each", 0, 1
+        ..., "shares of the reference's inversion noise; the report samples with each", 0, 1
     )
     prompts: list[PromptConfig] = setting(..., "what the videos shall show")
     samples: int = setting(..., "videos per training, step, noise prior and prompt", 1, MAX_REPEATS)
@@ -125,10 +124,10 @@ class ComparisonConfig:
         """Those of the report's conditions."""
         return list(dict.fromkeys(condition.regime for condition in self.report.conditions))
 
-    def grids(self, method: str, regime: str) -> list[GridConfig]:
-        """List the grids of a method: one, in a file that is right."""
-        grids = self.tuning.grids
-        return [grid for grid in grids if method in grid.methods and grid.regime == regime]
+    def grids(self, regime: str) -> dict[str, GridConfig]:
+        """Give the methods that meet in a regime, each with its grid."""
+        of_regime = [grid for grid in self.tuning.grids if grid.regime == regime]
+        return {method: grid for grid in of_regime for method in grid.methods}
 
 
 def load_comparison(*paths: Path) -> ComparisonConfig:
@@ -143,10 +142,6 @@ def load_comparison(*paths: Path) -> ComparisonConfig:
 
 
 def _check(config: ComparisonConfig, place: str) -> None:
-    if FEATURE_MATCHING not in config.methods:
-        raise UserError(
-            f"{place}: methods must have {FEATURE_MATCHING} among them: all others are compared with it."
-        )
     lists: dict[str, Sequence[object]] = {
         "prompts": config.prompts,
         "tuning.motions": config.tuning.motions,
@@ -166,9 +161,16 @@ def _check(config: ComparisonConfig, place: str) -> None:
             raise UserError(f"{place}: {key} must ascend, not {numbers}.")
     if config.noise_priors[0] != 0:
         raise UserError(f"{place}: noise_priors must begin with 0, which is sampling without one.")
-    for method, regime in product(config.methods, config.regimes):
-        count = len(config.grids(method, regime))
-        if count != 1:
+    for regime in config.regimes:
+        grids = [grid.methods for grid in config.tuning.grids if grid.regime == regime]
+        counts = Counter(method for methods in grids for method in methods)
+        if FEATURE_MATCHING not in counts:
             raise UserError(
-                f"{place}: tuning.grids: {method} has {count} grids in the {regime} regime, not 1."
+                f"{place}: tuning.grids: {FEATURE_MATCHING} has none in the {regime} regime, and all "
+                "others are compared with it."
             )
+        for method, count in counts.items():
+            if count > 1:
+                raise UserError(
+                    f"{place}: tuning.grids: {method} has {count} grids in the {regime} regime, not 1."
+                )

@@ -31,7 +31,7 @@ def write_pictures(folder: Path, report: Report) -> None:
     for condition in report.conditions:
         figure = Figure(figsize=(9.5, 5), layout="constrained")
         axes = figure.subplots()
-        for number, method in enumerate(report.methods):
+        for number, method in enumerate(report.methods(condition)):
             curve = report.curve(condition, method)
             points = [
                 [report.interval(name, arm) for arm in curve] for name in ("leakage", "path_error")

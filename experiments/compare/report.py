@@ -103,12 +103,13 @@ def _claim(report: Report) -> list[str]:
 def _condition(report: Report, condition: tuple[str, str]) -> list[str]:
     """Tables of all methods under one condition."""
     regime, caption = condition
+    methods = report.methods(condition)
     arms = [
         report.arm(condition, RESTING),
         *(
             report.arm(condition, method, prior)
             for prior in report.priors
-            for method in (BASE, *report.methods)
+            for method in (BASE, *methods)
         ),
     ]
     areas = report.areas(condition)
@@ -120,7 +121,7 @@ def _condition(report: Report, condition: tuple[str, str]) -> list[str]:
             )
             for arm in report.curve(condition, method)
         }
-        for method in report.methods
+        for method in methods
     }
     steps = sorted({step for curve in curves.values() for step in curve})  # 0 is the base
     differences = [
@@ -160,7 +161,7 @@ def _condition(report: Report, condition: tuple[str, str]) -> list[str]:
 
 def _by_motion(report: Report) -> str:
     arms = [report.arm(("", ""), RESTING), report.arm(("", ""), BASE)]
-    arms += [report.arm(each, method) for each in report.conditions for method in report.methods]
+    arms += [report.arm(each, own) for each in report.conditions for own in report.methods(each)]
     rows = [
         (
             f"{arm.title} ({arm.regime}, {arm.caption})" if arm.regime else arm.title,

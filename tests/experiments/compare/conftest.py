@@ -36,7 +36,6 @@ def config(full: ComparisonConfig, tmp_path: Path) -> ComparisonConfig:
         full,
         cells_dir=str(tmp_path / "cells"),
         results_dir=str(tmp_path / "results"),
-        methods=METHODS,
         prompts=full.prompts[:2],
         decide=dataclasses.replace(full.decide, steps=50, decisions=[decision]),
         tuning=dataclasses.replace(full.tuning, motions=["swing"], grids=grids, inside=False),

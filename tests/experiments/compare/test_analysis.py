@@ -242,7 +242,7 @@ def test_curves_begin_with_the_base_and_have_no_noise_prior() -> None:
     assert report.arm(OPEN, "denoising", 0.3) == Arm("denoising", *OPEN, 100, 0.3)
     assert report.arm(OPEN, "base", 0.3) == Arm("base", noise_prior=0.3)
     assert (report.conditions, report.priors) == ([GATED, OPEN], [0.0, 0.3])
-    assert report.methods == ["denoising", "feature_matching"]
+    assert report.methods(OPEN) == ["denoising", "feature_matching"]
 
 
 def test_areas_reach_down_to_what_all_methods_reach() -> None:

@@ -183,7 +183,7 @@ def test_a_comparison_walks_through_its_stages(bench: Bench) -> None:
     assert [len(stage.cells) for stage in stages] == [1, 2, 4, 5]
     assert len(pool.made) == NUM_CELLS
     again = MadeUp()
-    assert [len(stage.rows) for stage in make_all(bench, again)] == [4 + 2, 4, 32, 28 + 2]
+    assert [len(stage.rows) for stage in make_all(bench, again)] == [4 + 2, 4, 16, 28 + 2]
     assert not again.made
 
 
@@ -250,11 +250,11 @@ def test_a_plan_counts_what_is_left(bench: Bench, capsys: pytest.CaptureFixture[
         *lines, total = capsys.readouterr().out.splitlines()
         return [*(line.split() for line in lines), [total]]
 
-    # cells, made, steps, videos: two prompts, two noise priors, two steps; a step on the curve.
+    # cells, made, steps, videos: two prompts, two steps; the report has two noise priors.
     assert plan()[1:] == [
         ["tuning", "1", "0", "0", "4", "?"],
         ["decide", "loss", "2", "0", "100", "4", "?"],
-        ["tuning", "4", "0", "400", "32", "?"],
+        ["tuning", "4", "0", "400", "16", "?"],
         ["report", "5", "0", "400", "28", "?"],
         ["hours left: unknown, with 1 workers of one thread, by the cells made"],
     ]
@@ -343,9 +343,9 @@ def test_provenance_adds_up_the_cells(bench: Bench, config: ComparisonConfig) ->
         json.dumps(content | {"diverged": "the loss is nan", "training_seconds": 5})
     )
     made = bench.provenance([*cells, cells[0]])
-    # Three trainings of 100 steps, and 4 x 2 x 2 x 2 videos of 10 s.
+    # Three trainings of 100 steps, and 4 x 2 x 2 videos of 10 s.
     assert made["cells"] == (
-        f"4, 300 training steps, 32 videos, {(305 + 320) / 3600:.2f} core-hours; 1 trainings diverged"
+        f"4, 300 training steps, 16 videos, {(305 + 160) / 3600:.2f} core-hours; 1 trainings diverged"
     )
     assert made["seconds per step"] == "denoising loss 1.00, feature matching 1.00"
     assert made["base"] == f"`{Path(str(bench.base_folder)).name}`, fingerprint {bench.fingerprint}"

@@ -69,7 +69,6 @@ def write_settings(folder: Path) -> Path:
         "reference_dir": str(PROJECT / values["reference_dir"]),
         "cells_dir": str(folder / "cells"),
         "results_dir": str(folder / "results"),
-        "methods": METHODS,
         "prompts": values["prompts"][:1],
         "num_inference_steps": 2,
     }
@@ -144,8 +143,8 @@ def test_finished_cells_are_kept_and_not_made_again(made: Comparison) -> None:
 def test_every_video_has_a_row(made: Comparison) -> None:
     rows = read_rows(made)
     counts = Counter(row["stage"] for row in rows)
-    # An object at rest, and the base with both noise priors; steps 1 and 2 with both noise priors.
-    assert counts["tuning"] == 1 + 2 + 2 * 2 * (2 * 2)
+    # An object at rest, and the base with both noise priors; steps 1 and 2 of four trainings.
+    assert counts["tuning"] == 1 + 2 + 2 * 2 * 2
     assert counts["decide rank"] == 2
     # The chosen step with both noise priors, and the curve's first step where it is another one.
     assert counts["report"] == 1 + 2 + 2 * (3 + 2)

@@ -34,12 +34,14 @@ def grid(**values: Any) -> dict[str, Any]:
     return {**common, **values}
 
 
-def test_quick_is_the_full_comparison_made_small() -> None:
-    full, quick = load_comparison(FULL), load_comparison(FULL, QUICK)
+@pytest.mark.parametrize("name", ["unet.yaml", "transformer.yaml"])
+def test_quick_is_the_full_comparison_made_small(name: str) -> None:
+    full = load_comparison(FULL.with_name(name))
+    quick = load_comparison(FULL.with_name(name), QUICK)
     assert quick.results_dir != full.results_dir
     assert quick.cells_dir != full.cells_dir
     assert quick.train_config == full.train_config
-    assert len(quick.methods) < len(full.methods)
+    assert len(quick.grids("gated")) < len(full.grids("gated"))
     assert quick.regimes == full.regimes == ["gated", "open"]
 
 
@@ -78,10 +80,13 @@ def test_prompts_are_said_as_the_base_s_captions() -> None:
         ({"noise_priors": [0.3]}, "noise_priors must begin with 0, which is sampling without"),
         ({"noise_priors": [0, 0.5, 0.3]}, r"noise_priors must ascend, not \[0.0, 0.5, 0.3\]"),
         (
-            {"methods": ["vcm", "feature_matching"]},
-            r"methods must be one of .*'vcm'\. Did you mean 'vmc'\?",
+            {"tuning": {"grids": [grid(methods=["vcm", "feature_matching"])]}},
+            r"tuning\.grids\[0\]\.methods must be one of .*'vcm'\. Did you mean 'vmc'\?",
         ),
-        ({"methods": ["denoising"]}, "methods must have feature_matching among them"),
+        (
+            {"tuning": {"grids": [grid(), grid(methods=["denoising"], regime="open")]}},
+            r"tuning\.grids: feature_matching has none in the open regime, and all others",
+        ),
         ({"prompts": []}, "prompts is empty: give one or more"),
         (
             {"prompts": [{**PROMPT, "color": "grean"}]},
@@ -112,11 +117,11 @@ def test_prompts_are_said_as_the_base_s_captions() -> None:
             r"tuning\.grids\[0\]\.regime must be one of gated, open, not 'shut'",
         ),
         (
-            {"methods": BOTH, "tuning": {"grids": [grid()]}},
-            r"tuning\.grids: denoising has 0 grids in the open regime, not 1",
+            {"tuning": {"grids": [grid()]}},
+            r"tuning\.grids: feature_matching has none in the open regime",
         ),
         (
-            {"methods": BOTH, "tuning": {"grids": [grid(), grid(), grid(regime="open")]}},
+            {"tuning": {"grids": [grid(), grid(), grid(regime="open")]}},
             r"tuning\.grids: denoising has 2 grids in the gated regime, not 1",
         ),
         ({"report": {"motions": []}}, r"report\.motions is empty"),
