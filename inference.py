@@ -62,9 +62,14 @@ def parse_arguments() -> argparse.Namespace:
     )
     text.add_argument("-n", "--negative-prompt", help="what guidance leads away from")
 
-    trained = parser.add_argument_group("the trained run")
-    trained.add_argument(
-        "-cf", "--checkpoint_folder", dest="run", type=user_path, required=True, metavar="RUN"
+    trained = parser.add_argument_group("the trained run, or a motion pack of one")
+    source = trained.add_mutually_exclusive_group(required=True)
+    source.add_argument("-cf", "--checkpoint_folder", dest="run", type=user_path, metavar="RUN")
+    source.add_argument(
+        "--pack",
+        type=user_path,
+        metavar="DIR",
+        help="a folder that python -m motionmatcher.pack wrote",
     )
     trained.add_argument(
         "-ci",
@@ -134,6 +139,7 @@ def request_of(arguments: argparse.Namespace) -> "GenerationRequest":
     from motionmatcher.errors import UserError
     from motionmatcher.generation.request import GenerationOptions, make_request
     from motionmatcher.prompts import read_prompts
+    from motionmatcher.runs.pack_folder import Pack
 
     prompts = list(arguments.prompts)
     if arguments.prompts_file is not None:
@@ -141,7 +147,8 @@ def request_of(arguments: argparse.Namespace) -> "GenerationRequest":
     if not prompts:
         raise UserError('no prompt: give --prompt "…", or --prompts FILE with one prompt a line.')
     options = {name: getattr(arguments, name) for name in GenerationOptions.__annotations__}
-    return make_request(arguments.run, prompts, FLAGS, **options)
+    source = arguments.run if arguments.pack is None else Pack.open(arguments.pack)
+    return make_request(source, prompts, FLAGS, **options)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from motionmatcher.api import generate, open_run, resume, train
+    from motionmatcher.api import generate, open_pack, open_run, resume, train, write_pack
     from motionmatcher.config.loading import load_settings
     from motionmatcher.objectives.objective import Objective, TrainingLoss
     from motionmatcher.objectives.registry import register_objective
@@ -25,22 +25,26 @@ __all__ = [
     "TrainingLoss",
     "generate",
     "load_settings",
+    "open_pack",
     "open_run",
     "quiet",
     "register_objective",
     "resume",
     "train",
+    "write_pack",
 ]
 _HOMES = {
     "Objective": "objectives.objective",
     "TrainingLoss": "objectives.objective",
     "generate": "api",
     "load_settings": "config.loading",
+    "open_pack": "api",
     "open_run": "api",
     "quiet": "reporting",
     "register_objective": "objectives.registry",
     "resume": "api",
     "train": "api",
+    "write_pack": "api",
 }
 
 

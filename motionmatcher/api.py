@@ -10,7 +10,10 @@ from motionmatcher.generation.generate import GeneratedVideo
 from motionmatcher.generation.generate import generate as generate_videos
 from motionmatcher.generation.request import GenerationOptions, make_request
 from motionmatcher.objectives.objective import Objective
+from motionmatcher.packing.plan import PackOptions, plan_pack
+from motionmatcher.packing.writing import write_pack as write_planned_pack
 from motionmatcher.reporting import quiet as quiet_within
+from motionmatcher.runs.pack_folder import Pack
 from motionmatcher.runs.run_folder import Run, open_checkpoint
 from motionmatcher.training.assembly import TrainedRun, start_training
 from motionmatcher.training.planning import plan_resumed_training, plan_training
@@ -76,7 +79,7 @@ def resume(
 
 
 def generate(
-    run: Run | Path | str,
+    run: Run | Pack | Path | str,
     prompts: str | Sequence[str],
     *,
     device: str = "auto",
@@ -86,7 +89,7 @@ def generate(
     """Generate videos that move as a run's reference clip does, as inference.py does.
 
     Args:
-        run: A run, its folder, or one of its checkpoints' folders; ours or published.
+        run: A run, its folder, or one of its checkpoints' folders; ours or published. Or a pack.
         prompts: What to show.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         quiet: Print neither notes nor progress.
@@ -113,3 +116,39 @@ def open_run(path: Path | str) -> Run:
         UserError: It is not there or holds no checkpoint.
     """
     return open_checkpoint(path)[0]
+
+
+def open_pack(folder: Path | str) -> Pack:
+    """Open a motion pack, for `generate`.
+
+    Raises:
+        UserError: It is not there, of a newer form, damaged, or lacks a file.
+    """
+    return Pack.open(folder)
+
+
+def write_pack(
+    run: Run | Path | str,
+    *,
+    device: str = "auto",
+    quiet: bool = False,
+    **options: Unpack[PackOptions],
+) -> Pack:
+    """Write a motion pack of a run, as `python -m motionmatcher.pack` does.
+
+    Args:
+        run: A run, its folder, or one of its checkpoints' folders.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        quiet: Print neither notes nor progress.
+        options: What it shall hold, and where: see `PackOptions`.
+
+    Returns:
+        The pack, for `generate`.
+
+    Raises:
+        UserError: Something does not fit, before any weight is read; or sampling failed.
+    """
+    where = choose_device(device)
+    with quiet_within(quiet):
+        folder = run.folder if isinstance(run, Run) else run
+        return write_planned_pack(plan_pack(folder, **options), where)

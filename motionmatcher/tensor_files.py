@@ -97,6 +97,17 @@ def read_description(path: Path) -> dict[str, Any]:
         return _description(path, file)
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of a safetensors file's tensors by their names, but not the tensors.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    with _opened(path) as file:
+        names = file.keys()
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:

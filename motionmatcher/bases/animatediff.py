@@ -27,6 +27,7 @@ USUAL_FRAMES = 32
 class AnimateDiffUNet(VideoUNet, UNetMotionModel):
     """Each layer is a residual block, attention in space where there is one, and a motion module."""
 
+    pipeline = "AnimateDiffPipeline"
     layer_classes = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
     temporal_layers = "motion_modules"
     temporal_blocks = "Motion"

@@ -56,7 +56,9 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         precisions: Values of `mixed_precision` that its weights stand.
         uses_autocast: In half precision it computes under autocast, not as its weights are.
         lora_kinds: Kinds of modules that can get an adapter, of `LORA_TARGETS`.
-        lora_prefix: What names in its adapter files begin with, as its diffusers pipeline reads them.
+        pipeline: The name of diffusers' pipeline that it is a part of.
+        lora_prefix: What names in its adapter files begin with, as its diffusers pipeline reads them; empty
+            where that reads none.
         comfyui_modules: What ComfyUI calls those modules of its blocks; empty when it has no such names.
     """
 
@@ -67,6 +69,7 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     precisions: ClassVar[tuple[str, ...]] = ("no", "fp16", "bf16")
     uses_autocast: ClassVar[bool] = True
     lora_kinds: ClassVar[tuple[str, ...]] = ("attention",)
+    pipeline: ClassVar[str]
     lora_prefix: ClassVar[str] = ""
     comfyui_modules: ClassVar[Mapping[str, str]] = {}
 

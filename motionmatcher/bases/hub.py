@@ -88,5 +88,16 @@ def remedy(name: str, example: str) -> str:
     return f"Give a folder in diffusers' layout, or the id of one on the Hub, such as {example}."
 
 
+def hub_id_of(name: str) -> str | None:
+    """Tell the hub id that a base's name is or stands for; None for a folder that only its owner knows.
+
+    Args:
+        name: Path or hub id.
+    """
+    if Path(name).name == ZEROSCOPE_ID.split("/")[1]:
+        return ZEROSCOPE_ID
+    return name if _is_hub_id(name) and not Path(find_path(name)).exists() else None
+
+
 def _is_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None and not name.startswith(("models/", "./", "../"))

@@ -22,6 +22,7 @@ from motionmatcher.bases.video_unet import (
 class MotionUNet(VideoUNet, UNet3DConditionModel):
     """Each layer is a residual block and a convolution over frames, then attention in space and in time."""
 
+    pipeline = "TextToVideoSDPipeline"
     layer_classes = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
     temporal_layers = "temp_attentions"
     temporal_blocks = "CrossAttn"

@@ -52,6 +52,7 @@ _LORA_MODULES = {
 class MotionWan(Denoiser, WanTransformer3DModel):
     """A transformer over the patches of all frames at once."""
 
+    pipeline = "WanPipeline"
     layer_classes = (WanTransformerBlock,)
     input_layer = "patch_embedding"
     text_width_key = "text_dim"

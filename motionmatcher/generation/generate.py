@@ -24,6 +24,7 @@ from motionmatcher.errors import UserError
 from motionmatcher.files import remove_unfinished, slug, unused_path
 from motionmatcher.reporting import note, progress_bar
 from motionmatcher.runs.manifest import append_to_manifest, names_locked
+from motionmatcher.runs.pack_folder import Pack
 from motionmatcher.runs.run_folder import Run
 
 MAX_SHEET_ROWS = 40
@@ -39,9 +40,9 @@ class GenerationRequest:
         repeat_num: Videos per prompt.
         batch_size: Videos computed at a time.
         sampling: How to sample.
-        run: The trained run.
+        run: The trained run, or a pack of one.
         trained: The run's settings; None for a published run.
-        checkpoint: Folder of the checkpoint.
+        checkpoint: Folder of the checkpoint, or the pack's own.
         lora_rank: The rank the user expects, or None.
         layout: The base model.
         mixed_precision: "no", "fp16" or "bf16".
@@ -58,7 +59,7 @@ class GenerationRequest:
     repeat_num: int
     batch_size: int
     sampling: SamplingSettings
-    run: Run
+    run: Run | Pack
     trained: TrainSettings | None
     checkpoint: Path
     lora_rank: int | None
@@ -70,6 +71,11 @@ class GenerationRequest:
     gif: bool
     output_dir: Path
     notes: Sequence[str] = ()
+
+    @property
+    def lora_folder(self) -> Path:
+        """Where the LoRA's files are."""
+        return self.checkpoint if isinstance(self.run, Pack) else self.checkpoint / "lora"
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
         prompts=[*request.prompts, *request.sampling.further_prompts],
         text_states=run.text_states,
     )
-    info = load_lora(base.denoiser, request.checkpoint / "lora")
+    info = load_lora(base.denoiser, request.lora_folder)
     if request.lora_rank not in (None, info.rank):
         raise UserError(
             f"lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
@@ -156,7 +162,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
         for line in notes:
             note(line)
         remove_unfinished(request.output_dir)
-        if trained is None or trained.cache_latents:
+        if run.text_states and (trained is None or trained.cache_latents):
             base.text.write_states(run.text_states)
     if request.compile:
         base.denoiser.compile_layers()
@@ -199,6 +205,8 @@ def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tenso
     sampling, trained = request.sampling, request.trained
     if sampling.noise_prior == 0:
         return None
+    if isinstance(request.run, Pack):
+        return request.run.inversion_noise()
     if trained is not None:
         reference = Reference.of_run(trained, base, request.run)
     else:

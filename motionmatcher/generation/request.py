@@ -27,6 +27,7 @@ from motionmatcher.generation.generate import GenerationRequest
 from motionmatcher.prompts import repetition_notes
 from motionmatcher.random_streams import check_seeds
 from motionmatcher.runs.manifest import read_manifest
+from motionmatcher.runs.pack_folder import Pack
 from motionmatcher.runs.run_folder import Run, open_checkpoint
 
 _LIMITS = {
@@ -112,7 +113,7 @@ class GenerationOptions(TypedDict, total=False):
 
 
 def make_request(
-    run: Path | str,
+    run: Pack | Path | str,
     prompts: Sequence[str],
     names: Mapping[str, str] | None = None,
     **options: Unpack[GenerationOptions],
@@ -120,7 +121,7 @@ def make_request(
     """Check what shall be generated and fill in what the run knows.
 
     Args:
-        run: A run folder, ours or published, or a checkpoint folder.
+        run: A run folder, ours or published, or a checkpoint folder; or a pack.
         prompts: What to show; each gets `repeat_num` videos.
         names: What errors call `run`, `prompts` and the options; by default as they are called here.
         options: See `GenerationOptions`.
@@ -150,7 +151,7 @@ def make_request(
         raise UserError(f"no prompt: give {name('prompts')}, what the videos shall show.")
     if not all(prompts):
         raise UserError(f"{name('prompts')} is blank: say what the videos shall show.")
-    opened, checkpoint = _find_checkpoint(Path(run), given.get("checkpoint"), name)
+    opened, checkpoint = _open(run, given.get("checkpoint"), name)
     trained = opened.settings()
     known = trained or _published_settings()
     sampling = replace(
@@ -167,7 +168,9 @@ def make_request(
     model = given.get("model") or opened.find_path(known.pretrained_model_path)
     layout = find_base(model, motion_adapter=adapter)
     layout.require_weights()
-    layout.latent_shape(sampling.num_frames, sampling.width, sampling.height)
+    shape = layout.latent_shape(sampling.num_frames, sampling.width, sampling.height)
+    if isinstance(opened, Pack) and sampling.noise_prior > 0:
+        opened.check_noise(shape, name("noise_prior"))
     mixed_precision = given.get("mixed_precision", known.mixed_precision)
     layout.check_precision(mixed_precision, name("mixed_precision"))
     schedule = layout.read_schedule(known.rescale_schedule, known.flow_shift)
@@ -207,6 +210,19 @@ def _published_settings() -> TrainSettings:
     return with_preview_defaults(
         TrainSettings(pretrained_model_path=PUBLISHED_MODEL, train_data=unknown)
     )
+
+
+def _open(
+    run: Pack | Path | str, step: int | None, name: Callable[[str], str]
+) -> tuple[Run | Pack, Path]:
+    """Open what videos shall be made with, and find the folder of its checkpoint."""
+    if not isinstance(run, Pack):
+        return _find_checkpoint(Path(run), step, name)
+    if step is not None:
+        raise UserError(
+            f"{name('checkpoint')} {step}: the pack {run.folder} holds one checkpoint: leave it out."
+        )
+    return run, run.folder
 
 
 def _find_checkpoint(

@@ -1,1 +1,1 @@
-"""What a run folder and a folder of videos hold."""
+"""What a run folder, a motion pack and a folder of videos hold."""

@@ -4,6 +4,7 @@ from mutation.mutants.animatediff import ANIMATEDIFF
 from mutation.mutants.inspection import INSPECTION
 from mutation.mutants.measuring import MEASURING
 from mutation.mutants.network import NETWORK
+from mutation.mutants.packs import PACKS
 from mutation.mutants.reader import READER
 from mutation.mutants.resume import RESUME
 from mutation.mutants.sampling import SAMPLED
@@ -22,4 +23,5 @@ MUTANTS = [
     *WAN_PARTS,
     *ANIMATEDIFF,
     *MEASURING,
+    *PACKS,
 ]
