@@ -41,7 +41,9 @@ FLAGS = {
 def parse_arguments() -> argparse.Namespace:
     parser = ArgumentParser(
         description=__doc__,
-        epilog="What a run knows of itself (base, size, frames, steps, noise prior, …) is the default.",
+        epilog="What a run knows of itself (base, size, frames, steps, noise prior, …) is the default; "
+        "checkpoint, noise prior and LoRA scale are those of its choice.json, if there is one "
+        "(python -m experiments.choose).",
     )
     text = parser.add_argument_group("what to show")
     text.add_argument(

@@ -194,6 +194,7 @@ def make_motion(motion: "Motion", environment: dict[str, str], device: str, show
         run_script("train.py", *source)
         found = motion.find_run()
     assert found is not None, "train.py has made all steps"
+    sampling = motion.settings.validation_data
     for series in as_series(motion.missing_takes(found)):
         print(f"{motion.name}: generating videos; log: {motion.log_file}", flush=True)
         run_script(
@@ -201,6 +202,9 @@ def make_motion(motion: "Motion", environment: dict[str, str], device: str, show
             *(f"--prompt={prompt}" for prompt in series.prompts),
             *("--checkpoint_folder", found.folder, "--output_dir", videos_folder(found)),
             *("--seed", series.seed, "--repeat_num", series.repeat_num),
+            # As trained, whatever was chosen for the run since.
+            *("--checkpoint_index", found.checkpoint_steps()[-1]),
+            *("--noise_prior", sampling.noise_prior, "--lora_scale", sampling.lora_scale),
         )
 
 

@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.layout import BaseLayout
-from motionmatcher.bases.lora import load_lora
+from motionmatcher.bases.lora import LoraInfo, load_lora
 from motionmatcher.clips.contact_sheet import write_contact_sheet
 from motionmatcher.clips.reference import Reference
 from motionmatcher.clips.video import Frames, read_video, write_gif, write_mp4
@@ -119,7 +119,123 @@ class Job:
     seed: int
 
 
-@torch.no_grad()
+class Generator:
+    """A run's base model, loaded once for one request's videos or for those of several.
+
+    The others may differ from the first in checkpoint, in sampling, and in prompts as far as the first
+    has them too. A noise prior of theirs must be there in the first: only then is what inverting needs
+    prepared.
+    """
+
+    def __init__(self, request: GenerationRequest, device: torch.device) -> None:
+        """Load the base model, this process's part of it under `accelerate launch`.
+
+        Args:
+            request: The first.
+            device: Where to compute.
+        """
+        compute_exactly(device)
+        self.processes = PartialState(cpu=device.type == "cpu")
+        if self.processes.num_processes > 1:
+            device = self.processes.device
+        self.device = device
+        trained = request.trained
+        check_sampling_memory(
+            request.layout, request.sampling, request.batch_size, request.mixed_precision, device
+        )
+        self.base = load_base_model(
+            request.layout,
+            device,
+            weight_dtype(request.mixed_precision, device),
+            rescale_schedule=trained is not None and trained.rescale_schedule,
+            flow_shift=trained.flow_shift if trained is not None else None,
+            vae_tiling=request.vae_tiling,
+            prompts=[*request.prompts, *request.sampling.further_prompts],
+            text_states=request.run.text_states,
+        )
+        self.reference = _reference(request, self.base)
+        self._loaded: tuple[Path, LoraInfo] | None = None
+        self._load_lora(request)
+        kept = request.run.text_states
+        if kept and self.processes.is_main_process and (trained is None or trained.cache_latents):
+            self.base.text.write_states(kept)
+        if request.compile:
+            self.base.denoiser.compile_layers()
+
+    @torch.no_grad()
+    def generate(
+        self, request: GenerationRequest, contact_sheet: bool = True
+    ) -> list[GeneratedVideo]:
+        """Generate all videos of a request, this process's share under `accelerate launch`.
+
+        Args:
+            request: What to generate.
+            contact_sheet: Show the videos in one picture, too.
+
+        Returns:
+            All videos, in the order of prompts and seeds.
+        """
+        info = self._load_lora(request)
+        if self.processes.is_main_process:
+            base_note = self.base.note_on_record(info.base, f"the LoRA of {request.checkpoint}")
+            texts = [*request.prompts, request.sampling.negative_prompt]
+            for line in (*request.notes, base_note, *self.base.text.cut_off_notes(texts)):
+                if line:
+                    note(line)
+            remove_unfinished(request.output_dir)
+        with self.processes.main_process_first():
+            inversion_noise = self.inversion_noise(request)
+        encoded = dict(zip(request.prompts, self.base.text.encode(request.prompts), strict=True))
+        negative_states = self.base.text.encode([request.sampling.negative_prompt])
+        entries: list[dict[str, Any]] = []
+        # Whole batches are dealt out, so that the number of processes changes no result.
+        with self.processes.split_between_processes(_batches(request)) as share:
+            for number, batch in enumerate(share, 1):
+                latents = sample_latents(
+                    self.base,
+                    torch.stack([encoded[job.prompt] for job in batch]),
+                    negative_states,
+                    [job.seed for job in batch],
+                    request.sampling,
+                    inversion_noise,
+                    partial(progress_bar, description=f"batch {number} of {len(share)}"),
+                )
+                for job, video in zip(batch, latents, strict=True):
+                    entries.append(_write_video(request, job, self.base.codec.decode(video)))
+        entries = gather_object(entries)  # of all processes, in the order of the jobs
+        if contact_sheet and self.processes.is_main_process:
+            _write_contact_sheet(request, entries)
+        return [GeneratedVideo(request.output_dir, entry) for entry in entries]
+
+    @torch.no_grad()
+    def inversion_noise(self, request: GenerationRequest) -> torch.Tensor | None:
+        """Give the reference's noise that a request mixes in, found anew where it is not kept."""
+        sampling = request.sampling
+        if sampling.noise_prior == 0:
+            return None
+        if isinstance(request.run, Pack):
+            return request.run.inversion_noise()
+        assert self.reference is not None
+        return self.reference.inversion_noise(
+            sampling.num_frames,
+            sampling.width,
+            sampling.height,
+            sampling.num_inference_steps,
+            lambda steps: progress_bar(steps, "inverting the reference"),
+        )
+
+    def _load_lora(self, request: GenerationRequest) -> LoraInfo:
+        if self._loaded is None or self._loaded[0] != request.checkpoint:
+            info = load_lora(self.base.denoiser, request.lora_folder)
+            self._loaded = request.checkpoint, info
+        info = self._loaded[1]
+        if request.lora_rank not in (None, info.rank):
+            raise UserError(
+                f"lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
+            )
+        return info
+
+
 def generate(request: GenerationRequest, device: torch.device) -> list[GeneratedVideo]:
     """Generate all videos of a request, this process's share under `accelerate launch`.
 
@@ -130,65 +246,7 @@ def generate(request: GenerationRequest, device: torch.device) -> list[Generated
     Returns:
         All videos, in the order of prompts and seeds.
     """
-    compute_exactly(device)
-    processes = PartialState(cpu=device.type == "cpu")
-    if processes.num_processes > 1:
-        device = processes.device
-    dtype = weight_dtype(request.mixed_precision, device)
-    check_sampling_memory(
-        request.layout, request.sampling, request.batch_size, request.mixed_precision, device
-    )
-    trained, run = request.trained, request.run
-    base = load_base_model(
-        request.layout,
-        device,
-        dtype,
-        rescale_schedule=trained is not None and trained.rescale_schedule,
-        flow_shift=trained.flow_shift if trained is not None else None,
-        vae_tiling=request.vae_tiling,
-        prompts=[*request.prompts, *request.sampling.further_prompts],
-        text_states=run.text_states,
-    )
-    info = load_lora(base.denoiser, request.lora_folder)
-    if request.lora_rank not in (None, info.rank):
-        raise UserError(
-            f"lora_rank {request.lora_rank}: the checkpoint's LoRA has rank {info.rank}."
-        )
-    if processes.is_main_process:
-        notes = [*request.notes]
-        base_note = base.note_on_record(info.base, f"the LoRA of {request.checkpoint}")
-        notes += [base_note] if base_note else []
-        notes += base.text.cut_off_notes([*request.prompts, request.sampling.negative_prompt])
-        for line in notes:
-            note(line)
-        remove_unfinished(request.output_dir)
-        if run.text_states and (trained is None or trained.cache_latents):
-            base.text.write_states(run.text_states)
-    if request.compile:
-        base.denoiser.compile_layers()
-    with processes.main_process_first():
-        inversion_noise = _inversion_noise(request, base)
-    encoded = dict(zip(request.prompts, base.text.encode(request.prompts), strict=True))
-    negative_states = base.text.encode([request.sampling.negative_prompt])
-    entries: list[dict[str, Any]] = []
-    # Whole batches are dealt out, so that the number of processes changes no result.
-    with processes.split_between_processes(_batches(request)) as share:
-        for number, batch in enumerate(share, 1):
-            latents = sample_latents(
-                base,
-                torch.stack([encoded[job.prompt] for job in batch]),
-                negative_states,
-                [job.seed for job in batch],
-                request.sampling,
-                inversion_noise,
-                partial(progress_bar, description=f"batch {number} of {len(share)}"),
-            )
-            for job, video in zip(batch, latents, strict=True):
-                entries.append(_write_video(request, job, base.codec.decode(video)))
-    entries = gather_object(entries)  # of all processes, in the order of the jobs
-    if processes.is_main_process:
-        _write_contact_sheet(request, entries)
-    return [GeneratedVideo(request.output_dir, entry) for entry in entries]
+    return Generator(request, device).generate(request)
 
 
 def _batches(request: GenerationRequest) -> list[list[Job]]:
@@ -201,24 +259,13 @@ def _batches(request: GenerationRequest) -> list[list[Job]]:
     return [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
 
-def _inversion_noise(request: GenerationRequest, base: BaseModel) -> torch.Tensor | None:
-    sampling, trained = request.sampling, request.trained
-    if sampling.noise_prior == 0:
-        return None
+def _reference(request: GenerationRequest, base: BaseModel) -> Reference | None:
     if isinstance(request.run, Pack):
-        return request.run.inversion_noise()
-    if trained is not None:
-        reference = Reference.of_run(trained, base, request.run)
-    else:
-        folder = request.run.reference_folder
-        reference = Reference(None, base, seed=0, read_folder=folder, write_folder=folder)
-    return reference.inversion_noise(
-        sampling.num_frames,
-        sampling.width,
-        sampling.height,
-        sampling.num_inference_steps,
-        lambda steps: progress_bar(steps, "inverting the reference"),
-    )
+        return None
+    if request.trained is not None:
+        return Reference.of_run(request.trained, base, request.run)
+    folder = request.run.reference_folder
+    return Reference(None, base, seed=0, read_folder=folder, write_folder=folder)
 
 
 def _write_contact_sheet(request: GenerationRequest, entries: list[dict[str, Any]]) -> None:

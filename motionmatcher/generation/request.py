@@ -1,7 +1,7 @@
 """Check what shall be generated, and fill in what the run knows, before any weight is read."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -26,6 +26,7 @@ from motionmatcher.files import check_writable
 from motionmatcher.generation.generate import GenerationRequest
 from motionmatcher.prompts import repetition_notes
 from motionmatcher.random_streams import check_seeds
+from motionmatcher.runs.choice import choice_file, read_choice
 from motionmatcher.runs.manifest import read_manifest
 from motionmatcher.runs.pack_folder import Pack
 from motionmatcher.runs.run_folder import Run, open_checkpoint
@@ -59,6 +60,8 @@ _OF_SAMPLING = {
 
 class GenerationOptions(TypedDict, total=False):
     """What may be asked of a generation; left out or None is as the run was trained.
+
+    Where the run has a `choice.json`, that comes first for `checkpoint`, `noise_prior` and `lora_scale`.
 
     Attributes:
         checkpoint: Step of the checkpoint; the last by default.
@@ -151,7 +154,7 @@ def make_request(
         raise UserError(f"no prompt: give {name('prompts')}, what the videos shall show.")
     if not all(prompts):
         raise UserError(f"{name('prompts')} is blank: say what the videos shall show.")
-    opened, checkpoint = _open(run, given.get("checkpoint"), name)
+    opened, checkpoint, choice_notes = _open(run, given, name)
     trained = opened.settings()
     known = trained or _published_settings()
     sampling = replace(
@@ -159,7 +162,7 @@ def make_request(
         **{key: given[option] for option, key in _OF_SAMPLING.items() if option in given},
     )
     fps = given.get("fps", known.train_data.fps)
-    notes = repetition_notes(prompts, "its videos are made once")
+    notes = choice_notes + repetition_notes(prompts, "its videos are made once")
     if given.get("gif") and fps > MAX_GIF_FPS:
         notes.append(f"no GIF plays faster than {MAX_GIF_FPS} fps: {fps:g} is for the mp4 alone.")
     adapter = given.get("motion_adapter")
@@ -213,27 +216,47 @@ def _published_settings() -> TrainSettings:
 
 
 def _open(
-    run: Pack | Path | str, step: int | None, name: Callable[[str], str]
-) -> tuple[Run | Pack, Path]:
-    """Open what videos shall be made with, and find the folder of its checkpoint."""
-    if not isinstance(run, Pack):
-        return _find_checkpoint(Path(run), step, name)
-    if step is not None:
-        raise UserError(
-            f"{name('checkpoint')} {step}: the pack {run.folder} holds one checkpoint: leave it out."
-        )
-    return run, run.folder
+    run: Pack | Path | str, given: dict[str, Any], name: Callable[[str], str]
+) -> tuple[Run | Pack, Path, list[str]]:
+    """Open what videos shall be made with: it, its checkpoint's folder, and what a choice gave to `given`."""
+    if isinstance(run, Pack):
+        if "checkpoint" in given:
+            raise UserError(
+                f"{name('checkpoint')} {given['checkpoint']}: the pack {run.folder} holds one checkpoint: "
+                "leave it out."
+            )
+        return run, run.folder, []
+    opened = _find_run(Path(run), given, name)
+    choice_notes = _take_choice(opened, given, name)
+    return opened, opened.find_checkpoint(given.get("checkpoint")), choice_notes
 
 
-def _find_checkpoint(
-    folder: Path, step: int | None, name: Callable[[str], str]
-) -> tuple[Run, Path]:
-    """Find the checkpoint that a folder and a step mean together."""
-    run, step_of_folder = open_checkpoint(folder)
-    is_checkpoint = folder.resolve() == run.checkpoint_folder(step_of_folder).resolve()
-    if is_checkpoint and step not in (None, step_of_folder):
+def _find_run(folder: Path, given: dict[str, Any], name: Callable[[str], str]) -> Run:
+    """Open the run of a folder; a checkpoint's folder gives the option `checkpoint` too."""
+    run, step = open_checkpoint(folder)
+    if folder.resolve() == run.checkpoint_folder(step).resolve():
+        if given.get("checkpoint") not in (None, step):
+            raise UserError(
+                f"{name('checkpoint')} {given['checkpoint']}: {name('run')} {folder} is a checkpoint "
+                f"already; give the run, {run.folder}, or leave the index out."
+            )
+        given["checkpoint"] = step
+    return run
+
+
+def _take_choice(run: Run, given: dict[str, Any], name: Callable[[str], str]) -> list[str]:
+    """Give what no option says the value that was chosen for the run, and say which ones."""
+    choice = read_choice(run.folder)
+    taken = {} if choice is None else asdict(choice)
+    taken = {option: value for option, value in taken.items() if option not in given}
+    if not taken:
+        return []
+    file, step = choice_file(run.folder), taken.get("checkpoint")
+    if step is not None and step not in run.checkpoint_steps():
         raise UserError(
-            f"{name('checkpoint')} {step}: {name('run')} {folder} is a checkpoint already; "
-            f"give the run, {run.folder}, or leave the index out."
+            f"{file} names checkpoint {step}, which {run.folder} does not have: give "
+            f"{name('checkpoint')}, delete the file, or choose again: python -m experiments.choose."
         )
-    return run, run.find_checkpoint(step_of_folder if step is None else step)
+    given |= taken
+    values = ", ".join(f"{name(option)} {value:g}" for option, value in taken.items())
+    return [f"from {file}: {values}."]

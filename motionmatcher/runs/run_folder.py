@@ -12,6 +12,7 @@ from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.files import make_unused_folder, remove_unfinished
 from motionmatcher.paths import find_path, record_paths, require_folder
+from motionmatcher.runs.choice import choice_file
 
 STATE_FILE = "training_state.safetensors"
 _CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
@@ -136,6 +137,8 @@ class Run:
             shutil.copy2(self.config_file, aside.config_file)
             if self.reference_folder.is_dir():
                 shutil.copytree(self.reference_folder, aside.reference_folder)
+            if choice_file(self.folder).is_file():  # it was made among checkpoints that go
+                choice_file(self.folder).rename(choice_file(aside.folder))
             aside.samples_folder.mkdir()
             for path in self.samples_folder.glob("step-*"):
                 match = _PREVIEW.fullmatch(path.name)

@@ -17,6 +17,8 @@ from motionmatcher.config.settings import TrainSettings
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
 from motionmatcher.generation.generate import GenerationRequest
+from motionmatcher.generation.request import make_request
+from motionmatcher.runs.choice import Choice, write_choice
 from motionmatcher.runs.run_folder import Run
 
 TRAINED = SamplingSettings(
@@ -297,3 +299,47 @@ def test_unknown_flags_are_refused(
     assert caught.value.code == 2
     message = "error: unknown flag --noise-prior. Did you mean '--noise_prior'?"
     assert capsys.readouterr().err.startswith(message)
+
+
+CHOICE = Choice(checkpoint=2, noise_prior=0.5, lora_scale=1.25)
+
+
+def test_what_was_chosen_for_the_run_is_the_default_and_is_said(
+    request_of: Callable[..., GenerationRequest], run: Run
+) -> None:
+    write_choice(run.folder, CHOICE, {})
+    request = request_of()
+    assert request.sampling == replace(TRAINED, noise_prior=0.5, lora_scale=1.25)
+    assert request.checkpoint == run.folder / "checkpoint-2"
+    assert request.notes == [
+        f"from {run.folder / 'choice.json'}: --checkpoint_index 2, --noise_prior 0.5, --lora_scale 1.25."
+    ]
+
+
+def test_flags_win_over_the_choice(
+    request_of: Callable[..., GenerationRequest], run: Run, tmp_path: Path
+) -> None:
+    write_choice(run.folder, CHOICE, {})
+    request = request_of("--checkpoint_index", "10", "--noise_prior", "0")
+    assert request.sampling == replace(TRAINED, noise_prior=0, lora_scale=1.25)
+    assert request.checkpoint == run.folder / "checkpoint-10"
+    assert request.notes == [f"from {run.folder / 'choice.json'}: --lora_scale 1.25."]
+    assert not request_of("-ci", "10", "-np", "0", "-ls", "1").notes
+    # A checkpoint's folder says which one is meant.
+    of_folder = make_request(run.checkpoint_folder(10), ["A cat."], output_dir=tmp_path / "out")
+    assert of_folder.checkpoint == run.folder / "checkpoint-10"
+    assert of_folder.notes == [
+        f"from {run.folder / 'choice.json'}: noise_prior 0.5, lora_scale 1.25."
+    ]
+
+
+def test_a_choice_of_a_checkpoint_that_is_gone(
+    request_of: Callable[..., GenerationRequest], run: Run
+) -> None:
+    write_choice(run.folder, replace(CHOICE, checkpoint=7), {})
+    message = (
+        r"choice\.json names checkpoint 7, which .*train_x does not have: give --checkpoint_index,"
+    )
+    with pytest.raises(UserError, match=message):
+        request_of()
+    assert request_of("-ci", "2").checkpoint == run.folder / "checkpoint-2"

@@ -148,6 +148,7 @@ def test_what_was_made_after_the_checkpoint_resumed_is_set_aside(run: Run) -> No
     run.reference_folder.mkdir()
     (run.reference_folder / "latents-1.safetensors").write_text("latents")
     write_settings(run.config_file, SETTINGS)
+    (run.folder / "choice.json").write_text("chosen of 50, 100 and 400")
     changed = replace(SETTINGS, learning_rate=0.25)
 
     aside = run.continue_from(50, changed)
@@ -157,6 +158,8 @@ def test_what_was_made_after_the_checkpoint_resumed_is_set_aside(run: Run) -> No
     assert run.settings() == changed
     assert not list(run.samples_folder.iterdir())
     left = Run.open(aside)  # a run itself
+    assert not (run.folder / "choice.json").exists()
+    assert (left.folder / "choice.json").is_file()
     assert left.checkpoint_steps() == [100, 400]
     assert left.settings() == SETTINGS
     assert {path.name for path in left.samples_folder.iterdir()} == {
