@@ -40,6 +40,20 @@ LEAKAGE = Metric(
     "lower",
     "Mean cosine between the frames of output and reference under CLIP: appearance taken over.",
 )
+COLOURS_TAKEN_OVER = Metric(
+    "colours_taken_over",
+    "Colours taken over",
+    "lower",
+    "Share of the way that colours went from the base's own video to the reference's.",
+    digits=3,
+)
+LOOKS_TAKEN_OVER = Metric(
+    "looks_taken_over",
+    "Looks taken over",
+    "lower",
+    "The same of CLIP's embeddings, averaged over frames.",
+    digits=3,
+)
 IMAGE_REWARD = Metric(
     "image_reward",
     "ImageReward",

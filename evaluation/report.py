@@ -70,13 +70,13 @@ def write_report(
 
 def page(name: str, scores: Scores, sections: list[str], data: Mapping[str, Any]) -> str:
     """Fill the template. Its policy lets only our own script run, whatever the texts say."""
-    style = _read("style.css")
-    script = "\n".join(_read(file) for file in SCRIPTS)
-    return Template(_read("page.html")).substitute(
+    style = read_asset("style.css")
+    script = "\n".join(read_asset(file) for file in SCRIPTS)
+    return Template(read_asset("page.html")).substitute(
         style=style,
-        style_hash=_hash(style),
+        style_hash=policy_hash(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=policy_hash(script),
         name=escape(name),
         subtitle=escape(_subtitle(scores)),
         summary=summary_table(scores),
@@ -120,10 +120,12 @@ def _subtitle(scores: Scores) -> str:
     return f"{made_of} in {folders} folder{'s' if folders != 1 else ''} against one reference clip"
 
 
-def _read(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Read a file that pages are made of: style, script, template."""
     return (PAGE_DIR / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
+    """Name a style or script in a page's policy, which lets no other one in."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -37,8 +37,8 @@ def summary_table(scores: Scores) -> str:
             f'<tr class="control"><th scope="row" data-value="{escape(name)}">{escape(name)}</th>'
             f'<td data-value="">–</td>{"".join(cells)}</tr>'
         )
-    head = _head("Folder", False) + _head("n", True) + _metric_heads(scores)
-    table = _table("summary", "Means with 95 % intervals, and controls", head, rows)
+    head = column_head("Folder", False) + column_head("n", True) + _metric_heads(scores)
+    table = sortable_table("summary", "Means with 95 % intervals, and controls", head, rows)
     return table + _doubts(scores)
 
 
@@ -55,14 +55,14 @@ def video_table(scores: Scores) -> str:
                 f'{escape(name)}"><span class="dot"></span>{escape(name)}'
                 f'<span class="note">{escape(folder_name)}</span></th>{"".join(cells)}</tr>'
             )
-    head = _head("Video", False) + _metric_heads(scores)
-    return _table("videos", "Every video", head, rows)
+    head = column_head("Video", False) + _metric_heads(scores)
+    return sortable_table("videos", "Every video", head, rows)
 
 
 def reference_card(name: str, uri: str, details: str) -> str:
     """Show the reference clip."""
     return (
-        f'<article class="card reference" data-key="reference">{_screen(uri, name)}'
+        f'<article class="card reference" data-key="reference">{screen(uri, name)}'
         f'<div class="words"><p class="tag">Reference</p><h3>{escape(name)}</h3>'
         f'<p class="note">{escape(details)}</p></div></article>'
     )
@@ -90,7 +90,7 @@ def video_card(scored: ScoredVideo, key: str, uri: str, results: Scores, series:
     charts = '<div class="charts" aria-hidden="true"></div>' if scores.motion else ""
     return (
         f'<article class="card series-{series % NUM_SERIES}" data-key="{escape(key)}">'
-        f"{_screen(uri, video.path.name)}"
+        f"{screen(uri, video.path.name)}"
         f'<div class="words"><h3 class="prompt">{prompt}</h3>'
         f'<p class="note">{escape(video.path.name)}{seed}</p>{notes}{charts}'
         f'<dl class="figures">{shown}</dl>{_settings(video.settings)}</div></article>'
@@ -124,7 +124,8 @@ def footnotes(scores: Scores) -> str:
     return f"<h3>Metrics</h3><dl>{metrics}</dl><h3>Computed with</h3><dl>{settings}</dl>{missing}"
 
 
-def _screen(uri: str, name: str) -> str:
+def screen(uri: str, name: str) -> str:
+    """Show a clip, with room for what is drawn over it."""
     return (
         f'<div class="screen"><video src="{uri}" muted playsinline preload="auto" '
         f'aria-label="{escape(name)}"></video><canvas aria-hidden="true"></canvas></div>'
@@ -141,7 +142,8 @@ def _settings(settings: Mapping[str, object]) -> str:
     return f"<details><summary>Settings</summary><dl>{rows}</dl></details>"
 
 
-def _table(name: str, caption: str, head: str, rows: Sequence[str]) -> str:
+def sortable_table(name: str, caption: str, head: str, rows: Sequence[str]) -> str:
+    """Make a table whose rows can be sorted by any column: cells have a `data-value`."""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
         f'<table id="{name}"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
@@ -149,7 +151,8 @@ def _table(name: str, caption: str, head: str, rows: Sequence[str]) -> str:
     )
 
 
-def _head(label: str, numeric: bool, hint: str = "") -> str:
+def column_head(label: str, numeric: bool, hint: str = "") -> str:
+    """Make the heading of a column that can be sorted by."""
     kind = "number" if numeric else "text"
     return (
         f'<th scope="col" data-kind="{kind}"><button type="button" title="{escape(hint)}">'
@@ -159,7 +162,7 @@ def _head(label: str, numeric: bool, hint: str = "") -> str:
 
 def _metric_heads(scores: Scores) -> str:
     return "".join(
-        _head(
+        column_head(
             f"{metric.label} †" if metric.name in scores.doubts else metric.label,
             True,
             f"{metric.description} {metric.better.capitalize()} is better.",

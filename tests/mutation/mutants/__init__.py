@@ -1,6 +1,7 @@
 """The list of mutants."""
 
 from mutation.mutants.animatediff import ANIMATEDIFF
+from mutation.mutants.choosing import CHOOSING
 from mutation.mutants.inspection import INSPECTION
 from mutation.mutants.measuring import MEASURING
 from mutation.mutants.network import NETWORK
@@ -24,4 +25,5 @@ MUTANTS = [
     *ANIMATEDIFF,
     *MEASURING,
     *PACKS,
+    *CHOOSING,
 ]
