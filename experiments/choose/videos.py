@@ -95,9 +95,9 @@ class Studio:
         for seed in seeds:
             missing = [p for p in self.request.prompts if (p, seed) not in made]
             if missing:
-                wanted = {"prompts": missing, "seed": seed, "repeat_num": 1, "output_dir": folder}
+                wanted: dict[str, Any] = {"prompts": missing, "seed": seed, "repeat_num": 1}
                 with quiet():  # one bar for all
-                    request = replace(self._request(setting), **wanted)
+                    request = replace(self._request(setting), output_dir=folder, **wanted)
                     self.generator.generate(request, contact_sheet=False)
         made = self._made(folder)
         paths = {(p, seed): made[p, seed] for p in self.request.prompts for seed in seeds}

@@ -1,7 +1,7 @@
 """Check what shall be generated, and fill in what the run knows, before any weight is read."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -26,7 +26,7 @@ from motionmatcher.files import check_writable
 from motionmatcher.generation.generate import GenerationRequest
 from motionmatcher.prompts import repetition_notes
 from motionmatcher.random_streams import check_seeds
-from motionmatcher.runs.choice import choice_file, read_choice
+from motionmatcher.runs.choice import Choice, choice_file, read_choice
 from motionmatcher.runs.manifest import read_manifest
 from motionmatcher.runs.pack_folder import Pack
 from motionmatcher.runs.run_folder import Run, open_checkpoint
@@ -246,11 +246,11 @@ def _find_run(folder: Path, given: dict[str, Any], name: Callable[[str], str]) -
 
 def _take_choice(run: Run, given: dict[str, Any], name: Callable[[str], str]) -> list[str]:
     """Give what no option says the value that was chosen for the run, and say which ones."""
-    choice = read_choice(run.folder)
-    taken = {} if choice is None else asdict(choice)
-    taken = {option: value for option, value in taken.items() if option not in given}
-    if not taken:
+    missing = [entry.name for entry in fields(Choice) if entry.name not in given]
+    choice = read_choice(run.folder) if missing else None
+    if choice is None:
         return []
+    taken = {option: getattr(choice, option) for option in missing}
     file, step = choice_file(run.folder), taken.get("checkpoint")
     if step is not None and step not in run.checkpoint_steps():
         raise UserError(

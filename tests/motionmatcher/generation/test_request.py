@@ -343,3 +343,12 @@ def test_a_choice_of_a_checkpoint_that_is_gone(
     with pytest.raises(UserError, match=message):
         request_of()
     assert request_of("-ci", "2").checkpoint == run.folder / "checkpoint-2"
+
+
+def test_a_broken_choice_is_refused_unless_nothing_is_asked_of_it(
+    request_of: Callable[..., GenerationRequest], run: Run
+) -> None:
+    (run.folder / "choice.json").write_text("{}")
+    with pytest.raises(UserError, match=r"choice\.json is no choice of format 1\. Delete it"):
+        request_of("-ci", "2", "-np", "0")
+    assert request_of("-ci", "2", "-np", "0", "-ls", "1").sampling.lora_scale == 1

@@ -44,7 +44,7 @@ CHOOSING = (
         "motionmatcher/generation/request.py",
         "tests/motionmatcher/generation/test_request.py",
         {
-            "the choice wins over flags": ("taken.items() if option not in given}", "taken.items()}"),
+            "the choice wins over flags": (" if entry.name not in given]", "]"),
             "a checkpoint's folder says nothing": ('given["checkpoint"] = step\n', "pass\n"),
         },
     )
