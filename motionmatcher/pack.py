@@ -40,7 +40,7 @@ def make_parser() -> ArgumentParser:
         dest="checkpoint",
         metavar="STEP",
         type=int,
-        help="default: the last",
+        help="default: the one chosen (choice.json), or the last",
     )
     parser.add_argument(
         "-o", "--output_dir", type=user_path, metavar="DIR", help="default: RUN/pack-STEP"

@@ -16,6 +16,7 @@ from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import check_writable
 from motionmatcher.packing.card import Card
 from motionmatcher.packing.scores import read_scores
+from motionmatcher.runs.choice import choice_file, read_choice
 from motionmatcher.runs.pack_folder import PACK_FILE
 from motionmatcher.runs.run_folder import Run, open_checkpoint
 
@@ -27,7 +28,7 @@ class PackOptions(TypedDict, total=False):
     """What may be asked of a pack; left out or None is the default.
 
     Attributes:
-        checkpoint: Step of the checkpoint; the last by default.
+        checkpoint: Step of the checkpoint; by default what `choice.json` says, or else the last.
         output_dir: The pack's folder; by default `pack-STEP` in the run.
         overwrite: Replace a pack that is there.
         prompts: What the contact sheet shows; by default the run's previews, less the clip's own prompt.
@@ -106,21 +107,7 @@ def plan_pack(
         if option not in PackOptions.__annotations__:
             nearest = did_you_mean(option, PackOptions.__annotations__)
             raise UserError(f"unknown option '{option}'.{nearest}")
-    opened, step = open_checkpoint(run)
-    of_run = Path(run).resolve() == opened.folder.resolve()
-    if not of_run and given.get("checkpoint") not in (None, step):
-        raise UserError(
-            f"{name('checkpoint')} {given['checkpoint']}: {run} is a checkpoint already; give the run, "
-            f"{opened.folder}, or leave the index out."
-        )
-    step = given.get("checkpoint", step)
-    checkpoint = opened.find_checkpoint(step)
-    settings = opened.settings()
-    if settings is None or not (checkpoint / "lora" / ADAPTER_FILE).is_file():
-        raise UserError(
-            f"{checkpoint} has no config.yaml beside it or no lora/{ADAPTER_FILE}: only runs of this toolkit "
-            "can be packed; published ones do not say how they were made."
-        )
+    opened, step, settings, notes = _open(run, given, name)
     folder = Path(given.get("output_dir") or opened.folder / f"pack-{step}")
     if folder.name in ("", ".."):  # its neighbours are written too, by its name
         folder = folder.resolve()
@@ -152,7 +139,8 @@ def plan_pack(
     )
     if prompts or with_noise:
         layout.require_weights()
-    shared, notes = _as_shared(settings, base_model, with_noise, name)
+    shared, further = _as_shared(settings, base_model, with_noise, name)
+    notes += further
     notes += [] if licence else [f"the card names no licence: give {name('license')}."]
     return PackPlan(
         run=opened,
@@ -178,6 +166,35 @@ def plan_pack(
         ),
         notes=notes,
     )
+
+
+def _open(
+    run: Path | str, given: Mapping[str, Any], name: Callable[[str], str]
+) -> tuple[Run, int, TrainSettings, list[str]]:
+    """Open a run: it, the checkpoint's step, settings, and what to say of a choice that gave some of them."""
+    opened, step = open_checkpoint(run)
+    of_run = Path(run).resolve() == opened.folder.resolve()
+    if not of_run and given.get("checkpoint") not in (None, step):
+        raise UserError(
+            f"{name('checkpoint')} {given['checkpoint']}: {run} is a checkpoint already; give the run, "
+            f"{opened.folder}, or leave the index out."
+        )
+    choice = read_choice(opened.folder) if of_run and "checkpoint" not in given else None
+    step = given.get("checkpoint", step if choice is None else choice.checkpoint)
+    checkpoint = opened.find_checkpoint(step)
+    settings = opened.settings()
+    if settings is None or not (checkpoint / "lora" / ADAPTER_FILE).is_file():
+        raise UserError(
+            f"{checkpoint} has no config.yaml beside it or no lora/{ADAPTER_FILE}: only runs of this toolkit "
+            "can be packed; published ones do not say how they were made."
+        )
+    if choice is None:
+        return opened, step, settings, []
+    video = replace(
+        settings.validation_data, noise_prior=choice.noise_prior, lora_scale=choice.lora_scale
+    )
+    chosen = f"from {choice_file(opened.folder)}: {choice}."
+    return opened, step, replace(settings, validation_data=video), [chosen]
 
 
 def _check_folder(folder: Path, overwrite: bool, name: Callable[[str], str]) -> None:

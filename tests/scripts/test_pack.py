@@ -39,6 +39,7 @@ from motionmatcher.errors import UserError
 from motionmatcher.pack import main
 from motionmatcher.packing import writing
 from motionmatcher.packing.scores import read_scores
+from motionmatcher.runs.choice import Choice, write_choice
 from motionmatcher.runs.pack_folder import CARD_FILE, NOISE_FILE, PACK_FILE, SHEET_FILE
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors
@@ -297,6 +298,24 @@ def test_scores_of_several_folders(tmp_path: Path) -> None:
     head, first, _ = read_scores(tmp_path / "scores.json")
     assert head == ["metric", "better", "a", "b"]
     assert first[2:] == ["7.7 [6, 9.5], n = 8"] * 2
+
+
+def test_what_was_chosen_for_the_run_is_packed(
+    unet_run: Run, pack: Packer, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = Run(tmp_path / "train_chosen")
+    shutil.copytree(unet_run.folder, run.folder)
+    write_choice(run.folder, Choice(2, 0.25, 0.5), {})
+    chosen = open_pack(pack(run, "--no-sheet"))
+    video = chosen.trained.validation_data
+    assert (video.noise_prior, video.lora_scale) == (0.0, 0.5)
+    told = capsys.readouterr().out
+    assert "choice.json: checkpoint 2, noise prior 0.25, LoRA scale 0.5." in told
+    assert "the noise prior of 0.25 needs the clip's inversion noise" in told
+    assert json.loads((chosen.folder / PACK_FILE).read_text())["checkpoint"] == 2
+    other = open_pack(pack(run, "--no-sheet", "-ci", 4, folder="other"))
+    assert other.trained.validation_data.lora_scale == 1
+    assert json.loads((other.folder / PACK_FILE).read_text())["checkpoint"] == 4
 
 
 def test_from_python(unet_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
