@@ -111,7 +111,7 @@ class _Running:
         try:
             while not self.receiver.closed and self.receiver.poll():
                 self.result.found.append(self.receiver.recv())
-        except EOFError:
+        except (EOFError, OSError):  # it has ended, maybe within what it told
             self.receiver.close()
         return len(self.result.found) > before
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -33,6 +34,14 @@ def hanging(tell: Tell, pids: str, **_: Any) -> None:
 
 def killed(tell: Tell, **_: Any) -> None:
     tell({"square": 4})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def cut_short(tell: Tell, **_: Any) -> None:
+    """Tell something, and be killed within the next thing."""
+    tell({"square": 9})
+    pipe: Any = tell
+    os.write(pipe.__self__.fileno(), struct.pack("!i", 1000) + b"begins")
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -71,6 +71,14 @@ def test_a_part_that_fails_loses_nothing_of_the_others(tmp_path: Path) -> None:
     assert told[-1] == results
 
 
+def test_a_part_that_is_killed_while_it_tells_loses_only_that() -> None:
+    parts = [part("cut short", "cut_short"), part("last", "squares", count=1)]
+    results = run_parts(parts, {}, LONG, ignore, "forkserver")
+    assert results["cut short"].found == [{"square": 9}]
+    assert results["cut short"].reason == "ended by SIGKILL"
+    assert results["last"].state == "done"
+
+
 def test_what_has_not_begun_when_all_time_is_over_is_left_out(tmp_path: Path) -> None:
     parts = [
         part("hangs", "hanging", pids=str(tmp_path / "pids")),
