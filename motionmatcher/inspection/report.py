@@ -103,7 +103,6 @@ def _report(
 ) -> ClipReport:
     path = data.single_video_path
     window = survey.window(frames)
-    moving = sum(step.moving for step in survey.steps) / max(len(survey.steps), 1)
     notes = [*rate_notes(clip, data), *crop_notes(clip, data), *window_notes(path, window, bars)]
     return ClipReport(
         path=path,
@@ -115,7 +114,7 @@ def _report(
         turn=clip.shape.turn,
         pixel_aspect=float(clip.shape.pixel_aspect),
         window=window,
-        moving=moving,
+        moving=survey.moving,
         bars=bars,
         notes=notes,
     )

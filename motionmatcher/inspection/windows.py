@@ -90,6 +90,16 @@ class Survey:
         self.cuts = frozenset(first + step + 1 for step in find_cuts(steps))
         self.repeats = frozenset(first + step + 1 for step in find_repeats(steps))
 
+    @property
+    def moving(self) -> float:
+        """Share of the picture that moves on its own, averaged over the steps that are no cuts."""
+        shares = [
+            step.moving
+            for frame, step in enumerate(self.steps, self.first + 1)
+            if frame not in self.cuts
+        ]
+        return sum(shares) / max(len(shares), 1)
+
     def window(self, frames: Sequence[int]) -> Window:
         """Sum up the steps between frames, ascending indices of the part."""
         camera, objects, lost, cuts, repeats = [], [], [], [], []

@@ -10,8 +10,8 @@ from motionmatcher.inspection.steps import Step
 from motionmatcher.inspection.windows import Survey, Window, find_candidates, is_better, rank
 
 
-def step(speed: float = 2.0, found: float = 0.9, change: float = 50.0) -> Step:
-    return Step(found, camera=speed / 2, objects=speed, moving=0.1, change=change)
+def step(speed: float = 2.0, found: float = 0.9, change: float = 50.0, moving: float = 0.1) -> Step:
+    return Step(found, camera=speed / 2, objects=speed, moving=moving, change=change)
 
 
 def window(**changes: Any) -> Window:
@@ -33,6 +33,13 @@ def test_the_steps_between_the_frames_read_are_summed_up() -> None:
     assert survey.window([14, 15, 16]).repeats == (15,)
     held = survey.window([14, 14, 16])  # where a clip is slower than asked for
     assert (held.objects, held.repeats) == ((0, 5), (14,))
+
+
+def test_what_seems_to_move_at_a_cut_does_not() -> None:
+    # Frame 12 begins another scene.
+    steps = [step(moving=0.1), step(found=0.1, moving=0.9), step(moving=0.3), step(moving=0.2)]
+    assert Survey(10, steps).moving == pytest.approx(0.2)
+    assert Survey(10, []).moving == 0
 
 
 def test_still_and_fast() -> None:

@@ -62,7 +62,11 @@ INSPECTION = [
                 "between = range(here + 1, there + 1)",
                 "between = range(there, there + 1)",
             ),
-            "the camera jumps at a cut": (" if frame not in self.cuts", ""),
+            "the camera jumps at a cut": (
+                "self.steps[frame - 1 - self.first] for frame in between if frame not in self.cuts",
+                "self.steps[frame - 1 - self.first] for frame in between",
+            ),
+            "all the picture moves at a cut": ("            if frame not in self.cuts\n", ""),
             "the least motion is best": (
                 "unfit, stretch, -speed, start",
                 "unfit, stretch, speed, start",
