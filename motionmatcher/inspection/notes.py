@@ -38,18 +38,20 @@ def crop_notes(clip: ClipFile, data: TrainData) -> list[str]:
     ]
 
 
-def window_notes(path: str, window: Window, bars: Bars) -> Iterator[str]:
-    """Say what is wrong with the frames that are read."""
+def window_notes(data: TrainData, window: Window, bars: Bars) -> Iterator[str]:
+    """Say what is wrong with the frames that are read, and which setting that chooses them helps."""
+    path, by_time = data.single_video_path, FrameChoice.of(data).by_time
+    start = "train_data.start_s" if by_time else "train_data.sample_start_idx"
+    step = "train_data.duration_s" if by_time else "train_data.frame_step"
     if window.cuts:
         yield (
             f"{path}: another scene begins with frame {_list(window.cuts)}; choose frames of one scene by "
-            "train_data.sample_start_idx."
+            f"{start}."
         )
     if len(window.repeats) > FEW_REPEATS:
         yield (
             f"{path}: {len(window.repeats)} of {len(window.frames)} frames show nothing new "
-            f"({_list(window.repeats)}): a larger train_data.frame_step, or ffmpeg's filter mpdecimate, "
-            "leaves repeats out."
+            f"({_list(window.repeats)}): a larger {step}, or ffmpeg's filter mpdecimate, leaves repeats out."
         )
     if bars:
         sides = {"top": bars.top, "bottom": bars.bottom, "left": bars.left, "right": bars.right}
@@ -61,11 +63,11 @@ def window_notes(path: str, window: Window, bars: Bars) -> Iterator[str]:
     if window.is_still:
         yield (
             f"{path}: hardly anything moves, {window.travel:.1f} % of the diagonal in all: take other "
-            "frames, or a larger train_data.frame_step."
+            f"frames, or a larger {step}."
         )
     if window.is_fast:
         skips = any(after - before > 1 for before, after in pairwise(window.frames))
-        finer = "a smaller train_data.frame_step" if skips else "a clip with more frames per second"
+        finer = f"a smaller {step}" if skips else "a clip with more frames per second"
         yield (
             f"{path}: much moves by more than {FAST_STEP:g} % of the diagonal from frame to frame, or is "
             f"lost from sight: {finer} may be followed better."

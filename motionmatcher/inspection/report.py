@@ -101,11 +101,10 @@ def examine(clip: ClipFile, data: TrainData, frames: Sequence[int]) -> ClipRepor
 def _report(
     clip: ClipFile, data: TrainData, frames: Sequence[int], survey: Survey, bars: Bars
 ) -> ClipReport:
-    path = data.single_video_path
     window = survey.window(frames)
-    notes = [*rate_notes(clip, data), *crop_notes(clip, data), *window_notes(path, window, bars)]
+    notes = [*rate_notes(clip, data), *crop_notes(clip, data), *window_notes(data, window, bars)]
     return ClipReport(
-        path=path,
+        path=data.single_video_path,
         num_frames=len(clip),
         fps=clip.timeline.fps,
         varies=clip.timeline.note is not None,

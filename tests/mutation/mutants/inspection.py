@@ -55,6 +55,11 @@ INSPECTION = [
         },
     ),
     *mutants(
+        "motionmatcher/inspection/notes.py",
+        "tests/motionmatcher/inspection/test_notes.py",
+        {"advice is always to count frames": ("FrameChoice.of(data).by_time", "False")},
+    ),
+    *mutants(
         "motionmatcher/inspection/windows.py",
         "tests/motionmatcher/inspection/test_windows.py",
         {
