@@ -1,5 +1,6 @@
 """What the parts of the measurement on a GPU found, brought together: for the JSON file and as tables."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,11 +15,13 @@ Cell = Callable[[Found], Any]
 
 
 def values_of(results: Results) -> dict[str, Any]:
-    """Give all values for the JSON file, those that take several parts under "compared"."""
-    return {
-        "parts": {name: asdict(result) for name, result in results.items()},
-        "compared": compare(results),
-    }
+    """Give all values for the JSON file, those that take several parts under "compared".
+
+    JSON has no infinity, and fp16's gradient is infinite where its update is skipped: null.
+    """
+    parts = {name: asdict(result) for name, result in results.items()}
+    values: dict[str, Any] = _finite({"parts": parts, "compared": compare(results)})
+    return values
 
 
 def compare(results: Results) -> list[Found]:
@@ -125,6 +128,15 @@ def _table(text: str, columns: Mapping[str, Cell], rows: Sequence[Found]) -> str
 
 def _scaled(found: Found, key: str, unit: float) -> float | str:
     return found[key] / unit if key in found else ""
+
+
+def _finite(value: Any) -> Any:
+    """Put None in the place of all numbers in nested lists and dictionaries that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _of_kind(results: Results, *kinds: str) -> list[Found]:

@@ -15,7 +15,7 @@ from benchmarks import gpu, gpu_parts
 from benchmarks.gpu_cases import steps_of
 from benchmarks.gpu_tables import compare, paragraphs
 from benchmarks.results import find_section
-from benchmarks.timed_parts import DONE, FAILED, Part, PartResult
+from benchmarks.timed_parts import DONE, FAILED, RUNNING, Part, PartResult
 
 
 def run_here(
@@ -185,6 +185,37 @@ def by_hand() -> dict[str, PartResult]:
             ],
         ),
     }
+
+
+def test_an_update_that_fp16_skips_loses_nothing(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its gradient is infinite, which JSON has no number for."""
+    overflowed = {"kind": "training step", "loss": 2e-6, "gradient_norm": float("inf")}
+    failed = {"kind": "step", "base": "wan", "name": "", "all_seconds": [float("nan")]}
+    found: list[dict[str, Any]] = [overflowed, failed]
+
+    def run_parts(
+        parts: Sequence[Part],
+        options: Mapping[str, Any],
+        seconds: float,
+        on_change: Callable[[Mapping[str, PartResult]], None],
+        start_method: str,
+    ) -> dict[str, PartResult]:
+        results = {"zeroscope-training": PartResult(RUNNING, found=found)}
+        on_change(results)
+        assert file.is_file(), "it is kept while parts run"
+        return results
+
+    file = page.with_suffix(".json")
+    monkeypatch.setattr(gpu, "run_parts", run_parts)
+    monkeypatch.setattr(gpu, "paragraphs", lambda results: [])
+    arguments = ["--quick", "--results", page, "--json", file, "--parts", "zeroscope-training"]
+    assert run_script(monkeypatch, gpu.main, *arguments) == 0
+    values = json.loads(file.read_text())
+    step, timed = values["parts"]["zeroscope-training"]["found"]
+    assert step == {**overflowed, "gradient_norm": None}
+    assert timed["all_seconds"] == values["compared"][0]["all_seconds"] == [None]
 
 
 def test_shares_and_ratios_by_hand() -> None:

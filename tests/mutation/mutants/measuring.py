@@ -36,4 +36,8 @@ MEASURING = mutants(
         ),
         "bases share their counts": ('(found["base"], found["name"])', '("zeroscope", found["name"])'),
     },
+) + mutants(
+    "benchmarks/gpu_tables.py",
+    "tests/benchmarks/test_gpu.py::test_an_update_that_fp16_skips_loses_nothing",
+    {"numbers that JSON has not stay": ("not math.isfinite(value)", "False")},
 )  # fmt: skip
