@@ -173,7 +173,10 @@ def measure_step(wanted: StepCase, device: torch.device) -> Found:
 
 
 def training(tell: Tell, device: str, quick: bool, base: str) -> None:
-    """Train a new LoRA for some steps, by the program's own loop, as the first of a base's steps."""
+    """Train a new LoRA for some steps, by the program's own loop, as the first of a base's steps.
+
+    A loss that is not finite ends it, and says so.
+    """
     where = torch.device(device)
     compute_exactly(where)
     wanted = steps_of(base, quick)[0]
@@ -209,7 +212,6 @@ def training(tell: Tell, device: str, quick: bool, base: str) -> None:
             "steps": num_steps,
             "seconds": statistics.median(seconds[1:]),
             "losses": losses,
-            "losses_finite": all(map(math.isfinite, losses)),
             "skipped_updates": sum(not math.isfinite(norm) for norm in norms),
             "loss_scale": scale,
             "loss_scale_sane": scale is None or low <= scale <= high,

@@ -85,7 +85,6 @@ def paragraphs(results: Results) -> list[str]:
                 "seconds a step": lambda found: found["seconds"],
                 "first loss": lambda found: f"{found['losses'][0]:.3e}",
                 "last loss": lambda found: f"{found['losses'][-1]:.3e}",
-                "finite": lambda found: "yes" if found["losses_finite"] else "no",
                 "updates skipped": lambda found: found["skipped_updates"],
                 "loss scale": lambda found: found["loss_scale"] or "",
                 **_PEAK,

@@ -83,7 +83,6 @@ def test_training_and_sampling(base: str, page: Path, monkeypatch: pytest.Monkey
     *told, trained = found[f"{base}-training"]
     assert trained["steps"] == 3
     assert trained["losses"] == [each["loss"] for each in told], "told step by step"
-    assert trained["losses_finite"]
     assert trained["loss_scale_sane"]
     assert trained["skipped_updates"] == 0
     assert trained["lora_b_norm"] > 0, "it started at 0"
@@ -177,7 +176,6 @@ def by_hand() -> dict[str, PartResult]:
                     "steps": 20,
                     "seconds": 5.0,
                     "losses": [2e-6, 1e-6],
-                    "losses_finite": True,
                     "skipped_updates": 0,
                     "loss_scale": None,
                     "peak_bytes": 9 * 2**30,
@@ -235,7 +233,7 @@ def test_tables_by_hand() -> None:
     assert "| wan | bf16 tangent full |  | 2.5 | 500 | 0.5 | 10 | 1.25 |" in steps
     assert "| wan | bf16 tangent none |  | out of memory | 400 |  |  |  |" in steps
     assert "| wan | bf16 tangent selective |  | 3 |  |  | 1 |  |" in steps
-    row = "| wan | bf16 tangent full | 20 | 5 | 2.000e-06 | 1.000e-06 | yes | 0 |  | 9 | 1.125 |"
+    row = "| wan | bf16 tangent full | 20 | 5 | 2.000e-06 | 1.000e-06 | 0 |  | 9 | 1.125 |"
     assert row in training
     assert "| wan | stopped | 3 | stopped after 150 s, its time |" in lacking
     assert "| counts | failed | 2 | RuntimeError: no |" in lacking
