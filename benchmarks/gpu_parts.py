@@ -254,6 +254,8 @@ def sampling(tell: Tell, device: str, quick: bool, base: str) -> None:
                 "peak_bytes": weights + found.peak_bytes,
             }
         )
+    if not denoiser.merges_lora:
+        return
     merging = Clock(lambda: _wait(where))
     for _ in merging.timed(range(2)):
         with denoiser.lora_at():

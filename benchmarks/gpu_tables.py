@@ -92,7 +92,8 @@ def paragraphs(results: Results) -> list[str]:
             [found for found in compared if found["kind"] == "training"],
         ),
         _table(
-            "Sampling with guidance; merged into the weights a LoRA costs nothing a pass:",
+            "Sampling with guidance; merged into the weights a LoRA costs nothing a pass, but in bf16 the "
+            "program leaves it beside them:",
             {
                 "base": lambda found: found["base"],
                 "LoRA": lambda found: found["lora"],

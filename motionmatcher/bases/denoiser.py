@@ -260,19 +260,25 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
         with self._entered(mode, within=self):
             yield
 
+    @property
+    def merges_lora(self) -> bool:
+        """Whether `lora_at` folds the LoRA into the weights, where it costs nothing per pass.
+
+        bf16 would lose much of it there (16 % of a LoRA of 1 % of the weights).
+        """
+        return self.weight_dtype != torch.bfloat16
+
     @contextmanager
     def lora_at(self, scale: float = 1.0) -> Iterator[None]:
         """Have the LoRA on at a scale within the block, for passes without gradients or dropout.
 
-        It is folded into the weights, where it costs nothing per pass; but bf16 would lose much of it
-        there (16 % of a LoRA of 1 % of the weights), so with such weights it stays beside them. What was
-        found comes back after the block, to the bit. A scale of 0 is the base model, untouched.
+        It is folded into the weights, or stays beside them (`merges_lora`). What was found comes back
+        after the block, to the bit. A scale of 0 is the base model, untouched.
 
         Args:
             scale: Multiplies the LoRA's share.
         """
-        merged = self.weight_dtype != torch.bfloat16
-        with self._lora_merged(scale) if merged else self._lora_scaled(scale):
+        with self._lora_merged(scale) if self.merges_lora else self._lora_scaled(scale):
             yield
 
     @contextmanager

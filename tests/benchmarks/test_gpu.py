@@ -86,9 +86,12 @@ def test_training_and_sampling(base: str, page: Path, monkeypatch: pytest.Monkey
     assert trained["loss_scale_sane"]
     assert trained["skipped_updates"] == 0
     assert trained["lora_b_norm"] > 0, "it started at 0"
-    merged, beside, merging = found[f"{base}-sampling"]
+    merged, beside, *merging = found[f"{base}-sampling"]
     assert (merged["lora"], beside["lora"]) == ("merged", "beside")
-    assert min(merged["seconds"], beside["seconds"], merging["seconds"]) > 0
+    assert min(each["seconds"] for each in (merged, beside, *merging)) > 0
+    assert len(merging) == (base == "zeroscope"), (
+        "Wan's weights are in bf16, which are left as they are"
+    )
     assert beside["peak_bytes"] >= merged["peak_bytes"]
     assert [each.get("lora") for each in values["compared"]] == [None, "merged", "beside"]
 
