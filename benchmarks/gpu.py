@@ -31,7 +31,8 @@ def _part(name: str, function: str, limit_s: float, beside: bool = False, **opti
 PARTS = {
     part.name: part
     for part in (
-        _part("card", "card", 60),
+        # Of all parts it alone may find libraries that no process has read from the disk before.
+        _part("card", "card", 90),
         # On the CPU, while the GPU is measured; a share and a ratio need it.
         _part("counts", "counts", 420, beside=True),
         _part("zeroscope", "steps", 110, base="zeroscope"),

@@ -303,4 +303,4 @@ def _driver() -> str | None:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return asked.stdout.splitlines()[0].strip()
+    return asked.stdout.partition("\n")[0].strip() or None

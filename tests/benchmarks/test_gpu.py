@@ -3,6 +3,7 @@
 import json
 import pkgutil
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,21 @@ def test_a_step_that_does_not_fit_is_passed_over(monkeypatch: pytest.MonkeyPatch
     assert found[2]["out_of_memory"] == "CUDA out of memory. Tried to allocate 2 GiB."
 
 
+@pytest.mark.parametrize(
+    ("printed", "driver"), [("580.1\n580.1\n", "580.1"), ("", None), (None, None)]
+)
+def test_the_driver_s_version_where_it_is_told(
+    printed: str | None, driver: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(command: list[str], **options: Any) -> subprocess.CompletedProcess:
+        if printed is None:
+            raise FileNotFoundError
+        return subprocess.CompletedProcess(command, 0, printed)
+
+    monkeypatch.setattr(subprocess, "run", ask)
+    assert gpu_parts._driver() == driver
+
+
 def by_hand() -> dict[str, PartResult]:
     """Results of parts of which two fell short."""
     step = {"kind": "step", "base": "wan", "compiled": False, "precision": "bf16"}
@@ -251,8 +267,8 @@ def test_names_of_cases_are_their_own() -> None:
         assert set(compiled) <= set(names), "what is compiled is counted, and measured uncompiled"
 
 
-def test_all_parts_fit_into_the_page_s_time() -> None:
-    """The first ones, up to training, end before the eight minutes do, even at their limits."""
+def test_what_matters_most_begins_in_time() -> None:
+    """The first parts, up to training, end before the eight minutes do, even at their limits."""
     first = [gpu.PARTS[name] for name in ("card", "zeroscope", "wan", "zeroscope-training")]
     assert sum(part.limit_s for part in first) < 8 * 60
     assert list(gpu.PARTS)[:2] == ["card", "counts"]
