@@ -41,9 +41,12 @@ def make_accelerator(settings: TrainSettings, device: torch.device) -> Accelerat
         torch.cuda.set_device(device)
     half = weight_dtype(settings.mixed_precision, device) != torch.float32
     precision = settings.mixed_precision if half else "no"
-    if is_initialized() and AcceleratorState().mixed_precision != precision:
-        # An earlier run of this process, in a notebook say, had another one.
-        AcceleratorState._reset_state()
+    if is_initialized():
+        # An earlier run of this process, in a notebook say, had another precision or kind of device.
+        found = AcceleratorState()
+        moved = found.device.type != device.type
+        if moved or found.mixed_precision != precision:
+            AcceleratorState._reset_state(reset_partial_state=moved)
     return Accelerator(
         mixed_precision=precision,
         log_with=settings.logger_type,

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from launching import (
     full_disk,
     resume_in_process,
@@ -476,6 +477,18 @@ def test_one_process_trains_in_one_precision_after_the_other(config: Path) -> No
         settings = load_settings(config, [f"mixed_precision={precision}"])
         accelerator = training_run.make_accelerator(settings, torch.device("cpu"))
         assert accelerator.mixed_precision == precision
+
+
+def test_one_process_trains_on_one_device_after_the_other(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with a GPU: accelerate alone refuses the CPU then, and keeps it for the GPU."""
+    settings, cpu = load_settings(config), torch.device("cpu")
+    first = training_run.make_accelerator(settings, cpu)
+    for state in (PartialState, AcceleratorState):
+        monkeypatch.setitem(state._shared_state, "device", torch.device("meta"))
+    assert first.device.type == "meta"
+    assert training_run.make_accelerator(settings, cpu).device == cpu
 
 
 # The learning rate's schedule does not know the step that accelerate wraps around a scaled one.
