@@ -10,7 +10,7 @@ from motionmatcher.clips.clip_file import ClipFile, Frames
 from motionmatcher.clips.contact_sheet import contact_sheet
 from motionmatcher.files import atomic_path
 from motionmatcher.inspection.windows import FAST_STEP, Window
-from motionmatcher.inspection.wording import describe_motion, name_frames
+from motionmatcher.inspection.wording import describe_motion, name_with_cuts
 
 if TYPE_CHECKING:
     from motionmatcher.inspection.report import ClipReport
@@ -19,6 +19,8 @@ FRAME_HEIGHT = 96
 CURVE_HEIGHT = 64
 MARGIN = 4
 CAMERA_COLOUR, OBJECT_COLOUR, LIMIT_COLOUR = "#1f77b4", "#d62728", "#cccccc"
+# Percent of the diagonal; the curves of what moves less than this are flat, for it is noise.
+LEAST_TOP = 1.0
 
 
 def write_sheet(path: Path, report: "ClipReport") -> None:
@@ -31,20 +33,21 @@ def write_sheet(path: Path, report: "ClipReport") -> None:
 
     clip = ClipFile(report.path, report.fps)
     windows = report.candidates or (report.window,)
-    parts = [_draw(clip, place, window) for place, window in enumerate(windows, 1)]
+    top = max([LEAST_TOP, *(speed for window in windows for speed in window.speeds)])
+    parts = [_draw(clip, place, window, top) for place, window in enumerate(windows, 1)]
     width = max(part.shape[1] for part in parts)
     sheet = np.concatenate([_widen(part, width) for part in parts])
     with atomic_path(path) as temporary:
         Image.fromarray(sheet).save(temporary, format="PNG")
 
 
-def draw_curves(window: Window, width: int) -> Frames:
+def draw_curves(window: Window, width: int, top: float) -> Frames:
     """Draw the lengths of a window's steps: the camera's in blue, the objects' in red.
 
     Args:
-        window: The highest of its steps is at the top, or `FAST_STEP` where that is higher; a grey line
-            is at `FAST_STEP`.
+        window: What is drawn; a grey line is at `FAST_STEP`, where that is in sight.
         width: Pixels.
+        top: Length at the top, in percent of the diagonal.
 
     Returns:
         uint8 (CURVE_HEIGHT, width, 3).
@@ -53,12 +56,12 @@ def draw_curves(window: Window, width: int) -> Frames:
 
     picture = Image.new("RGB", (width, CURVE_HEIGHT), "white")
     draw = ImageDraw.Draw(picture)
-    top = max([FAST_STEP, *window.speeds])
 
     def height(speed: float) -> float:
         return CURVE_HEIGHT - 1 - MARGIN - (CURVE_HEIGHT - 1 - 2 * MARGIN) * speed / top
 
-    draw.line([(0, height(FAST_STEP)), (width, height(FAST_STEP))], LIMIT_COLOUR)
+    if top >= FAST_STEP:
+        draw.line([(0, height(FAST_STEP)), (width, height(FAST_STEP))], LIMIT_COLOUR)
     x = np.linspace(MARGIN, width - 1 - MARGIN, max(len(window.speeds), 2)).tolist()
     for speeds, colour in ((window.camera, CAMERA_COLOUR), (window.objects, OBJECT_COLOUR)):
         if len(speeds) == 1:
@@ -69,7 +72,7 @@ def draw_curves(window: Window, width: int) -> Frames:
     return np.asarray(picture)
 
 
-def _draw(clip: ClipFile, place: int, window: Window) -> Frames:
+def _draw(clip: ClipFile, place: int, window: Window, top: float) -> Frames:
     start, wanted = window.frames[0], set(window.frames)
     shown = {
         index: _shrink(picture)
@@ -78,11 +81,11 @@ def _draw(clip: ClipFile, place: int, window: Window) -> Frames:
     }
     frames = np.stack([shown[index] for index in window.frames])
     label = (
-        f"{place}. {name_frames(window)}\n{describe_motion(window)}\n"
-        "curves: camera blue, objects red"
+        f"{place}. {name_with_cuts(window)}\n{describe_motion(window)}\n"
+        f"curves: camera blue, objects red, {top:.1f} % at the top"
     )
     sheet = contact_sheet([frames], [label], frame_height=FRAME_HEIGHT)
-    return np.concatenate([sheet, draw_curves(window, sheet.shape[1])])
+    return np.concatenate([sheet, draw_curves(window, sheet.shape[1], top)])
 
 
 def _shrink(picture: Frames) -> Frames:

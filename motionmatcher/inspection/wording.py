@@ -23,7 +23,7 @@ def describe(report: "ClipReport") -> Iterator[str]:
     yield f"cuts: {_frames(report.window.cuts)}; repeated frames: {_frames(report.window.repeats)}"
     yield f"motion: {describe_motion(report.window)}; on its own moves {report.moving:.0%} of the picture"
     for place, window in enumerate(report.candidates, 1):
-        yield f"candidate {place}: {name_frames(window)}; {describe_motion(window)}"
+        yield f"candidate {place}: {name_with_cuts(window)}; {describe_motion(window)}"
     if report.overrides:
         yield f"better: {' '.join(report.overrides)}"
     elif report.candidates:
@@ -36,6 +36,12 @@ def name_frames(window: Window) -> str:
     if len(frames) > 3:
         frames = [f"{frames[0]}, {frames[1]} … {frames[-1]}"]
     return f"{len(window.frames)} frames ({', '.join(frames)})"
+
+
+def name_with_cuts(window: Window) -> str:
+    """Say which frames a window has, and which of them begin another scene."""
+    cuts = f", a cut at {_frames(window.cuts)}" if window.cuts else ""
+    return f"{name_frames(window)}{cuts}"
 
 
 def describe_motion(window: Window) -> str:

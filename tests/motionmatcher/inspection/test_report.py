@@ -16,7 +16,7 @@ from motionmatcher.clips.video import Frames, write_mp4
 from motionmatcher.config.loading import load_settings
 from motionmatcher.config.settings import TrainData
 from motionmatcher.errors import UserError
-from motionmatcher.inspection import ClipReport, inspect_clip
+from motionmatcher.inspection import ClipReport, inspect_clip, sheet
 from motionmatcher.inspection.sheet import CURVE_HEIGHT, draw_curves, write_sheet
 from motionmatcher.inspection.windows import Window
 from motionmatcher.inspection.wording import describe
@@ -105,6 +105,10 @@ def test_a_cut_is_named_by_its_frame_and_avoided(
         "train_data.sample_start_idx."
     ]
     assert report.candidates[0].frames[0] >= 5
+    crossing = [window for window in report.candidates if window.cuts]
+    assert crossing
+    lines = list(describe(report))
+    assert sum(", a cut at 5; camera" in line for line in lines) == len(crossing)
     assert report.overrides == (
         f"train_data.sample_start_idx={report.candidates[0].frames[0]}",
         "train_data.frame_step=1",
@@ -205,14 +209,40 @@ def test_the_sheet_has_a_row_and_curves_for_each_candidate(panned: Path, tmp_pat
         assert sheet.height == len(report.candidates) * one.height
 
 
-def test_curves_are_as_high_as_the_steps() -> None:
-    still = Window((0, 1, 2), (0.0, 0.0), (33.0, 33.0), (False,) * 2, (), ())
-    curves = draw_curves(still, 50)
-    assert curves.shape == (CURVE_HEIGHT, 50, 3)
+def rows_of(curves: Frames) -> tuple[float, float]:
+    """Mean rows of the objects' and of the camera's curve."""
     reds = (curves[..., 0] > 200) & (curves[..., 2] < 100)
     blues = (curves[..., 2] > 150) & (curves[..., 0] < 100)
-    assert np.flatnonzero(reds.any(1)).mean() == pytest.approx(4, abs=1)
-    assert np.flatnonzero(blues.any(1)).mean() == pytest.approx(CURVE_HEIGHT - 5, abs=1)
+    return np.flatnonzero(reds.any(1)).mean(), np.flatnonzero(blues.any(1)).mean()
+
+
+def test_curves_are_as_high_as_the_steps() -> None:
+    steady = Window((0, 1, 2), (0.0, 0.0), (33.0, 33.0), (False,) * 2, (), ())
+    curves = draw_curves(steady, 50, top=33.0)
+    assert curves.shape == (CURVE_HEIGHT, 50, 3)
+    assert rows_of(curves) == pytest.approx((4, CURVE_HEIGHT - 5), abs=1)
+    (middle, low) = rows_of(draw_curves(steady, 50, top=66.0))
+    assert (middle, low) == pytest.approx((CURVE_HEIGHT / 2, CURVE_HEIGHT - 5), abs=1)
+
+
+def test_curves_of_a_sheet_reach_its_top(
+    panned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip's usual motion, of a few percent a step, is no flat line; all curves have one scale."""
+    tops: list[float] = []
+
+    def watched(window: Window, width: int, top: float) -> Frames:
+        tops.append(top)
+        return draw_curves(window, width, top)
+
+    monkeypatch.setattr(sheet, "draw_curves", watched)
+    report = inspect_clip(panned, data(), suggest=True)
+    write_sheet(tmp_path / "sheet.png", report)
+    assert set(tops) == {max(max(window.speeds) for window in report.candidates)}
+    assert 1 < tops[0] < 5
+    still = dataclasses.replace(report.window, camera=(0.0,) * 7, objects=(0.1,) * 7)
+    write_sheet(tmp_path / "still.png", dataclasses.replace(report, candidates=(still,)))
+    assert tops[-1] == sheet.LEAST_TOP
 
 
 def test_the_report_is_typed(panned: Path) -> None:
