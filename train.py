@@ -47,7 +47,6 @@ def main() -> int:
     from motionmatcher.devices import choose_device
     from motionmatcher.files import write_json
     from motionmatcher.reporting import is_main_process
-    from motionmatcher.training.assembly import start_training
     from motionmatcher.training.planning import plan_resumed_training, plan_training
 
     device = choose_device(arguments.device)
@@ -61,6 +60,8 @@ def main() -> int:
     remove_unfinished_outputs(arguments)
     if arguments.dry_run:
         return dry_run(plan, device, arguments.json)
+    from motionmatcher.training.assembly import start_training
+
     run = start_training(plan, device)
     if not run.finished:
         return INTERRUPTED

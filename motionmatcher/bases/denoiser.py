@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -39,6 +39,21 @@ class PassMode:
     lora: bool = True
     recorder: Recorder | None = None
     full_precision: bool = False
+
+
+class ShortNetwork(NamedTuple):
+    """A network with some of its blocks left out.
+
+    Attributes:
+        config: Its config.
+        settings: Which maps are wanted, with its numbers of blocks.
+        repeats: Path of each block -> how many of the whole network's it stands for. Neither the first
+            nor the last block of a pass stands for others.
+    """
+
+    config: Mapping[str, Any]
+    settings: MotionExtractorSettings
+    repeats: Mapping[str, int]
 
 
 class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
@@ -99,6 +114,21 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
             UserError: It has no such maps; names the setting.
         """
         raise NotImplementedError
+
+    @classmethod
+    def shortened(
+        cls, config: Mapping[str, Any], settings: MotionExtractorSettings
+    ) -> ShortNetwork:
+        """Leave out blocks that cost what others do, to count a step by those that are left.
+
+        Args:
+            config: The network's.
+            settings: Which maps are wanted.
+
+        Raises:
+            UserError: As `choose_layers`.
+        """
+        return ShortNetwork(config, settings, {})
 
     @classmethod
     def max_frames(cls, config: Mapping[str, Any]) -> int | None:

@@ -6,7 +6,9 @@ the text (`attn2`). Its tokens are ordered by frame, row, column.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from motionmatcher.bases.config_file import MAX_CHANNELS, MAX_LAYERS, BaseConfig
-from motionmatcher.bases.denoiser import Denoiser
+from motionmatcher.bases.denoiser import Denoiser, ShortNetwork
 from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.errors import UserError
 from motionmatcher.features.attention_maps import (
@@ -111,15 +113,7 @@ class MotionWan(Denoiser, WanTransformer3DModel):
         other work reads motion and text placement from. Args and errors as of `Denoiser.choose_layers`.
         """
         _refuse_scale_factors(settings)
-        num_blocks = config["num_layers"]
-        blocks = sorted(set(settings.blocks)) or list(
-            range(num_blocks // 3, max(num_blocks // 2, num_blocks // 3 + 1))
-        )
-        if blocks[-1] >= num_blocks:
-            raise UserError(
-                f"motion_extractor.blocks: there is no block {blocks[-1]}: this base has the blocks 0 to "
-                f"{num_blocks - 1}."
-            )
+        blocks = _choose_blocks(config, settings)
         height, width = latent_size
         patch = cls.patch_size(config)
         size = height // patch, width // patch
@@ -130,6 +124,29 @@ class MotionWan(Denoiser, WanTransformer3DModel):
             temporal_size=size,
             last_block=blocks[-1],
             temporal_map=settings.temporal_map,
+        )
+
+    @classmethod
+    def shortened(
+        cls, config: Mapping[str, Any], settings: MotionExtractorSettings
+    ) -> ShortNetwork:
+        """Leave three blocks of each run of them that is not read.
+
+        They are the first, the last, and one between that stands for all others. Args and errors as of
+        `Denoiser.shortened`.
+        """
+        read = _choose_blocks(config, settings)
+        kinds = [(block in read, block > read[-1]) for block in range(config["num_layers"])]
+        left: list[tuple[bool, int]] = []  # it is read, how many it stands for
+        for (is_read, _), run in groupby(kinds):
+            number = len(list(run))
+            times = [1] * number if is_read or number <= 3 else [1, number - 2, 1]
+            left += [(is_read, each) for each in times]
+        blocks = [block for block, (is_read, _) in enumerate(left) if is_read]
+        return ShortNetwork(
+            {**config, "num_layers": len(left)},
+            replace(settings, blocks=blocks),
+            {f"blocks.{block}": times for block, (_, times) in enumerate(left)},
         )
 
     @classmethod
@@ -214,6 +231,20 @@ def _flow_map(grid: Grid, query: Tensor, key: Tensor, _: Tensor | None) -> Tenso
 
 
 _TEMPORAL_MAPS = {"same_place": _same_place_map, "frame_mass": _frame_mass_map, "flow": _flow_map}
+
+
+def _choose_blocks(config: Mapping[str, Any], settings: MotionExtractorSettings) -> list[int]:
+    """Choose the blocks whose maps are read, in order."""
+    num_blocks = config["num_layers"]
+    blocks = sorted(set(settings.blocks)) or list(
+        range(num_blocks // 3, max(num_blocks // 2, num_blocks // 3 + 1))
+    )
+    if blocks[-1] >= num_blocks:
+        raise UserError(
+            f"motion_extractor.blocks: there is no block {blocks[-1]}: this base has the blocks 0 to "
+            f"{num_blocks - 1}."
+        )
+    return blocks
 
 
 def _refuse_scale_factors(settings: MotionExtractorSettings) -> None:

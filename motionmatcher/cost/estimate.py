@@ -1,10 +1,12 @@
 """What a training run will cost and whether it fits, known before any weight is read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from motionmatcher.bases.denoiser import ShortNetwork
 from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.step import (
@@ -17,6 +19,7 @@ from motionmatcher.cost.step import (
 from motionmatcher.devices import available_bytes, show_gib, weight_dtype
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
+from motionmatcher.objectives.names import BUILT_IN
 from motionmatcher.objectives.objective import Objective
 from motionmatcher.reporting import note
 
@@ -27,6 +30,8 @@ HEADROOM = 1.15
 LAYERS_OF_STEP = 400
 LAYERS_OF_CHECKPOINTED_STEP = 100
 LAYERS_OF_SAMPLING = 10
+# Values of `gradient_checkpointing`, from most memory to least.
+RECOMPUTATIONS = ("none", "selective", "full")
 
 
 @dataclass(frozen=True)
@@ -36,36 +41,28 @@ class RunCost:
     Attributes:
         lora_modules: Modules that get an adapter.
         lora_parameters: Trainable parameters.
-        plain: An update's cost without full gradient checkpointing; with the selective one if set and
-            not counted by itself.
-        checkpointed: The same with the full one.
+        steps: The setting `gradient_checkpointing` -> what an update costs with it: of the one chosen,
+            and where that does not fit, of those that take less, up to one that fits.
         dtype: Of the frozen weights.
         device: Where it shall run.
         available_bytes: Memory that is free there now.
         settings: The run's.
         tokens: Of a video in a transformer; None for other networks.
-        selective: For a transformer, the cost with selective gradient checkpointing.
     """
 
     lora_modules: int
     lora_parameters: int
-    plain: StepCost
-    checkpointed: StepCost
+    steps: Mapping[str, StepCost]
     dtype: torch.dtype
     device: torch.device
     available_bytes: int
     settings: TrainSettings
     tokens: int | None = None
-    selective: StepCost | None = None
 
     @property
     def chosen(self) -> StepCost:
         """The cost of an update as the settings have it."""
-        if self.settings.gradient_checkpointing == "full":
-            return self.checkpointed
-        if self.settings.gradient_checkpointing == "selective" and self.selective is not None:
-            return self.selective
-        return self.plain
+        return self.steps[self.settings.gradient_checkpointing]
 
     @property
     def flops_of_run(self) -> int:
@@ -74,16 +71,15 @@ class RunCost:
 
     def fits(self, step: StepCost) -> bool:
         """Tell whether a step's memory is there, with some headroom."""
-        return step.peak_bytes * HEADROOM <= self.available_bytes
+        return fits(step, self.available_bytes)
 
     def advice(self) -> str:
         """Say whether the run fits into memory, and what to do when it does not."""
         if self.fits(self.chosen):
             return "this fits"
-        if self.fits(self.checkpointed):
-            selective = self.settings.gradient_checkpointing == "selective"
-            milder = "" if selective else " (try selective first)"
-            return f"this does not fit: set gradient_checkpointing: full{milder}"
+        for what, step in self.steps.items():
+            if self.fits(step):
+                return f"this does not fit: set gradient_checkpointing: {what}"
         settings = self.settings
         full = settings.gradient_checkpointing == "full"
         remedies = [] if full else ["gradient_checkpointing: full"]
@@ -112,9 +108,7 @@ class RunCost:
             "device": str(self.device),
             "available_bytes": self.available_bytes,
             "fits": self.fits(self.chosen),
-            "without_checkpointing": self.plain.values(),
-            **({"with_selective_checkpointing": self.selective.values()} if self.selective else {}),
-            "with_checkpointing": self.checkpointed.values(),
+            "gradient_checkpointing": {what: step.values() for what, step in self.steps.items()},
         }
 
     def lines(self) -> list[str]:
@@ -128,14 +122,11 @@ class RunCost:
             f"compute: {self.chosen.flops / 1e12:.4g} TFLOP a step, "
             f"{self.flops_of_run / 1e15:.4g} PFLOP in all",
         ]
-        steps = [("without", self.plain), ("with", self.checkpointed)]
-        if self.selective is not None:
-            steps.insert(1, ("with selective", self.selective))
-        for name, step in steps:
+        for what, step in self.steps.items():
             sizes = {**step.parts, "activations and gradients": step.activations}
             parts = ", ".join(f"{part} {size / 2**30:.2f}" for part, size in sizes.items())
             lines.append(
-                f"memory in {dtype} {name} gradient checkpointing: "
+                f"memory in {dtype} with gradient_checkpointing {what}: "
                 f"{show_gib(step.peak_bytes)} ({parts})"
             )
         available = f"{show_gib(self.available_bytes)} are free on {self.device}"
@@ -162,39 +153,42 @@ def estimate_run(
     data = settings.train_data
     denoiser_class, config = layout.denoiser.part_class, layout.denoiser.config
     latent_shape = layout.latent_shape(data.n_sample_frames, data.width, data.height)
-    denoiser = empty_denoiser(denoiser_class, config, settings)
+    short = ShortNetwork(config, settings.motion_extractor, {})
+    if objective is None or objective.name in BUILT_IN:  # another one may ask for any block
+        short = denoiser_class.shortened(config, settings.motion_extractor)
+    denoiser = empty_denoiser(denoiser_class, short.config, settings)
     step = FakeStep.build(
         denoiser,
         layout.read_schedule(settings.rescale_schedule, settings.flow_shift),
-        settings,
+        replace(settings, motion_extractor=short.settings),
         latent_shape,
         layout.num_tokens,
         device,
         objective,
+        short.repeats,
     )
-    tokens = denoiser_class.num_tokens(config, latent_shape)
-    selective = None
-    if tokens is not None:  # of a transformer's, which does not fit uncut, all three are told
-        plain = step.cost()
-        denoiser.recompute_in_backward("selective")
-        selective = step.cost()
-    else:
-        if settings.gradient_checkpointing == "selective":
-            denoiser.recompute_in_backward("selective")
-        plain = step.cost()
-    denoiser.enable_gradient_checkpointing()
+    free = available_bytes(device)
+    steps: dict[str, StepCost] = {}
+    for what in RECOMPUTATIONS[RECOMPUTATIONS.index(settings.gradient_checkpointing) :]:
+        denoiser.recompute_in_backward(what)
+        steps[what] = step.cost()
+        if fits(steps[what], free):
+            break
     return RunCost(
-        lora_modules=len(denoiser.lora_layers()),
-        lora_parameters=sum(weight.numel() for weight in denoiser.lora_parameters().values()),
-        plain=plain,
-        checkpointed=step.cost(),
-        dtype=step.base.denoiser.weight_dtype,
+        lora_modules=step.lora_modules(),
+        lora_parameters=step.lora_parameters(),
+        steps=steps,
+        dtype=denoiser.weight_dtype,
         device=device,
-        available_bytes=available_bytes(device),
+        available_bytes=free,
         settings=settings,
-        tokens=tokens,
-        selective=selective,
+        tokens=denoiser_class.num_tokens(config, latent_shape),
     )
+
+
+def fits(step: StepCost, free: int) -> bool:
+    """Tell whether a step's memory is among some free bytes, with some headroom."""
+    return step.peak_bytes * HEADROOM <= free
 
 
 def check_memory(

@@ -54,6 +54,8 @@ class CostMeter(TorchDispatchMode):
         self.live_bytes = 0
         self.peak_bytes = 0
         self._storages: dict[int, weakref.ref] = {}
+        # Of what is repeated: how often, and FLOPs, live and peak bytes where it begins.
+        self._repeated: tuple[int, int, int, int] | None = None
 
     def __torch_dispatch__(
         self,
@@ -83,6 +85,25 @@ class CostMeter(TorchDispatchMode):
         found = self.flops
         yield
         self.flops = found + number * (self.flops - found)
+
+    def repeat(self, times: int) -> None:
+        """Count all from here to the next call as if it came a number of times, one after the other.
+
+        What it leaves in memory, or takes out of it, each time does so anew.
+
+        Args:
+            times: How often; 1 ends a repetition.
+        """
+        if self._repeated is not None:
+            number, flops, live, peak = self._repeated
+            growth = (number - 1) * (self.live_bytes - live)
+            self.flops += (number - 1) * (self.flops - flops)
+            self.live_bytes += growth
+            self.peak_bytes = max(peak, self.peak_bytes + max(growth, 0))
+            self._repeated = None
+        if times > 1:
+            self._repeated = times, self.flops, self.live_bytes, self.peak_bytes
+            self.peak_bytes = self.live_bytes
 
     def _watch(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()

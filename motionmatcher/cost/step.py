@@ -1,13 +1,15 @@
 """What a training step costs, known without weights.
 
 The program's own step runs on fake tensors: loss and backward, with gradient checkpointing or
-without. So what is counted follows the code, whatever the settings.
+without. So what is counted follows the code, whatever the settings. Of a transformer's equal blocks
+only some run, and are counted as often as there are such blocks.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -137,6 +139,7 @@ class FakeStep(TrainingStep):
 
     _mode: FakeTensorMode = field(repr=False)
     _meter: CostMeter = field(repr=False)
+    _repeats: Mapping[str, int] = field(repr=False)
 
     @classmethod
     def build(
@@ -148,6 +151,7 @@ class FakeStep(TrainingStep):
         num_tokens: int,
         device: torch.device,
         objective: Objective | None = None,
+        repeats: Mapping[str, int] | None = None,
     ) -> "FakeStep":
         """Set up the step.
 
@@ -159,6 +163,7 @@ class FakeStep(TrainingStep):
             num_tokens: Length of an encoded prompt.
             device: Which device to imitate, for kernels and precision differ among them.
             objective: What is minimised; None takes the one that the settings name.
+            repeats: Path of each block of a shortened denoiser -> how often it counts.
         """
         shape = (1, *latent_shape)
         base = bare_base(denoiser, schedule, device)
@@ -184,6 +189,7 @@ class FakeStep(TrainingStep):
                 ),
                 _mode=mode,
                 _meter=meter,
+                _repeats=repeats or {},
             )
 
     @contextmanager
@@ -214,11 +220,19 @@ class FakeStep(TrainingStep):
             UncountableError: The objective asks for the numbers in a tensor.
         """
         denoiser, settings = self.base.denoiser, self.settings
-        lora = tensor_bytes(denoiser.lora_parameters().values())
-        weights = tensor_bytes(denoiser.parameters()) - lora
+        there = tensor_bytes(denoiser.parameters())
+        lora = self._times_repeats(denoiser.lora_parameters(), lambda weight: weight.nbytes)
+        weights = self._times_repeats(
+            dict(denoiser.named_parameters()), lambda weight: weight.nbytes
+        )
+        weights -= lora
         denoiser.train()
         denoiser.zero_grad()
-        with self.measured() as meter, _numbers_refused(self.objective.name):
+        with (
+            self.measured() as meter,
+            _repeating(denoiser, self._repeats, meter),
+            _numbers_refused(self.objective.name),
+        ):
             for _ in range(min(settings.gradient_accumulation_steps, 2)):
                 # From the second batch on, the gradients of the first are there already.
                 meter.flops = 0
@@ -232,8 +246,57 @@ class FakeStep(TrainingStep):
                 # Two moments, in fp32 or in 8 bits.
                 "optimizer": lora // 2 if settings.use_8bit_adam else 2 * lora,
             },
-            activations=meter.peak_bytes - weights - lora,
+            activations=meter.peak_bytes - there,
         )
+
+    def lora_modules(self) -> int:
+        """Count the modules that have a LoRA."""
+        downs = {
+            name: weight
+            for name, weight in self.base.denoiser.lora_parameters().items()
+            if ".lora_A." in name
+        }
+        return self._times_repeats(downs, lambda _: 1)
+
+    def lora_parameters(self) -> int:
+        """Count the LoRA's parameters."""
+        return self._times_repeats(self.base.denoiser.lora_parameters(), Tensor.numel)
+
+    def _times_repeats(self, weights: Mapping[str, Tensor], size: Callable[[Tensor], int]) -> int:
+        """Sum up sizes of weights, each as often as its block counts."""
+        blocks = {f"{path}.": times for path, times in self._repeats.items()}
+        return sum(
+            size(weight)
+            * next((times for path, times in blocks.items() if name.startswith(path)), 1)
+            for name, weight in weights.items()
+        )
+
+
+@contextmanager
+def _repeating(denoiser: Denoiser, repeats: Mapping[str, int], meter: CostMeter) -> Iterator[None]:
+    """Count each block as often as it is there, from where it begins to where the next one does.
+
+    In backward it begins where the gradient of its output is there.
+    """
+
+    def begin(times: int, *_: Any) -> None:
+        meter.repeat(times)
+
+    def ask_for_gradient(times: int, _block: nn.Module, _inputs: Any, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(partial(begin, times))
+
+    handles = []
+    for path, times in repeats.items():
+        block = denoiser.get_submodule(path)
+        handles.append(block.register_forward_pre_hook(partial(begin, times)))
+        handles.append(block.register_forward_hook(partial(ask_for_gradient, times)))
+    try:
+        yield
+    finally:
+        meter.repeat(1)
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from motionmatcher.cost.estimate import (
     estimate_run,
     least_bytes,
 )
-from motionmatcher.cost.step import StepCost, sampling_peak_bytes, tensor_bytes
+from motionmatcher.cost.step import FakeStep, StepCost, sampling_peak_bytes, tensor_bytes
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError
 from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
@@ -74,7 +74,7 @@ def test_a_run_is_counted_where_it_comes_near(
     layout: BaseLayout, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = StepCost(flops=1, parts={"weights": 2**30}, activations=300)
-    cost = RunCost(1, 1, step, step, torch.float32, CPU, 0, settings)
+    cost = RunCost(1, 1, {"none": step, "full": step}, torch.float32, CPU, 0, settings)
     peak = 2**30 + 300
 
     def counted(*run: object) -> RunCost:
@@ -93,6 +93,46 @@ def test_a_run_is_counted_where_it_comes_near(
     monkeypatch.setattr(estimate, "estimate_run", lambda *_: pytest.fail("counted"))
     free(monkeypatch, 2**40)
     check_memory(layout, settings, CPU)
+
+
+@pytest.mark.parametrize(
+    ("settings_own", "peaks", "counted", "advice"),
+    [
+        ("none", {"none": 100}, ["none"], "this fits"),
+        ("full", {"full": 100}, ["full"], "this fits"),
+        (
+            "none",
+            {"none": 101, "selective": 100},
+            ["none", "selective"],
+            "checkpointing: selective",
+        ),
+        (
+            "selective",
+            {"selective": 101, "full": 100},
+            ["selective", "full"],
+            "checkpointing: full",
+        ),
+        ("full", {"full": 101}, ["full"], "this does not fit: try"),
+    ],
+)
+def test_no_more_is_counted_than_what_fits(
+    settings_own: str,
+    peaks: dict[str, int],
+    counted: list[str],
+    advice: str,
+    layout: BaseLayout,
+    settings: TrainSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cost(step: FakeStep) -> StepCost:
+        return StepCost(flops=1, parts={}, activations=peaks[step.base.denoiser._recomputed])
+
+    monkeypatch.setattr(FakeStep, "cost", cost)
+    free(monkeypatch, 115)
+    own = replace(settings, gradient_checkpointing=settings_own)
+    found = estimate_run(layout, own, CPU)
+    assert list(found.steps) == counted
+    assert advice in found.advice()
 
 
 class Asking(Objective):

@@ -1,7 +1,9 @@
 """The cost of a training step: counted right, and within what the method needs."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +17,10 @@ from benchmarks.profiling import profiled
 from motionmatcher.bases.lora_linear import separate_lora
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.bases.wan import MotionWan
+from motionmatcher.config.settings import MotionExtractorSettings
 from motionmatcher.cost.estimate import RunCost
 from motionmatcher.cost.meter import CostMeter
-from motionmatcher.cost.step import StepCost, empty_denoiser, lora_size
+from motionmatcher.cost.step import FakeStep, StepCost, empty_denoiser, lora_size
 from motionmatcher.devices import weight_dtype
 
 CPU = torch.device("cpu")
@@ -76,6 +79,79 @@ def test_memory_of_what_is_alive_by_hand() -> None:
         assert meter.live_bytes == 1024, "a view keeps its storage"
         del view
         assert (meter.live_bytes, meter.peak_bytes) == (0, 2048)
+
+
+def test_what_is_repeated_by_hand() -> None:
+    with FakeTensorMode(), CostMeter() as meter:
+        matrix = torch.zeros(16, 16)  # 1024 bytes
+        kept = [matrix]
+        meter.repeat(5)
+        kept.append(matrix @ matrix)
+        torch.zeros(1024)  # 4096 bytes, gone at once
+        meter.repeat(1)
+        kept.append(matrix + 1)
+        assert meter.flops == 5 * 2 * 16**3
+        assert meter.live_bytes == 1024 * 7
+        assert meter.peak_bytes == 1024 * 6 + 4096, "at the end of the fifth"
+        meter.repeat(5)
+        del kept[1]
+        meter.repeat(3)
+        torch.zeros(256)
+        meter.repeat(1)
+    assert meter.live_bytes == 1024 * 2, "five were taken out"
+    assert meter.peak_bytes == 1024 * 6 + 4096
+
+
+@dataclass(frozen=True)
+class DeepWan(WanCase):
+    """Nine small blocks: four, one that is read, and four."""
+
+    width: str = "tiny"
+    frames: int = 5
+    size: int | tuple[int, int] = 8
+    rank: int = 2
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {**super().config, "num_layers": 9}
+
+    def _extractor_settings(self) -> MotionExtractorSettings:
+        return MotionExtractorSettings(mode=self.mode, blocks=[4])
+
+
+@pytest.mark.parametrize(
+    ("what", "mode", "updates"),
+    [
+        ("full", "tangent", 1),
+        ("selective", "difference", 1),
+        ("none", "tangent", 2),
+    ],
+)
+def test_a_shortened_transformer_costs_what_the_whole_one_does(
+    what: str, mode: str, updates: int
+) -> None:
+    case = DeepWan(mode=mode)
+    settings = replace(case.settings, gradient_accumulation_steps=updates)
+    short = MotionWan.shortened(case.config, settings.motion_extractor)
+    assert short.config["num_layers"] == 3 + 1 + 3
+    assert short.settings.blocks == [3]
+    times = [1, 2, 1, 1, 1, 2, 1]
+    assert short.repeats == {f"blocks.{block}": number for block, number in enumerate(times)}
+
+    def step_of(
+        config: Mapping[str, Any], maps: MotionExtractorSettings, *repeats: Any
+    ) -> FakeStep:
+        denoiser = empty_denoiser(MotionWan, config, settings)
+        denoiser.recompute_in_backward(what)
+        own = replace(settings, motion_extractor=maps)
+        sizes = case.latent_shape, case.num_tokens
+        return FakeStep.build(denoiser, case.schedule, own, *sizes, CPU, None, *repeats)
+
+    counted = step_of(*short)
+    whole = step_of(case.config, settings.motion_extractor)
+    assert counted.cost() == whole.cost()
+    assert counted.lora_modules() == whole.lora_modules() == 9 * 6
+    assert counted.lora_parameters() == whole.lora_parameters()
 
 
 @pytest.mark.parametrize(
@@ -160,8 +236,11 @@ def run_cost(available_bytes: int, **settings: object) -> RunCost:
     return RunCost(
         lora_modules=1,
         lora_parameters=2,
-        plain=StepCost(flops=10**12, parts=parts, activations=870),
-        checkpointed=StepCost(flops=2 * 10**12, parts=parts, activations=70),
+        steps={
+            "none": StepCost(flops=10**12, parts=parts, activations=870),
+            "selective": StepCost(flops=10**12, parts=parts, activations=470),
+            "full": StepCost(flops=2 * 10**12, parts=parts, activations=70),
+        },
         dtype=torch.float32,
         device=CPU,
         available_bytes=available_bytes,
@@ -173,11 +252,8 @@ def run_cost(available_bytes: int, **settings: object) -> RunCost:
     ("available", "checkpointing", "advice"),
     [
         (1150, False, "this fits"),
-        (
-            1149,
-            False,
-            "this does not fit: set gradient_checkpointing: full (try selective first)",
-        ),
+        (1149, False, "this does not fit: set gradient_checkpointing: selective"),
+        (689, False, "this does not fit: set gradient_checkpointing: full"),
         (230, True, "this fits"),
         (229, False, "try gradient_checkpointing: full, mixed_precision: bf16, fewer"),
         (229, True, "try mixed_precision: bf16, fewer"),

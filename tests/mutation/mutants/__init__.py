@@ -2,6 +2,7 @@
 
 from mutation.mutants.animatediff import ANIMATEDIFF
 from mutation.mutants.choosing import CHOOSING
+from mutation.mutants.counting import COUNTING
 from mutation.mutants.inspection import INSPECTION
 from mutation.mutants.measuring import MEASURING
 from mutation.mutants.network import NETWORK
@@ -23,6 +24,7 @@ MUTANTS = [
     *TRANSFORMER_BASES,
     *WAN_PARTS,
     *ANIMATEDIFF,
+    *COUNTING,
     *MEASURING,
     *PACKS,
     *CHOOSING,
