@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from experiments.jobs.processes import last_words
+from motionmatcher.command_line import last_words
 
 # What is kept of all that a failed part said.
 LOG_BYTES = 4000

@@ -47,7 +47,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line that says what is wrong."""
-        self.exit(BAD_INPUT, f"error: {_one_line(message)}\nSee `{self.prog} --help`.\n")
+        self.exit(BAD_INPUT, f"error: {one_line(message)}\nSee `{self.prog} --help`.\n")
 
 
 def add_json_argument(parser: argparse._ActionsContainer) -> None:
@@ -100,13 +100,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         with terminable():
             sys.exit(main() or 0)
     except UserError as error:
-        print(f"error: {_one_line(str(error))}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except OSError as error:
         if error.filename is None:
             raise  # it is not about a file
         message = f"{os.fsdecode(error.filename)}: {reason_of(error)}."
-        print(f"error: {_one_line(message)}", file=sys.stderr)
+        print(f"error: {one_line(message)}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -126,7 +126,7 @@ def moved(program: str) -> NoReturn:
     sys.exit(BAD_INPUT)
 
 
-def _one_line(message: str) -> str:
+def one_line(message: str) -> str:
     """Keep a message to one line that does nothing to a terminal, whatever it quotes.
 
     Args:
@@ -135,3 +135,11 @@ def _one_line(message: str) -> str:
     line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
     half = _MAX_LETTERS // 2
     return line if len(line) <= _MAX_LETTERS else f"{line[:half]} … {line[-half:]}"
+
+
+def last_words(printed: bytes) -> str:
+    """Find the line that says why a program failed: its error, or else the last it printed."""
+    text = printed.decode(errors="replace").replace("\r", "\n")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return [*lines, *errors][-1] if lines else "it printed nothing"

@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motionmatcher.command_line import last_words
 from motionmatcher.errors import UserError
 
 if TYPE_CHECKING:
@@ -188,11 +189,3 @@ def passing_on_signals(process: subprocess.Popen) -> Iterator[Callable[[], int |
     finally:
         for number, handler in found.items():
             signal.signal(number, handler)
-
-
-def last_words(printed: bytes) -> str:
-    """Find the line that says why a program failed: its error, or else the last it printed."""
-    text = printed.decode(errors="replace").replace("\r", "\n")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return [*lines, *errors][-1] if lines else "it printed nothing"

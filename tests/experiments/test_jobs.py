@@ -15,9 +15,10 @@ import pytest
 import torch
 from launching import PROJECT
 
-from experiments.jobs.processes import Processes, child_environment, last_words, run_program
+from experiments.jobs.processes import Processes, child_environment, run_program
 from experiments.jobs.resumable import exclusive, keep_traceback, run_missing
 from experiments.jobs.workers import worker_pool
+from motionmatcher.command_line import last_words
 from motionmatcher.errors import UserError
 
 

@@ -1,6 +1,7 @@
 """The list of mutants."""
 
 from mutation.mutants.animatediff import ANIMATEDIFF
+from mutation.mutants.app import APP
 from mutation.mutants.choosing import CHOOSING
 from mutation.mutants.counting import COUNTING
 from mutation.mutants.inspection import INSPECTION
@@ -28,4 +29,5 @@ MUTANTS = [
     *MEASURING,
     *PACKS,
     *CHOOSING,
+    *APP,
 ]
