@@ -79,16 +79,15 @@ def draw_curve(steps: tuple[LoggedStep, ...], total: int) -> str:
     from matplotlib.figure import Figure
 
     shown = steps[:: len(steps) // MAX_POINTS + 1]
-    style = {
-        "svg.fonttype": "none",  # in the page's own font
-        "svg.hashsalt": "curve",
-        **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
-    }
-    with rc_context(style):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "curve"}):  # in the page's own font
         figure = Figure(figsize=(9, 3), layout="constrained")
         axes = figure.subplots()
         axes.plot([step.step for step in shown], [step.loss for step in shown], color=LINE, lw=1.2)
         axes.set(xlabel="step", ylabel="loss", xlim=(0, max(total, steps[-1].step)))
+        axes.tick_params(colors=INK, labelcolor=INK)
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+        axes.spines[["left", "bottom"]].set_color(INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.2)
         picture = io.StringIO()

@@ -72,7 +72,7 @@ def test_one_job_at_a_time(workshop: Workshop, tmp_path: Path) -> None:
         assert workshop.job is job
     finally:
         workshop.close()
-    assert not workshop.is_busy
+    assert not job.is_running
     assert job.is_stopped
 
 
