@@ -174,7 +174,7 @@ class Actions:
         name = slug(self.workshop.name_of(chosen), max_bytes=120)
         path = self.workshop.folder / "packs" / f"{name}.zip"
         write_pack(chosen, path, checkpoint)
-        return show_pack(path, "the LoRA and the settings, a run folder for inference.py")
+        return show_pack(path, "a motion pack, for inference.py --pack and for diffusers")
 
     def open_run(self, run: str | None) -> tuple[Any, ...]:
         """Fill the fields with what a run says: steps, checkpoint, noise prior, seed, prompts."""

@@ -1,26 +1,36 @@
-"""What the window gives to take away of a run: its LoRA and its settings, in one file."""
+"""What the window gives to take away of a run: a motion pack, in one file."""
 
+import tempfile
 import zipfile
 from pathlib import Path
 
+import torch
+
 from motionmatcher.files import atomic_path
+from motionmatcher.packing.plan import plan_pack
+from motionmatcher.packing.writing import write_pack as write_pack_folder
+from motionmatcher.reporting import quiet
 from motionmatcher.runs.run_folder import Run
 
 
 def write_pack(run: Run, path: Path, step: int | None = None) -> None:
-    """Write a run's LoRA and settings as a zip file, which unpacked is a run folder for inference.py.
+    """Write a motion pack of a run as a zip file.
+
+    It has no contact sheet, which would take the base model.
 
     Args:
         run: The run.
         path: The file.
-        step: Of the checkpoint; None for the last.
+        step: Of the checkpoint; None for the one that was chosen, or the last.
 
     Raises:
         UserError: There is no such checkpoint, or the file system refuses.
     """
-    checkpoint = run.find_checkpoint(step)
-    files = [file for file in sorted((checkpoint / "lora").rglob("*")) if file.is_file()]
-    files += [run.config_file] if run.config_file.is_file() else []
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for file in files:
-            archive.write(file, Path(run.folder.name, file.relative_to(run.folder)))
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        plan = plan_pack(
+            run.folder, output_dir=Path(scratch, path.stem), checkpoint=step, contact_sheet=False
+        )
+        pack = write_pack_folder(plan, torch.device("cpu"))
+        with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for file in sorted(pack.folder.iterdir()):
+                archive.write(file, Path(path.stem, file.name))

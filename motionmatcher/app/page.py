@@ -117,7 +117,7 @@ def make_page(workshop: Workshop, config: Path) -> gr.Blocks:
         parts["videos"] = gr.HTML(elem_id="videos")
 
         gr.Markdown("## 5. Take it away")
-        pack = gr.Button("Pack LoRA and settings", elem_id="pack")
+        pack = gr.Button("Make a motion pack", elem_id="pack")
         packed = gr.HTML(elem_id="packed")
 
         silent: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

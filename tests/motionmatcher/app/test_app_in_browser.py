@@ -212,8 +212,8 @@ def test_from_a_clip_to_a_file_to_take_away(page: Any, outputs: Path, tmp_path: 
     assert link.text == pack.name
     with zipfile.ZipFile(pack) as archive:
         archive.extractall(tmp_path)
-    (unpacked,) = tmp_path.glob("train_*")
-    assert Run.open(unpacked).checkpoint_steps() == [stopped_at + 2]
+    (file,) = tmp_path.glob("*/pack.json")
+    assert json.loads(file.read_text())["checkpoint"] == stopped_at + 2
     assert not (outputs / ".." / "elsewhere").exists()
 
 

@@ -4,31 +4,35 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+from launching import PROJECT
 
+from motionmatcher import open_pack
 from motionmatcher.app.pack import write_pack
+from motionmatcher.bases.lora import ADAPTER_FILE
+from motionmatcher.config.loading import load_settings, write_settings
 from motionmatcher.errors import UserError
 from motionmatcher.runs.run_folder import Run
+from motionmatcher.tensor_files import read_tensors, write_tensors
 
 
-def test_a_pack_is_a_run_folder_with_the_lora_and_the_settings_only(tmp_path: Path) -> None:
-    run = Run(tmp_path / "train_1")
+def test_it_is_a_motion_pack_of_the_checkpoint_asked_for(tmp_path: Path) -> None:
+    run, path = Run(tmp_path / "train_1"), tmp_path / "packs" / "swing.zip"
     for step in (5, 10):
         (run.checkpoint_folder(step) / "lora").mkdir(parents=True)
-        (run.checkpoint_folder(step) / "lora" / "lora.safetensors").write_text(f"of {step}")
-        (run.checkpoint_folder(step) / "training_state.safetensors").touch()
-    run.config_file.write_text("seed: 0")
-    run.samples_folder.mkdir()
-    write_pack(run, tmp_path / "packs" / "run.zip")
-    with zipfile.ZipFile(tmp_path / "packs" / "run.zip") as archive:
-        archive.extractall(tmp_path / "elsewhere")
-    files = {
-        str(f.relative_to(tmp_path / "elsewhere")) for f in (tmp_path / "elsewhere").rglob("*.*")
-    }
-    assert files == {"train_1/checkpoint-10/lora/lora.safetensors", "train_1/config.yaml"}
-    opened = Run.open(tmp_path / "elsewhere" / "train_1")
-    assert opened.checkpoint_steps() == [10]
-    write_pack(run, tmp_path / "packs" / "run.zip", 5)
-    with zipfile.ZipFile(tmp_path / "packs" / "run.zip") as archive:
-        assert archive.read("train_1/checkpoint-5/lora/lora.safetensors") == b"of 5"
+        file = run.checkpoint_folder(step) / "lora" / ADAPTER_FILE
+        write_tensors(file, {"weight": torch.tensor([float(step)])}, {})
+    write_settings(
+        run.config_file, load_settings(PROJECT / "configs/moving_shapes_wan/config_swing.yaml")
+    )
+    for asked, packed in ((None, 10.0), (5, 5.0)):
+        write_pack(run, path, asked)
+        with zipfile.ZipFile(path) as archive:
+            assert set(archive.namelist()) == {
+                f"swing/{name}" for name in (ADAPTER_FILE, "README.md", "pack.json")
+            }
+            archive.extractall(tmp_path / f"{asked}")
+        pack = open_pack(tmp_path / f"{asked}" / "swing")
+        assert read_tensors(pack.folder / ADAPTER_FILE)[0]["weight"].item() == packed
     with pytest.raises(UserError, match="has no checkpoint-7; there are: 5, 10"):
-        write_pack(run, tmp_path / "packs" / "run.zip", 7)
+        write_pack(run, path, 7)
