@@ -21,9 +21,10 @@ from motionmatcher.config.settings import (
     ValidationData,
 )
 from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling
-from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.errors import UserError
 from motionmatcher.files import check_writable
 from motionmatcher.generation.generate import GenerationRequest
+from motionmatcher.options import given_options
 from motionmatcher.prompts import repetition_notes
 from motionmatcher.random_streams import check_seeds
 from motionmatcher.runs.choice import Choice, choice_file, read_choice
@@ -136,11 +137,7 @@ def make_request(
     def name(option: str) -> str:
         return (names or {}).get(option, option)
 
-    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    for option in given:
-        if option not in GenerationOptions.__annotations__:
-            nearest = did_you_mean(option, GenerationOptions.__annotations__)
-            raise UserError(f"unknown option '{option}'.{nearest}")
+    given = given_options(options, GenerationOptions)
     for option, choices in _CHOICES.items():
         if given.get(option, choices[0]) not in choices:
             raise UserError(

@@ -12,8 +12,9 @@ from motionmatcher.bases.lora import ADAPTER_FILE
 from motionmatcher.clips.reference import ReferenceClip
 from motionmatcher.clips.video import Frames, fit_frames, read_clip
 from motionmatcher.config.settings import TrainSettings
-from motionmatcher.errors import UserError, did_you_mean
+from motionmatcher.errors import UserError
 from motionmatcher.files import check_writable
+from motionmatcher.options import given_options
 from motionmatcher.packing.card import Card
 from motionmatcher.packing.scores import read_scores
 from motionmatcher.runs.choice import choice_file, read_choice
@@ -102,11 +103,7 @@ def plan_pack(
     def name(option: str) -> str:
         return (names or {}).get(option, option)
 
-    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    for option in given:
-        if option not in PackOptions.__annotations__:
-            nearest = did_you_mean(option, PackOptions.__annotations__)
-            raise UserError(f"unknown option '{option}'.{nearest}")
+    given = given_options(options, PackOptions)
     opened, step, settings, notes = _open(run, given, name)
     folder = Path(given.get("output_dir") or opened.folder / f"pack-{step}")
     if folder.name in ("", ".."):  # its neighbours are written too, by its name

@@ -1,13 +1,13 @@
 """The report page in a real browser: Debian's Chromium, which plays H.264."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsing import NEEDS_BROWSER, open_browser, resize
 from small_models import Motion
 
 from evaluation.controls import score_controls
@@ -20,18 +20,9 @@ from evaluation.scoring import ScoredFolder, ScoredVideo, Scores
 from motionmatcher.clips.video import Frames, read_video, write_mp4
 from motionmatcher.tracking.flow_tracker import FlowTracker
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None,
-        reason="no browser: apt-get install chromium chromium-driver",
-    ),
-    # Selenium leaves closing its sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = NEEDS_BROWSER
 
 SIZE, FRAMES, FPS = 64, 8, 8
 HOSTILE = "</script><img src=x onerror=\"document.title='broken in'\">"
@@ -76,26 +67,9 @@ def page(
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    driver = webdriver.Chrome(options=options, service=service)
-    driver.set_script_timeout(30)
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
+        driver.set_script_timeout(30)
+        yield driver
 
 
 @pytest.fixture
@@ -106,11 +80,6 @@ def browser(driver: Any, page: str) -> Iterator[Any]:
     wait_for(driver, "[...document.querySelectorAll('video')].every((v) => v.readyState >= 2)")
     yield driver
     assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
-
-
-def resize(driver: Any, width: int, height: int) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def wait_for(driver: Any, condition: str) -> None:

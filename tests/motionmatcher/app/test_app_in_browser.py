@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -12,23 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import NEEDS_BROWSER, open_browser, resize
 from launching import PROJECT
 
 from motionmatcher.runs.run_folder import Run
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None,
-        reason="no browser: apt-get install chromium chromium-driver",
-    ),
-    # Selenium leaves closing its sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = NEEDS_BROWSER
 CLIP = PROJECT / "resources" / "reference_videos" / "swing.mp4"
 PATIENCE_S = 240  # all of it takes three minutes of one core
 # As little work as there can be: a preview of one step, a quarter of the layers.
@@ -61,25 +52,8 @@ def server(outputs: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("profile"), "performance") as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -105,11 +79,6 @@ def requests_of(driver: Any) -> list[str]:
         if message["method"] == "Network.requestWillBeSent"
     ]
     return [url for url in urls if url.startswith(("http", "ws", "ftp"))]
-
-
-def resize(driver: Any, width: int, height: int) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
