@@ -60,6 +60,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def page(driver: Any, server: str) -> Iterator[Any]:
     """The page, freshly opened; it may log no error and ask no other machine for anything."""
     resize(driver, 1280, 900)
+    driver.get("about:blank")  # a page that is left logs that its stream was cut: not of this one
+    driver.get_log("browser")
     driver.get(server)
     wait_for(lambda: "No run yet" in text(driver, "progress") or "step" in text(driver, "progress"))
     wait_for(lambda: field(driver, "Steps in all").get_attribute("value") != "")
