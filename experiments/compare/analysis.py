@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 DECIDE = "decide "  # begins the stages of decisions
 TUNING, REPORT = "tuning", "report"
 EQUAL_MOTION_MARGIN = 0.10  # of the base's path error
+ENOUGH_STEPS_MARGIN = 0.05  # likewise
 
 
 class Tables:
@@ -77,13 +78,10 @@ class Decision:
 def decisions(rows: Sequence[Row]) -> list[Decision]:
     """Compare the options of each decision on the tuning motions, all sampled without noise prior."""
     found = []
-    all_of_base = [
-        row for row in rows if (row.stage, row.method) == (TUNING, BASE) and not row.noise_prior
-    ]
     for stage in _distinct(row.stage for row in rows if row.stage.startswith(DECIDE)):
         of_stage = [row for row in rows if row.stage == stage]
         seeds = {row.seed for row in of_stage}
-        base = [row for row in all_of_base if row.seed in seeds]  # with the same start noises
+        base = [row for row in _base_rows(rows) if row.seed in seeds]  # with the same start noises
         tables = Tables([*of_stage, *base])
         options = []
         for changes in _distinct(row.changes for row in of_stage):
@@ -101,6 +99,10 @@ def decisions(rows: Sequence[Row]) -> list[Decision]:
     return found
 
 
+def _base_rows(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if (row.stage, row.method, row.noise_prior) == (TUNING, BASE, 0)]
+
+
 @dataclass(frozen=True)
 class Tuned:
     """The tuning of a method in a regime.
@@ -109,16 +111,21 @@ class Tuned:
         method: Of `methods`.
         regime: Of `REGIMES`.
         errors: (learning rate, steps) -> mean path error over tuning motions and prompts.
+        margin: Path error that counts as none beside the lowest.
     """
 
     method: str
     regime: str
     errors: dict[tuple[float, int], float]
+    margin: float
 
     @property
     def choice(self) -> Choice:
-        """By the rule: the lowest path error; of equal ones fewer steps, then the lower rate."""
-        return Choice(*min(self.errors, key=lambda key: (self.errors[key], key[1], key[0])))
+        """By the rule: the rate of the lowest path error, and its fewest steps that come as near."""
+        best = min(self.errors, key=lambda key: (self.errors[key], key))
+        enough = self.errors[best] + self.margin
+        steps = [key[1] for key in self.errors if key[0] == best[0] and self.errors[key] <= enough]
+        return Choice(best[0], min(steps))
 
     @property
     def edges(self) -> list[str]:
@@ -140,8 +147,10 @@ def tune(rows: Sequence[Row]) -> list[Tuned]:
         if row.stage == TUNING and row.regime:
             grid = errors.setdefault((row.method, row.regime), {})
             grid.setdefault((row.learning_rate, row.step), []).append(row.metrics["path_error"])
+    of_base = [row.metrics["path_error"] for row in _base_rows(rows)]
+    margin = ENOUGH_STEPS_MARGIN * float(np.mean(of_base or [0.0]))
     return [
-        Tuned(method, regime, {key: float(np.mean(values)) for key, values in grid.items()})
+        Tuned(method, regime, {key: float(np.mean(values)) for key, values in grid.items()}, margin)
         for (method, regime), grid in errors.items()
     ]
 

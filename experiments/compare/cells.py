@@ -142,13 +142,12 @@ def report_cells(config: ComparisonConfig, decided: Sequence[str], choices: Choi
 
 def any_choices(config: ComparisonConfig) -> Choices:
     """The middle of each grid, to count the cells that follow a tuning not yet made."""
-    return {
-        (method, regime): Choice(
-            grid.learning_rates[len(grid.learning_rates) // 2], grid.steps[len(grid.steps) // 2]
-        )
-        for regime in config.regimes
-        for method, grid in config.grids(regime).items()
-    }
+    found = {}
+    for regime in config.regimes:
+        for method, grid in config.grids(regime).items():
+            rates, steps = grid.learning_rates, grid.steps
+            found[method, regime] = Choice(rates[len(rates) // 2], steps[len(steps) // 2])
+    return found
 
 
 def cell_settings(config: ComparisonConfig, base_folder: str | None, cell: Cell) -> TrainSettings:

@@ -42,5 +42,4 @@ def area_left_of(curves: Array, lowest: Array) -> Array:
     first = curves[:, 0, 0]
     shares = (np.arange(AREA_LEVELS) + 0.5) / AREA_LEVELS
     read = [leakage_at(curves, first + share * (lowest - first)) for share in shares]
-    area: Array = np.mean(read, axis=0) * (first - lowest)
-    return area
+    return np.asarray(np.mean(read, axis=0) * (first - lowest))

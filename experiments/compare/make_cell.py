@@ -7,7 +7,6 @@ comes from a stream named by the cell.
 import contextlib
 import io
 import math
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -56,9 +55,8 @@ def make_cell(job: CellJob) -> None:
     printed = io.StringIO()
     with (
         tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder) as scratch,
-        Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(printed),
-        contextlib.redirect_stderr(nowhere),
+        contextlib.redirect_stderr(io.StringIO()),
     ):
         begun = time.process_time()  # of the processor, for the machine may have other work
         run, diverged = (None, None) if job.cell.method == BASE else _train(job, scratch)
@@ -86,12 +84,10 @@ def _train(job: CellJob, folder: str) -> tuple[Run, str | None]:
     """Train in a folder; gives the run, and why it diverged or None."""
     diverged = None
     try:
-        finished = train(replace(job.settings, output_dir=folder), device=DEVICE.type).finished
+        if not train(replace(job.settings, output_dir=folder), device=DEVICE.type).finished:
+            raise KeyboardInterrupt
     except DivergedError as error:  # what was saved before counts
         diverged = str(error)
-    else:
-        if not finished:
-            raise KeyboardInterrupt
     (run_folder,) = Path(folder).iterdir()
     return Run(run_folder), diverged
 

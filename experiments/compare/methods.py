@@ -25,8 +25,7 @@ TRAINED: dict[str, tuple[str, ...]] = {
 }
 OF_FEATURE_MATCHING = ("motion_extractor", "loss_weights", "feature_loss")  # settings of its loss
 PIXEL_METHODS = ("denoising", "frame_difference", "vmc", "motiondirector")
-# What the claim is made of.
-CLAIMED = (FEATURE_MATCHING, PUBLISHED)
+CLAIMED = (FEATURE_MATCHING, PUBLISHED)  # what the claim is made of
 
 TITLES = {
     BASE: "base",

@@ -45,11 +45,25 @@ def test_tables_average_over_seeds_and_samples() -> None:
     assert turned.table("path_error", rows)[0].tolist() == [5.0, 6.0]  # paired by name
 
 
-def test_choice_is_the_lowest_error_and_of_equals_the_shortest() -> None:
-    errors = {(1e-3, 50): 6.0, (1e-3, 200): 5.0, (3e-3, 100): 5.0, (3e-3, 200): 5.5}
-    assert Tuned("vmc", "open", errors).choice == Choice(3e-3, 100)
+@pytest.mark.parametrize(
+    ("margin", "choice"), [(0.0, (3e-3, 400)), (0.6, (3e-3, 200)), (1.0, (3e-3, 100))]
+)
+def test_choice_is_the_rate_of_the_lowest_error_with_no_more_steps_than_it_takes(
+    margin: float, choice: tuple[float, int]
+) -> None:
+    errors = {
+        (1e-3, 50): 5.0,
+        (1e-3, 200): 4.9,
+        (3e-3, 100): 5.0,
+        (3e-3, 200): 4.5,
+        (3e-3, 400): 4.0,
+    }
+    assert Tuned("vmc", "open", errors, margin).choice == Choice(*choice)
+
+
+def test_of_equal_errors_the_lower_rate_is_chosen() -> None:
     equal = {(3e-3, 100): 5.0, (1e-3, 100): 5.0}
-    assert Tuned("vmc", "open", equal).choice == Choice(1e-3, 100)
+    assert Tuned("vmc", "open", equal, 0.0).choice == Choice(1e-3, 100)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +77,7 @@ def test_choice_is_the_lowest_error_and_of_equals_the_shortest() -> None:
 )
 def test_choices_at_the_grids_edge_are_told(best: tuple[float, int], edges: list[str]) -> None:
     grid = {(rate, steps): 9.0 for rate in (1e-3, 2e-3, 4e-3) for steps in (50, 100, 200)}
-    assert Tuned("vmc", "gated", grid | {best: 5.0}).edges == edges
+    assert Tuned("vmc", "gated", grid | {best: 5.0}, 1.0).edges == edges
 
 
 def test_tuning_averages_over_all_but_rate_and_steps() -> None:
@@ -78,12 +92,16 @@ def test_tuning_averages_over_all_but_rate_and_steps() -> None:
         tuning(10.0, noise_prior=0.3),
         tuning(1.0, step=100),
         tuning(2.0, regime="open"),
-        make_row("tuning", "base", "a", path_error=0.0),
+        make_row("tuning", "base", "a", path_error=20.0),
+        make_row("tuning", "base", "b", path_error=10.0),
+        make_row("tuning", "base", "a", path_error=99.0, noise_prior=0.3),
+        make_row("report", "base", "a", path_error=99.0),
         make_row("report", "vmc", "a", regime="gated", path_error=0.0),
         make_row("decide loss", "vmc", "a", regime="gated", path_error=0.0),
     ]
     gated, free = tune(rows)
     assert (gated.method, gated.regime) == ("vmc", "gated")
+    assert gated.margin == free.margin == 0.75  # 5 % of the base's
     assert gated.errors == {(1e-3, 50): 7.0, (1e-3, 100): 1.0}
     assert free.errors == {(1e-3, 50): 2.0}
 
