@@ -5,6 +5,7 @@ Neither weights nor a video reader are needed. What is measured, and why, stands
 A run of all parts writes its section of the page of results; with `--parts` or `--quick` none.
 """
 
+import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks.gpu_tables import paragraphs, values_of
 from benchmarks.results import benchmark_parser, find_section, report, write_section
-from benchmarks.timed_parts import Part, PartResult, run_parts
+from benchmarks.timed_parts import RUNNING, WAITING, Part, PartResult, run_parts
 from motionmatcher.command_line import run
 from motionmatcher.config.bounds import whole_number
 from motionmatcher.errors import UserError
@@ -35,10 +36,10 @@ PARTS = {
         _part("card", "card", 90),
         # On the CPU, while the GPU is measured; a share and a ratio need it.
         _part("counts", "counts", 420, beside=True),
-        _part("zeroscope", "steps", 110, base="zeroscope"),
-        _part("wan", "steps", 150, base="wan"),
+        _part("zeroscope", "steps", 125, base="zeroscope"),
+        _part("wan", "steps", 170, base="wan"),
         _part("zeroscope-training", "training", 70, base="zeroscope"),
-        _part("wan-training", "training", 120, base="wan"),
+        _part("wan-training", "training", 150, base="wan"),
         _part("zeroscope-sampling", "sampling", 45, base="zeroscope"),
         _part("wan-sampling", "sampling", 60, base="wan"),
         # Compiling takes minutes.
@@ -91,14 +92,28 @@ def choose_card(name: str, quick: bool) -> str:
     )
 
 
+def line_about(name: str, result: PartResult) -> str:
+    """Say how a part stands."""
+    if result.state == RUNNING:
+        return f"{name}: {result.state}"
+    took = f" in {result.seconds:.0f} s, {len(result.found)} found" if result.seconds else ""
+    return f"{name}: {result.state}{took}{f': {result.reason}' if result.reason else ''}"
+
+
 def main() -> None:
     arguments = parse_arguments()
     device = arguments.device = choose_card(arguments.device, arguments.quick)
     parts = [PARTS[name] for name in PARTS if name in (arguments.parts or PARTS)]
 
+    said = dict.fromkeys(PARTS, WAITING)
+
     def keep(results: Mapping[str, PartResult]) -> None:
         if arguments.json:
             write_json(arguments.json, values_of(results))
+        for name, result in results.items():
+            if said[name] != result.state:
+                said[name] = result.state
+                print(line_about(name, result), file=sys.stderr, flush=True)
 
     results = run_parts(
         parts,

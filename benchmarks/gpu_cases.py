@@ -1,5 +1,6 @@
 """What is measured on a GPU: the steps that answer a question each, the most important first."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,6 +9,11 @@ from benchmarks.cases import Case, WanCase
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.step import FakeStep, TrainingStep
 from motionmatcher.devices import weight_dtype
+from motionmatcher.features.dual_attention import (
+    dual_attention_by,
+    explicit_attention,
+    fused_attention,
+)
 
 
 @dataclass(frozen=True)
@@ -18,16 +24,23 @@ class StepCase:
         case: Size, mode and precision.
         recomputed: As `gradient_checkpointing` in the settings.
         compiled: As `compile` there.
+        fused: Dual numbers attend by fused attention, or else as the program has them on a GPU.
     """
 
     case: Case
     recomputed: str
     compiled: bool = False
+    fused: bool = False
 
     @property
     def name(self) -> str:
         """Such as "bf16 tangent full"; compiling changes nothing of what is counted."""
-        return f"{self.case.precision} {self.case.mode} {self.recomputed}"
+        attention = " fused" if self.fused else ""
+        return f"{self.case.precision} {self.case.mode} {self.recomputed}{attention}"
+
+    def attention(self) -> AbstractContextManager[None]:
+        """Have dual numbers within the block attend as asked."""
+        return dual_attention_by(fused_attention if self.fused else explicit_attention)
 
     @property
     def settings(self) -> TrainSettings:
@@ -54,8 +67,9 @@ class StepCase:
 ZEROSCOPE, ZEROSCOPE_QUICK = Case("full"), Case("tiny", 2, 8)
 WAN, WAN_QUICK = WanCase(checkpointing=False), WanCase("tiny", 5, 8, checkpointing=False)
 
-# Precision, mode, recomputation. The student's precision and the mode decide the speed of a step, the
-# recomputation its memory; of their product this is what someone who sets up a run asks.
+# Precision, mode, recomputation, and how dual numbers attend if not as the program has them. The student's
+# precision and the mode decide the speed of a step, the recomputation its memory; of their product this is
+# what someone who sets up a run asks.
 _STEPS = {
     "zeroscope": (
         # What to use on a GPU, if the theory is right: half precision all through.
@@ -66,6 +80,8 @@ _STEPS = {
         ("fp16", "tangent", "selective"),
         # What does recomputing everything cost, and does the estimate hold where memory is largest?
         ("fp16", "tangent", "none"),
+        # Is fused attention of dual numbers quicker on a GPU, as it is on a CPU in half precision?
+        ("fp16", "tangent", "full", "fused"),
         # Is bf16 as fast? It needs no loss scale.
         ("bf16", "tangent", "full"),
         # The largest part of it in fp32: does the estimate hold there too?
@@ -74,6 +90,8 @@ _STEPS = {
     "wan": (
         # What its config has.
         ("bf16", "tangent", "full"),
+        # Fused attention of dual numbers has more operations and less memory to pass over: quicker?
+        ("bf16", "tangent", "full", "fused"),
         # A fifth fewer operations for 27 GiB more: does the time follow?
         ("bf16", "tangent", "selective"),
         # The same with 64 GiB, which an 80 GB card may just hold.
@@ -111,6 +129,6 @@ def steps_of(base: str, quick: bool, compiled: bool = False) -> list[StepCase]:
         chosen = chosen[: 1 if compiled else _QUICK[base]]
     size = _size_of(base, quick)
     return [
-        StepCase(replace(size, precision=precision, mode=mode), recomputed, compiled)
-        for precision, mode, recomputed in chosen
+        StepCase(replace(size, precision=precision, mode=mode), recomputed, compiled, bool(fused))
+        for precision, mode, recomputed, *fused in chosen
     ]

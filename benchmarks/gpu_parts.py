@@ -103,7 +103,8 @@ def counts(tell: Tell, device: str, quick: bool) -> None:
     where = torch.device(device)
     for base in ("zeroscope", "wan"):
         for wanted in steps_of(base, quick):
-            counted = wanted.fake(where).cost().values()
+            with wanted.attention():
+                counted = wanted.fake(where).cost().values()
             tell({"kind": "count", "base": base, "name": wanted.name, **counted})
         case = steps_of(base, quick)[0].case
         peak = sampling_peak_bytes(
@@ -123,7 +124,8 @@ def steps(tell: Tell, device: str, quick: bool, base: str, compiled: bool = Fals
     compute_exactly(where)
     for wanted in steps_of(base, quick, compiled):
         try:
-            found = measure_step(wanted, where)
+            with wanted.attention():
+                found = measure_step(wanted, where)
         except torch.OutOfMemoryError as error:
             found = {"out_of_memory": str(error).splitlines()[0]}
         gc.collect()

@@ -32,7 +32,7 @@ from motionmatcher.diffusion.schedules import add_noise, ddim_step, true_predict
 from motionmatcher.features.attention_maps import probabilities
 from motionmatcher.features.maps import FeatureLayers, MotionFeatures, gather_features
 from motionmatcher.features.recording import AttentionRecorder, Recorder
-from motionmatcher.features.watching import ExplicitAttention
+from motionmatcher.features.watching import AttentionMode
 from motionmatcher.objectives.feature_matching import FeatureMatching, weigh_change
 from motionmatcher.objectives.objective import Batch, TrainingLoss
 
@@ -144,7 +144,7 @@ class SoftmaxRecorder:
         return output
 
 
-class _KeptSoftmax(ExplicitAttention):
+class _KeptSoftmax(AttentionMode):
     """Computes attention within the block explicitly, at once, and keeps its probabilities."""
 
     probabilities: Tensor

@@ -22,8 +22,9 @@ from motionmatcher.bases.config_file import BaseConfig
 from motionmatcher.bases.full_precision import FullPrecisionLayers
 from motionmatcher.bases.recomputation import keep_products_only
 from motionmatcher.config.settings import MotionExtractorSettings
+from motionmatcher.features.dual_attention import DualAttention
 from motionmatcher.features.maps import FeatureLayers, MotionFeatures, Size, gather_features
-from motionmatcher.features.recording import AttentionRecorder, Recorder, dual_attention
+from motionmatcher.features.recording import AttentionRecorder, Recorder
 
 
 @dataclass(frozen=True)
@@ -265,11 +266,8 @@ class Denoiser(ModelMixin, ConfigMixin, PeftAdapterMixin):
     @contextmanager
     def taking_dual_numbers(self) -> Iterator[None]:
         """Let passes within the block take dual numbers, which fused attention cannot."""
-        with self._dual_attention(), uncompiled():
+        with DualAttention(), uncompiled():
             yield
-
-    def _dual_attention(self) -> AbstractContextManager[None]:
-        return dual_attention(self)
 
     def lora_layers(self) -> list[LoraLayer]:
         """List the LoRA layers, in module order; empty without an adapter."""

@@ -5,7 +5,6 @@ the text (`attn2`). Its tokens are ordered by frame, row, column.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -30,7 +29,7 @@ from motionmatcher.features.attention_maps import (
 )
 from motionmatcher.features.maps import FeatureLayers, Size
 from motionmatcher.features.recording import Recorder
-from motionmatcher.features.watching import AttentionWatcher, ExplicitAttention, Gather
+from motionmatcher.features.watching import AttentionWatcher, Gather
 
 # Kind of `lora_targets` -> modules of a block, and what ComfyUI calls them, as Wan's own program does.
 _LORA_MODULES = {
@@ -203,9 +202,6 @@ class MotionWan(Denoiser, WanTransformer3DModel):
             self(latents, timesteps.expand(len(latents)), text_states)
         finally:
             self.blocks = all_blocks
-
-    def _dual_attention(self) -> AbstractContextManager[Any]:
-        return ExplicitAttention()
 
 
 # Maps in the layout that `gather_features` takes. B batch, H heads, N video tokens, d head width.

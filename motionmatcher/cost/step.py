@@ -30,7 +30,7 @@ from motionmatcher.cost.meter import CostMeter, tensor_bytes
 from motionmatcher.devices import weight_dtype
 from motionmatcher.diffusion.schedules import Schedule
 from motionmatcher.errors import UserError
-from motionmatcher.features.watching import Slices, slicing_by
+from motionmatcher.features.dual_attention import Slices, slicing_by
 from motionmatcher.objectives.objective import Batch, Objective, TrainingLoss
 from motionmatcher.objectives.registry import make_objective
 

@@ -4,13 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Protocol
 
-import torch
 from diffusers.models.attention_processor import Attention
 from einops import reduce
 from torch import Tensor, nn
-
-# Attention probabilities formed at a time for dual numbers; bounds their memory.
-MAX_DUAL_PROBABILITIES = 2**25
 
 
 class Recorder(Protocol):
@@ -87,40 +83,6 @@ class _RecordingProcessor:
         )
         hidden_states = attn.batch_to_head_dim(probabilities @ value)  # (N, Q, D)
         return attn.to_out[0](hidden_states)
-
-
-@contextmanager
-def dual_attention(denoiser: nn.Module) -> Iterator[None]:
-    """Let all attention within the block take dual numbers, which fused attention cannot."""
-    modules: list[Any] = [module for module in denoiser.modules() if isinstance(module, Attention)]
-    found = [module.processor for module in modules]
-    try:
-        for module in modules:
-            module.processor = _DualProcessor()
-        yield
-    finally:
-        for module, processor in zip(modules, found, strict=True):
-            module.processor = processor
-
-
-class _DualProcessor:
-    """Attention of dual numbers without a graph, a slice of the batch at a time."""
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        query, key, value = _project(attn, hidden_states, encoder_hidden_states)
-        slice_size = max(MAX_DUAL_PROBABILITIES // (query.shape[1] * key.shape[1]), 1)
-        slices = zip(*(tensor.split(slice_size) for tensor in (query, key, value)), strict=True)
-        attended = torch.cat(
-            [attn.get_attention_scores(q, k, attention_mask) @ v for q, k, v in slices]
-        )
-        return attn.to_out[0](attn.batch_to_head_dim(attended))
 
 
 def _project(

@@ -7,19 +7,15 @@ processor only the arguments that its signature names, so a wrapped one would lo
 embedding without a word.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from motionmatcher.errors import UserError
-from motionmatcher.features.attention_maps import probabilities
-from motionmatcher.features.recording import MAX_DUAL_PROBABILITIES
 
 # (query (B, H, N, d), key (B, H, M, d), mask as `F.scaled_dot_product_attention` takes it) -> map
 Gather = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -84,7 +80,7 @@ class _WatchedForward:
         return output
 
 
-class _AttentionMode(TorchFunctionMode):
+class AttentionMode(TorchFunctionMode):
     """Computes fused attention within the block by a method."""
 
     def attend(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -103,7 +99,7 @@ class _AttentionMode(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _AttentionCalls(_AttentionMode):
+class _AttentionCalls(AttentionMode):
     """Gathers from each call of fused attention, and lets it go on as it came."""
 
     def __init__(self, gather: Gather, seen: list[Tensor]) -> None:
@@ -120,85 +116,10 @@ class _AttentionCalls(_AttentionMode):
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        self.seen.append(self.gather(_scaled(query, kwargs.get("scale")), key, attn_mask))
+        self.seen.append(self.gather(scaled(query, kwargs.get("scale")), key, attn_mask))
         return F.scaled_dot_product_attention(query, key, value, attn_mask, *args, **kwargs)
 
 
-class ExplicitAttention(_AttentionMode):
-    """Computes all attention within the block explicitly, for dual numbers (fused cannot)."""
-
-    def attend(self, *args: Any, **kwargs: Any) -> Tensor:
-        return explicit_attention(*args, **kwargs)
-
-
-def explicit_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """What `F.scaled_dot_product_attention` computes, by its formula, a slice of queries at a time.
-
-    The slices bound the memory where no graph is kept.
-
-    Args:
-        query: (B, H, N, d).
-        key: (B, H, M, d).
-        value: (B, H, M, D).
-        attn_mask: Added to the scores, or where to attend, as booleans; broadcast to (B, H, N, M).
-        dropout_p: Has to be 0.
-        is_causal: Has to be false.
-        scale: Of the scores; None for `1 / sqrt(d)`.
-        enable_gqa: Has to be false.
-
-    Returns:
-        (B, H, N, D).
-    """
-    assert not dropout_p
-    assert not is_causal
-    assert not enable_gqa
-    query = _scaled(query, scale)
-    num_queries, num_keys = query.shape[-2], key.shape[-2]
-    size = max(MAX_DUAL_PROBABILITIES // (query[..., 0, 0].numel() * num_keys), 1)
-    masks: Sequence[Tensor | None] = [None] * num_queries
-    if attn_mask is not None:
-        masks = attn_mask.expand(*attn_mask.shape[:-2], num_queries, num_keys).split(size, dim=-2)
-
-    def attend_slice(rows: Tensor, mask: Tensor | None) -> Tensor:
-        return probabilities(rows, key, mask) @ value
-
-    slices = zip(query.split(size, dim=-2), masks, strict=False)
-    return _slicing.get()(attend_slice, list(slices))
-
-
-Slices = Sequence[tuple[Tensor, Tensor | None]]
-# ((rows of queries, mask) -> (B, H, rows, D), all such slices) -> (B, H, N, D)
-Slicing = Callable[[Callable[[Tensor, Tensor | None], Tensor], Slices], Tensor]
-
-
-def _one_after_the_other(
-    attend_slice: Callable[[Tensor, Tensor | None], Tensor], slices: Slices
-) -> Tensor:
-    return torch.cat([attend_slice(*each) for each in slices], dim=-2)
-
-
-_slicing: ContextVar[Slicing] = ContextVar("_slicing", default=_one_after_the_other)
-
-
-@contextmanager
-def slicing_by(slicing: Slicing) -> Iterator[None]:
-    """Run the slices of explicit attention within the block by a function, such as one that counts."""
-    token = _slicing.set(slicing)
-    try:
-        yield
-    finally:
-        _slicing.reset(token)
-
-
-def _scaled(query: Tensor, scale: float | None) -> Tensor:
+def scaled(query: Tensor, scale: float | None) -> Tensor:
     """Queries whose scores are scaled as asked once they are divided by `sqrt(d)`."""
     return query if scale is None else query * (scale * query.shape[-1] ** 0.5)

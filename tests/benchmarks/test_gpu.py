@@ -5,18 +5,24 @@ import pkgutil
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from launching import PROJECT, run_script
+from torch.nn import functional as F
 
 from benchmarks import gpu, gpu_parts
 from benchmarks.gpu_cases import steps_of
 from benchmarks.gpu_tables import compare, paragraphs
 from benchmarks.results import find_section
-from benchmarks.timed_parts import DONE, FAILED, RUNNING, Part, PartResult
+from benchmarks.timed_parts import DONE, FAILED, RUNNING, STOPPED, Part, PartResult
+from motionmatcher.features import dual_attention
+from motionmatcher.features.attention_maps import probabilities
+from motionmatcher.features.dual_attention import DualAttention
 
 
 def run_here(
@@ -61,7 +67,10 @@ def test_steps_are_measured_beside_their_estimate(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     values, found = quick(monkeypatch, page, "card", "counts", "zeroscope", "wan")
-    printed = capsys.readouterr().out
+    printed, lines = capsys.readouterr()
+    assert [line for line in lines.splitlines() if ": done" in line] == [
+        f"{part}: done" for part in found
+    ]
     for base in ("zeroscope", "wan"):
         names = [step["name"] for step in found[base]]
         assert names == [step.name for step in steps_of(base, quick=True)]
@@ -76,6 +85,29 @@ def test_steps_are_measured_beside_their_estimate(
     assert "Not measured whole" not in printed
     assert gpu.NOT_MEASURED in page.read_text()
     assert "kept" in page.read_text()
+
+
+def test_a_line_says_how_a_part_stands() -> None:
+    stopped = PartResult(STOPPED, 12.4, [{"kind": "step"}], "its time was over")
+    assert gpu.line_about("wan", PartResult(RUNNING)) == "wan: running"
+    assert gpu.line_about("wan", stopped) == "wan: stopped in 12 s, 1 found: its time was over"
+
+
+@pytest.mark.parametrize("base", ["zeroscope", "wan"])
+def test_fused_attention_of_dual_numbers_is_measured_beside_explicit(base: str) -> None:
+    (fused,) = [step for step in steps_of(base, quick=False) if step.fused]
+    explicit = replace(fused, fused=False)
+    assert explicit in steps_of(base, quick=False)
+    assert (fused.name, explicit.name) == (f"{explicit.name} fused", explicit.name)
+    query = torch.randn(1, 1, 4, 8)
+    for step in (fused, explicit):
+        with (
+            patch.object(dual_attention, "probabilities", wraps=probabilities) as asked,
+            step.attention(),
+            DualAttention(),
+        ):
+            F.scaled_dot_product_attention(query, query, query)
+        assert asked.called == (step is explicit)
 
 
 @pytest.mark.parametrize("base", ["zeroscope", "wan"])
@@ -126,8 +158,8 @@ def test_a_step_that_does_not_fit_is_passed_over(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gpu_parts, "measure_step", measure)
     found: list[dict[str, Any]] = []
     gpu_parts.steps(found.append, "cpu", False, "wan")
-    assert [each.get("seconds") for each in found] == [2.0, 2.0, None, 2.0]
-    assert found[2]["out_of_memory"] == "CUDA out of memory. Tried to allocate 2 GiB."
+    assert [each.get("seconds") for each in found] == [2.0, 2.0, 2.0, None, 2.0]
+    assert found[3]["out_of_memory"] == "CUDA out of memory. Tried to allocate 2 GiB."
 
 
 @pytest.mark.parametrize(

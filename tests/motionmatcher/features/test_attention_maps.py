@@ -16,7 +16,7 @@ from motionmatcher.features.attention_maps import (
     probabilities,
     same_place,
 )
-from motionmatcher.features.watching import explicit_attention
+from motionmatcher.features.dual_attention import explicit_attention
 
 GRID = Grid(frames=3, height=2, width=5)
 BATCH, HEADS, WIDTH, PLACES = 2, 4, 8, 10

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 from motionmatcher.bases.denoiser import Denoiser
 from motionmatcher.bases.lora import add_lora
 from motionmatcher.bases.unet3d import MotionUNet
 from motionmatcher.config.settings import MotionExtractorSettings
-from motionmatcher.features import recording
+from motionmatcher.features import dual_attention
 from motionmatcher.features.extractor import MotionExtractor
 from motionmatcher.features.maps import MotionFeatures
 
@@ -121,17 +120,9 @@ def test_dual_attention_in_slices_is_the_same(
     extractor: MotionExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = extractor.change(*inputs())
-    monkeypatch.setattr(recording, "MAX_DUAL_PROBABILITIES", 700)
+    monkeypatch.setitem(dual_attention.MAX_PROBABILITIES, "cpu", 700)
     sliced = extractor.change(*inputs())
     torch.testing.assert_close(sliced.cross_attention, whole.cross_attention, rtol=1e-10, atol=0)
     torch.testing.assert_close(
         sliced.temporal_attention, whole.temporal_attention, rtol=1e-10, atol=0
     )
-
-
-def test_dual_attention_restores_the_processors(unet: MotionUNet) -> None:
-    modules = [module for module in unet.modules() if isinstance(module, Attention)]
-    found = [module.processor for module in modules]
-    with recording.dual_attention(unet):
-        assert all(module.processor not in found for module in modules)
-    assert [module.processor for module in modules] == found

@@ -15,14 +15,16 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from motionmatcher.errors import UserError
-from motionmatcher.features import watching
 from motionmatcher.features.attention_maps import probabilities
-from motionmatcher.features.recording import AttentionRecorder
-from motionmatcher.features.watching import (
-    AttentionWatcher,
-    ExplicitAttention,
+from motionmatcher.features.dual_attention import (
+    Attention,
+    DualAttention,
+    dual_attention_by,
     explicit_attention,
+    fused_attention,
 )
+from motionmatcher.features.recording import AttentionRecorder
+from motionmatcher.features.watching import AttentionWatcher
 
 FRAMES, HEIGHT, WIDTH = 3, 4, 6
 
@@ -247,28 +249,8 @@ def test_attention_by_other_means_is_refused() -> None:
         network["layer"](noise(2, 4))
 
 
-@pytest.mark.parametrize("mask", [None, "added", "booleans", "of all queries"])
-@pytest.mark.parametrize("scale", [None, 0.3])
-def test_explicit_attention_is_fused_attention(
-    mask: str | None, scale: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watching, "MAX_DUAL_PROBABILITIES", 2 * 3 * 7 * 4)  # 4 queries at a time
-    query, key, value = noise(2, 3, 9, 4).double(), noise(2, 3, 7, 4).double(), noise(2, 3, 7, 5)
-    masks: dict[str | None, Any] = {
-        None: None,
-        "added": noise(2, 1, 1, 7).double(),
-        "booleans": torch.arange(7) < 5,
-        "of all queries": noise(9, 7).double(),
-    }
-    chosen = masks[mask]
-    if mask == "booleans":
-        chosen = chosen.expand(2, 1, 9, 7)
-    expected = F.scaled_dot_product_attention(query, key, value.double(), chosen, scale=scale)
-    ours = explicit_attention(query, key, value.double(), masks[mask], scale=scale)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-14)
-
-
-def test_dual_numbers_go_through_wan_and_its_maps() -> None:
+@pytest.mark.parametrize("attention", [explicit_attention, fused_attention])
+def test_dual_numbers_go_through_wan_and_its_maps(attention: Attention) -> None:
     """Tangents of maps and output are their change over a small step."""
     network, inputs, modules = wan()
     latents, step = inputs["hidden_states"], noise(2, 16, FRAMES, HEIGHT, WIDTH).flip(0)
@@ -280,17 +262,10 @@ def test_dual_numbers_go_through_wan_and_its_maps() -> None:
 
     size = 1e-2
     with torch.no_grad(), watcher.attached(network):
-        with forward_ad.dual_level(), ExplicitAttention():
+        with forward_ad.dual_level(), DualAttention(), dual_attention_by(attention):
             duals = run(forward_ad.make_dual(latents, step))
             tangents = {name: forward_ad.unpack_dual(maps).tangent for name, maps in duals.items()}
         ahead, behind = run(latents + size * step), run(latents - size * step)
     for name, tangent in tangents.items():
         change = (ahead[name] - behind[name]) / (2 * size)
         assert (tangent - change).norm() < 0.01 * change.norm(), name
-
-
-def test_fused_attention_takes_no_dual_numbers() -> None:
-    """Why explicit attention is there; when this fails, it may go."""
-    query = noise(1, 1, 4, 8)
-    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward"):
-        F.scaled_dot_product_attention(forward_ad.make_dual(query, query), query, query)

@@ -25,16 +25,32 @@ ATTENTION = mutants(
         "values are the keys": ("attn.to_v(context)", "attn.to_k(context)"),
     },
 ) + mutants(
-    "motionmatcher/features/recording.py",
-    "tests/motionmatcher/features/test_extractor.py",
+    "motionmatcher/features/dual_attention.py",
+    "tests/motionmatcher/features/test_dual_attention.py",
     {
-        "the processor of dual numbers stays": (
-            "            module.processor = processor",
-            "            pass",
+        "dual numbers meet fused attention": (
+            "return _attention.get()(*args",
+            "return F.scaled_dot_product_attention(*args",
         ),
-        "only the first slice attends": (
-            "zip(*(tensor.split(slice_size) for tensor in (query, key, value)), strict=True)",
-            "[(query, key[:slice_size].repeat(len(query) // slice_size + 1, 1, 1)[: len(query)], value)]",
+        "only the first rows attend": (
+            "query.split(size, dim=-2), masks",
+            "[query.split(size, dim=-2)[0]] * -(-num_queries // size), masks",
+        ),
+        "values do not move": ("return with_values + gradient", "return gradient"),
+        "probabilities do not move": ("with_values + gradient[", "with_values + 0 * gradient["),
+        "a query's move is not its key's": (
+            "torch.cat([of_query, query]",
+            "torch.cat([query, of_query]",
+        ),
+        "keys do not move": ("torch.cat([key, of_key]", "torch.cat([key, torch.zeros_like(key)]"),
+        "the wide head sets the scale": (
+            "wide, keys, values, mask, scale=ctx.scale",
+            "wide, keys, values, mask",
+        ),
+        "the tangent has no mask": ("of_value, mask, scale", "of_value, None, scale"),
+        "full precision is fused": (
+            "({torch.bfloat16}, {torch.float16})",
+            "({torch.bfloat16}, {torch.float32})",
         ),
     },
 )

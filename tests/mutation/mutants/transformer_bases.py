@@ -105,10 +105,6 @@ WATCHING = mutants(
             "query * (scale * query.shape[-1] ** 0.5)",
             "query",
         ),
-        "dual numbers meet fused attention": (
-            "return explicit_attention(*args",
-            "return F.scaled_dot_product_attention(*args",
-        ),
         "other attention passes unseen": ("if len(seen) != 1:", "if len(seen) > 1:"),
     },
 )
@@ -146,10 +142,6 @@ WAN = mutants(
         "cross maps are read of self-attention": (
             'f"blocks.{block}.attn2" for block in blocks',
             'f"blocks.{block}.attn1" for block in blocks',
-        ),
-        "fused attention takes dual numbers": (
-            "return ExplicitAttention()",
-            "return super()._dual_attention()",
         ),
     },
 )
