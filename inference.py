@@ -29,6 +29,7 @@ FLAGS = {
     "num_steps": "--num-steps",
     "guidance_scale": "--guidance-scale",
     "noise_prior": "--noise_prior",
+    "noise_clip": "--noise_clip",
     "seed": "--seed",
     "repeat_num": "--repeat_num",
     "batch_size": "--batch-size",
@@ -103,6 +104,11 @@ def parse_arguments() -> argparse.Namespace:
     sampling.add_argument("-g", "--guidance-scale", type=float, help="1 is off")
     sampling.add_argument(
         "-np", "--noise_prior", type=float, help="share of the reference's noise, 0 to 1"
+    )
+    sampling.add_argument(
+        "--noise_clip",
+        metavar="NAME_OR_INDEX",
+        help="of a run with several clips, whose noise; default: one drawn for each video by its seed",
     )
     sampling.add_argument(
         "-r", "--seed", type=int, help="of each prompt's first video; default: the previews'"

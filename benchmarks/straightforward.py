@@ -55,7 +55,7 @@ def straightforward_loss(step: TrainingStep, mark: Mark = lambda phase: None) ->
     earlier = timesteps - settings.motion_extractor.num_denoise_steps
     noisy = add_noise(batch.latents, batch.noise, timesteps, schedule)  # z_t (B, C, F, h, w)
 
-    layers = objective.extractor.layers
+    layers = objective.extractors[0].layers
     blocks: Any = network.get_submodule(_BLOCKS[type(network)])
     recorder = _recorder(network, layers)
 

@@ -73,7 +73,7 @@ def run_step(step: "TrainingStep", method: str, mark: Callable[[str], None]) -> 
         if method == RECOMPUTING:
             unet.recompute_in_backward("selective")
         objective: Any = copy(step.objective)
-        objective.extractor = MarkingExtractor(objective.extractor, mark)
+        objective.extractors = [MarkingExtractor(objective.extractors[0], mark)]
         loss = replace(step, objective=objective).loss().total
     loss.backward()
     if method == "straightforward":

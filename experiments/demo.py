@@ -70,7 +70,7 @@ def main() -> None:
 
     config = shipped(CONFIGS[arguments.base])
     settings = load_settings(config, arguments.overrides)
-    reference = Path(find_path(settings.train_data.single_video_path))
+    reference = Path(find_path(settings.train_data.first.single_video_path))
     truth = read_truth(reference, settings)
 
     _announce(1, "Training on the reference clip")

@@ -196,13 +196,18 @@ def slug(text: str, max_bytes: int = 48) -> str:
 
 def unique_slugs(texts: Iterable[str]) -> list[str]:
     """Make a different name of each text, by a number where their slugs are the same."""
-    names: list[str] = []
-    for text in texts:
-        name, number = slug(text), 2
-        while name in names:
-            name, number = f"{slug(text)}-{number}", number + 1
-        names.append(name)
-    return names
+    return unique_names(map(slug, texts))
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Make names differ: `name-2`, `name-3`, … of one that an earlier one has."""
+    unique: list[str] = []
+    for name in names:
+        other, number = name, 2
+        while other in unique:
+            other, number = f"{name}-{number}", number + 1
+        unique.append(other)
+    return unique
 
 
 def unused_path(path: Path, suffixes: Sequence[str] = ()) -> Path:

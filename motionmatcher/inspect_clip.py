@@ -72,11 +72,18 @@ def main() -> None:
 
 def _settings(arguments: argparse.Namespace) -> "TrainSettings | None":
     from motionmatcher.config.loading import load_settings
+    from motionmatcher.errors import UserError
 
     if arguments.config is None:
         return None
     clip = f"train_data.single_video_path={Path(arguments.clip)}"
-    return load_settings(arguments.config, [*arguments.overrides, clip])
+    try:  # they need not name a clip
+        return load_settings(arguments.config, [*arguments.overrides, clip])
+    except UserError as error:
+        try:  # they may list several
+            return load_settings(arguments.config, arguments.overrides)
+        except UserError:
+            raise error from None
 
 
 if __name__ == "__main__":

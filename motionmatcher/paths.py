@@ -139,8 +139,9 @@ def _paths(settings: Any) -> list[str]:
     paths: list[str] = []
     for entry in fields(settings):
         value = getattr(settings, entry.name)
-        if is_dataclass(value):
-            paths += _paths(value)
+        nested = value if isinstance(value, list) else [value]
+        if nested and is_dataclass(nested[0]):
+            paths += [path for group in nested for path in _paths(group)]
         elif value is not None and entry.metadata["is_path"]:
             paths.append(value)
     return paths

@@ -138,14 +138,14 @@ def choose(
 
 def preview_prompts(settings: TrainSettings) -> list[str]:
     """List the run's preview prompts; the reference's own only where there is no other."""
-    own = settings.train_data.single_video_prompt
-    others = [prompt for prompt in settings.validation_data.prompt if prompt != own]
-    return list(dict.fromkeys(prompt.strip() for prompt in others or [own]))
+    own = settings.train_data.prompts
+    others = [prompt for prompt in settings.validation_data.prompt if prompt not in own]
+    return list(dict.fromkeys(prompt.strip() for prompt in others or own))
 
 
 def read_reference(run: Run, settings: TrainSettings) -> ReferenceVideo:
-    """Read the frames that a run was trained on."""
-    data = settings.train_data
+    """Read the frames that a run was trained on, of several clips the first one's."""
+    data = settings.train_data.first
     clip = run.find_path(data.single_video_path)
     frames = read_trained_frames(replace(data, single_video_path=clip))
     return ReferenceVideo(Path(clip), frames, data.fps)

@@ -94,7 +94,7 @@ def validate(run_folder: Path) -> Validation:
         raise UserError(f"{file}: no setting was recommended.")
     settings = opened.settings()
     assert settings is not None, "what has results has settings"
-    clip = Path(opened.find_path(settings.train_data.single_video_path))
+    clip = Path(opened.find_path(settings.train_data.first.single_video_path))
     path = read_truth(clip).path
     errors, distances = {}, []
     for trial in results["trials"]:

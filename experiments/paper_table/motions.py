@@ -87,7 +87,7 @@ class Motion:
     def takes(self) -> list[Take]:
         """All videos it shall have."""
         validation = self.settings.validation_data
-        prompts = validation.prompt or [self.settings.train_data.single_video_prompt]
+        prompts = validation.prompt or self.settings.train_data.prompts
         assert validation.seed is not None, "preflight resolves it"
         return [
             Take(prompt, validation.seed + repeat)

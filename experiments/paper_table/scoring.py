@@ -32,7 +32,7 @@ def score_motions(
     models.print_left_out()
     scored = []
     for motion in motions:
-        found, data = motion.find_run(), motion.settings.train_data
+        found, data = motion.find_run(), motion.settings.train_data.first
         assert found is not None, "motions without a run have failed"
         try:
             folder = motion.output_folder(found)

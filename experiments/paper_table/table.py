@@ -212,7 +212,7 @@ def _html_row(row: Row, metrics: Sequence[Metric]) -> str:
 
 def _section(scored: ScoredMotion, folder: Path) -> str:
     """Show a motion's reference and its first videos, playing in a loop."""
-    prompt = scored.motion.settings.train_data.single_video_prompt
+    prompt = scored.motion.settings.train_data.first.single_video_prompt
     cards = [_card(scored.reference_uri, "Reference", prompt)]
     for video, uri in zip(scored.scores.folder.videos, scored.video_uris, strict=False):
         cards.append(_card(uri, f"seed {video.seed}", video.prompt or ""))

@@ -81,7 +81,7 @@ class Actions:
             settings = read_form_settings(Path(config))
         except UserError:  # which the look at the clip says
             return None, gr.skip(), gr.skip(), gr.skip()
-        data = settings.train_data
+        data = settings.train_data.first
         clip = find_path(data.single_video_path)
         known = data.single_video_prompt != UNKNOWN
         return (
@@ -186,7 +186,7 @@ class Actions:
         except UserError:  # which the look at the run says
             return tuple(gr.skip() for _ in range(5))
         validation = settings.validation_data
-        prompts = validation.prompt or [settings.train_data.single_video_prompt]
+        prompts = validation.prompt or settings.train_data.prompts
         return (
             settings.max_train_steps,
             _checkpoints(chosen),

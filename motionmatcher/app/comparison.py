@@ -81,7 +81,7 @@ def newest_generation(folder: Path) -> Path | None:
 
 
 def write_reference(run: Run, folder: Path) -> None:
-    """Write the reference as training read it, to be seen and scored beside a generation's videos.
+    """Write the reference, of several clips the first, as training read it, to be shown beside videos.
 
     Raises:
         UserError: The clip is gone, or the run does not say which it was.
@@ -89,7 +89,7 @@ def write_reference(run: Run, folder: Path) -> None:
     settings = run.settings()
     if settings is None:
         raise UserError(f"{run.folder} does not say which clip it was trained on.")
-    data = settings.train_data
+    data = settings.train_data.first
     frames = read_clip(
         run.find_path(data.single_video_path), FrameChoice.of(data), data.n_sample_frames
     )

@@ -48,7 +48,7 @@ class ReferenceClip:
 
     @classmethod
     def of(cls, data: TrainData, run_folder: Path | None = None) -> "ReferenceClip":
-        """Take the clip of a run's settings."""
+        """Take the single clip of a run's settings, or one of them by `TrainData.each`."""
         return cls(data.single_video_path, FrameChoice.of(data), run_folder)
 
     @property
@@ -83,6 +83,7 @@ class Reference:
         read_folder: Path | None,
         write_folder: Path | None,
         inversion_iterations: int | None = None,
+        is_only: bool = True,
     ) -> None:
         """Prepare to look up or make a reference.
 
@@ -94,6 +95,7 @@ class Reference:
             write_folder: Gets what is made anew; None keeps it in memory only.
             inversion_iterations: How often each step of the inversion is repeated; None for as often as
                 the base's schedule wants it.
+            is_only: It is the run's only clip, so that a published cache, which names no clip, is its.
         """
         self.clip = clip
         self.base = base
@@ -101,22 +103,27 @@ class Reference:
         self.folders = [folder for folder in (read_folder, write_folder) if folder is not None]
         self.write_folder = write_folder
         self.inversion_iterations = inversion_iterations
+        self.is_only = is_only
         # What was read or made, by the name of its file, so that no file is read twice.
         self._held: dict[str, Tensor] = {}
         self._published: Tensor | None = None
 
     @classmethod
-    def of_run(cls, settings: TrainSettings, base: BaseModel, run: Run) -> "Reference":
-        """Look up or make the reference of a run, for training and inference alike."""
-        cached = settings.cached_latent_dir
-        return cls(
-            ReferenceClip.of(settings.train_data, run.folder),
-            base,
-            settings.seed,
-            read_folder=Path(run.find_path(cached)) if cached else run.reference_folder,
-            write_folder=run.reference_folder if settings.cache_latents else None,
-            inversion_iterations=settings.validation_data.inversion_iterations,
-        )
+    def each_of_run(cls, settings: TrainSettings, base: BaseModel, run: Run) -> list["Reference"]:
+        """Look up or make the references of a run, one a clip, for training and inference alike."""
+        cached, clips = settings.cached_latent_dir, settings.train_data.each
+        return [
+            cls(
+                ReferenceClip.of(data, run.folder),
+                base,
+                settings.seed,
+                read_folder=Path(run.find_path(cached)) if cached else run.reference_folder,
+                write_folder=run.reference_folder if settings.cache_latents else None,
+                inversion_iterations=settings.validation_data.inversion_iterations,
+                is_only=len(clips) == 1,
+            )
+            for data in clips
+        ]
 
     def latents(self, num_frames: int, width: int, height: int) -> Tensor:
         """Give the reference's latents at a size.
@@ -286,6 +293,8 @@ class Reference:
 
     def _published_latents(self, num_frames: int, width: int, height: int) -> Tensor | None:
         """Look for `cached_*.pt` of a published run: a dict with `latents` (C, F, h, w)."""
+        if not self.is_only:
+            return None
         shape = self.base.codec.latent_shape(num_frames, width, height)
         if self._published is not None and self._published.shape[1:] == shape:
             return self._published

@@ -14,6 +14,7 @@ def setting(
     open_choices: bool = False,
     aliases: Mapping[str, str] | None = None,
     is_path: bool = False,
+    unless: str | None = None,
 ) -> Any:
     """Declare one key of the YAML files.
 
@@ -27,6 +28,7 @@ def setting(
         aliases: Other words for some of them, those of YAML's truth values among them.
         is_path: It names a file or folder: `~` stands for the home folder, and where a relative one
             leads is recorded with a run.
+        unless: A key that has to be given may be left out, or blank, where this one beside it is given.
     """
     metadata = {
         "meaning": meaning,
@@ -36,6 +38,7 @@ def setting(
         "open_choices": open_choices,
         "aliases": aliases or {},
         "is_path": is_path,
+        "unless": unless,
     }
     if default is ...:
         return field(metadata=metadata)

@@ -29,7 +29,9 @@ def document_settings(settings_class: Any = TrainSettings, indent: str = "") -> 
             subsequent_indent=f"{indent}# ",
         )
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-        shown = f"{MISSING_MARK}  # must be given" if default is MISSING else _as_yaml(default)
+        unless = f", or {entry.metadata['unless']}" if entry.metadata["unless"] else ""
+        must = f"{MISSING_MARK}  # must be given{unless}"
+        shown = must if default is MISSING else _as_yaml(default)
         lines.append(f"{indent}{entry.name}: {shown}")
     return "\n".join(lines)
 

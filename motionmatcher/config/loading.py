@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from motionmatcher.config.bounds import check_bounds
 from motionmatcher.config.settings import WITHOUT_EFFECT, TrainSettings
+from motionmatcher.config.train_data import TrainData
 from motionmatcher.config.yaml_layers import MISSING_MARK, escape, merge, read_layers, resolve
 from motionmatcher.errors import UserError, did_you_mean
 from motionmatcher.files import write_text
@@ -136,14 +137,7 @@ def check_combinations(settings: TrainSettings) -> None:
         raise UserError(
             "use_unet_lora: false would train nothing; remove the key or set it to true."
         )
-    data = settings.train_data
-    counted = data.sample_start_idx or data.frame_step != 1
-    if counted and not (data.start_s is None and data.duration_s is None):
-        raise UserError(
-            f"train_data chooses frames by index (sample_start_idx {data.sample_start_idx}, frame_step "
-            f"{data.frame_step}) and by time (start_s, duration_s): leave out one kind, or set start_s "
-            "and duration_s to null."
-        )
+    _check_clips(settings.train_data)
     if settings.gradient_checkpointing == "selective" and settings.compile:
         raise UserError(
             "gradient_checkpointing: selective and compile do not go together: torch.compile chooses by "
@@ -163,6 +157,24 @@ def check_combinations(settings: TrainSettings) -> None:
     if not settings.lora_targets:
         raise UserError(
             "lora_targets is empty: nothing would be trained; the default is [attention]."
+        )
+
+
+def _check_clips(data: TrainData) -> None:
+    """Refuse a single clip beside several, and frames that are chosen in two ways."""
+    of_clips = [(f"train_data.clips[{index}]", clip) for index, clip in enumerate(data.each)]
+    for place, chosen in [("train_data", data), *(of_clips if data.clips else [])]:
+        counted = chosen.sample_start_idx or chosen.frame_step != 1
+        if counted and not (chosen.start_s is None and chosen.duration_s is None):
+            raise UserError(
+                f"{place} chooses frames by index (sample_start_idx {chosen.sample_start_idx}, frame_step "
+                f"{chosen.frame_step}) and by time (start_s, duration_s): leave out one kind, or set start_s "
+                "and duration_s to null."
+            )
+    if data.clips and (data.single_video_path or data.single_video_prompt):
+        raise UserError(
+            "train_data has clips and a single clip (single_video_path, single_video_prompt): leave out one "
+            'of them; "" leaves out a single clip that a base names.'
         )
 
 
@@ -190,6 +202,7 @@ def parse_settings(
     for name, entry in known.items():
         annotation, key = annotations[name], f"{prefix}{name}"
         required = entry.default is MISSING and entry.default_factory is MISSING
+        instead: str = entry.metadata.get("unless") or ""
         if is_dataclass(annotation) and (name in values or required):
             parsed[name] = _parse_group(annotation, values.get(name, {}), source, key)
         elif name in values and not (required and values[name] == MISSING_MARK):
@@ -199,7 +212,12 @@ def parse_settings(
             if isinstance(given, bool | str):
                 given = entry.metadata["aliases"].get(str(given).lower(), given)
             value = _convert(given, annotation, source, key)
-            if required and isinstance(value, str) and not value.strip():
+            if (
+                required
+                and not values.get(instead)
+                and isinstance(value, str)
+                and not value.strip()
+            ):
                 raise UserError(f"{source}: {key} is blank ({entry.metadata['meaning']}).")
             _check_range(value, entry.metadata, f"{source}: {key}")
             if value is not None and entry.metadata["is_path"]:
@@ -207,6 +225,13 @@ def parse_settings(
                 if _split_optional(annotation)[0] is Path:
                     value = Path(value)
             parsed[name] = value
+        elif required and values.get(instead):
+            parsed[name] = ""
+        elif required and instead in values:
+            raise UserError(
+                f"{source}: {prefix}{instead} is empty: list one or more, or give {key} "
+                f"({entry.metadata['meaning']})."
+            )
         elif required:
             raise UserError(f"{source}: {key} is missing ({entry.metadata['meaning']}).")
     return settings_class(**parsed)

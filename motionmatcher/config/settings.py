@@ -7,17 +7,15 @@ from dataclasses import dataclass
 
 from motionmatcher.config.bounds import (
     MAX_BLOCKS,
-    MAX_FPS,
-    MAX_FRAME_INDEX,
     MAX_FRAMES,
     MAX_PIXELS,
-    MAX_SECONDS,
     MAX_SEED,
     MAX_SHIFT,
     MAX_TIMESTEPS,
     MAX_UPDATES,
 )
 from motionmatcher.config.declaration import section, setting
+from motionmatcher.config.train_data import TrainData
 from motionmatcher.objectives.names import BUILT_IN
 
 # Names of the solvers, see solvers.py (which imports torch, and this module must not).
@@ -40,59 +38,6 @@ WITHOUT_EFFECT = {
     "enable_xformers_memory_efficient_attention": "PyTorch's fused attention is always used",
     "enable_torch_2_attn": "PyTorch's fused attention is always used",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainData:
-    """The reference clip and how it is read."""
-
-    single_video_path: str = setting(
-        ..., "the reference clip: mp4, mov, webm, avi or gif", is_path=True
-    )
-    single_video_prompt: str = setting(..., "what the reference clip shows")
-    width: int = setting(384, "pixels; a multiple of 8", minimum=8, maximum=MAX_PIXELS)
-    height: int = setting(384, "pixels; a multiple of 8", minimum=8, maximum=MAX_PIXELS)
-    use_bucketing: bool = setting(
-        False,
-        "keep the clip's own aspect at about the area of width x height, in multiples of 64 pixels, "
-        "instead of cropping the centre",
-    )
-    n_sample_frames: int = setting(16, "frames read from the clip", minimum=1, maximum=MAX_FRAMES)
-    sample_start_idx: int = setting(
-        0, "index of the first frame read", minimum=0, maximum=MAX_FRAME_INDEX
-    )
-    frame_step: int = setting(
-        1, "frame i is sample_start_idx + i * frame_step", minimum=1, maximum=MAX_FRAME_INDEX
-    )
-    start_s: float | None = setting(
-        None,
-        "instead of sample_start_idx and frame_step, by time: seconds at which the first frame is shown; "
-        "null: 0, or frames are counted",
-        minimum=0,
-        maximum=MAX_SECONDS,
-    )
-    duration_s: float | None = setting(
-        None,
-        "likewise: seconds that n_sample_frames are spread over; null: each frame from start_s on is read",
-        minimum=0.001,
-        maximum=MAX_SECONDS,
-    )
-    fps: float = setting(
-        8.0,
-        "frames per second of previews, and read from clips of variable rate; warns when a clip's differ",
-        minimum=0.1,
-        maximum=MAX_FPS,
-    )
-
-    @property
-    def step_s(self) -> float | None:
-        """Seconds from frame to frame, where `duration_s` says so."""
-        return None if self.duration_s is None else self.duration_s / self.n_sample_frames
-
-    @property
-    def grid_fps(self) -> float:
-        """Frames per second that are chosen from, in a clip whose own rate varies."""
-        return self.fps * self.frame_step if self.step_s is None else 1 / self.step_s
 
 
 @dataclass(frozen=True, kw_only=True)

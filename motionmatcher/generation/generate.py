@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.bases.lora import LoraInfo, load_lora
+from motionmatcher.clips.clip_choice import NOISE_CLIP, clip_names, draw_clip
 from motionmatcher.clips.contact_sheet import write_contact_sheet
 from motionmatcher.clips.reference import Reference
 from motionmatcher.clips.video import Frames, read_video, write_gif, write_mp4
@@ -51,6 +52,8 @@ class GenerationRequest:
         fps: Frames per second of the files.
         gif: Write a GIF beside each video.
         output_dir: Folder for videos, manifest and contact sheet.
+        noise_clip: Index of the clip whose noise the noise prior mixes in; None draws one of the run's for
+            each video, by its seed.
         notes: Things the user should know, one line each.
     """
 
@@ -70,12 +73,23 @@ class GenerationRequest:
     fps: float
     gif: bool
     output_dir: Path
+    noise_clip: int | None = None
     notes: Sequence[str] = ()
 
     @property
     def lora_folder(self) -> Path:
         """Where the LoRA's files are."""
         return self.checkpoint if isinstance(self.run, Pack) else self.checkpoint / "lora"
+
+    @property
+    def noise_clips(self) -> list[str]:
+        """Names of the clips whose noise may be mixed in; none where there is no choice."""
+        several = self.trained is not None and len(self.trained.train_data.clips) > 1
+        if not several or self.sampling.noise_prior == 0:
+            return []
+        assert self.trained is not None
+        names = clip_names(self.trained.train_data)
+        return names if self.noise_clip is None else [names[self.noise_clip]]
 
 
 @dataclass(frozen=True)
@@ -153,7 +167,7 @@ class Generator:
             prompts=[*request.prompts, *request.sampling.further_prompts],
             text_states=request.run.text_states,
         )
-        self.reference = _reference(request, self.base)
+        self.references = _references(request, self.base)
         self._loaded: tuple[Path, LoraInfo] | None = None
         self._load_lora(request)
         kept = request.run.text_states
@@ -197,7 +211,7 @@ class Generator:
                     negative_states,
                     [job.seed for job in batch],
                     request.sampling,
-                    inversion_noise,
+                    _noise_of_clips(request, batch, inversion_noise),
                     partial(progress_bar, description=f"batch {number} of {len(share)}"),
                 )
                 for job, video in zip(batch, latents, strict=True):
@@ -209,20 +223,30 @@ class Generator:
 
     @torch.no_grad()
     def inversion_noise(self, request: GenerationRequest) -> torch.Tensor | None:
-        """Give the reference's noise that a request mixes in, found anew where it is not kept."""
+        """Give the noise that a request mixes in, found anew where it is not kept.
+
+        Returns:
+            (clips, C, F, h, w): of the run's clips, or of the one that the request names; None without a
+            noise prior.
+        """
         sampling = request.sampling
         if sampling.noise_prior == 0:
             return None
         if isinstance(request.run, Pack):
             return request.run.inversion_noise()
-        assert self.reference is not None
-        return self.reference.inversion_noise(
-            sampling.num_frames,
-            sampling.width,
-            sampling.height,
-            sampling.num_inference_steps,
-            lambda steps: progress_bar(steps, "inverting the reference"),
-        )
+        only = request.noise_clip
+        references = self.references if only is None else self.references[only : only + 1]
+        noises = [
+            reference.inversion_noise(
+                sampling.num_frames,
+                sampling.width,
+                sampling.height,
+                sampling.num_inference_steps,
+                lambda steps: progress_bar(steps, "inverting the reference"),
+            )
+            for reference in references
+        ]
+        return torch.cat(noises)
 
     def _load_lora(self, request: GenerationRequest) -> LoraInfo:
         if self._loaded is None or self._loaded[0] != request.checkpoint:
@@ -259,13 +283,32 @@ def _batches(request: GenerationRequest) -> list[list[Job]]:
     return [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
 
-def _reference(request: GenerationRequest, base: BaseModel) -> Reference | None:
+def _noise_clip(request: GenerationRequest, job: Job) -> int:
+    """Which of `request.noise_clips` a video gets its noise of."""
+    return draw_clip(len(request.noise_clips), job.seed, NOISE_CLIP)
+
+
+def _noise_of_clips(
+    request: GenerationRequest, batch: Sequence[Job], noise: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Give the noise for each video of a batch, or the one for them all."""
+    if noise is None or len(noise) == 1:
+        return noise
+    return noise[[_noise_clip(request, job) for job in batch]]
+
+
+def _references(request: GenerationRequest, base: BaseModel) -> list[Reference]:
     if isinstance(request.run, Pack):
-        return None
+        return []
     if request.trained is not None:
-        return Reference.of_run(request.trained, base, request.run)
+        return Reference.each_of_run(request.trained, base, request.run)
     folder = request.run.reference_folder
-    return Reference(None, base, seed=0, read_folder=folder, write_folder=folder)
+    return [Reference(None, base, seed=0, read_folder=folder, write_folder=folder)]
+
+
+def _noise_entry(request: GenerationRequest, job: Job) -> dict[str, str]:
+    names = request.noise_clips
+    return {"noise_clip": names[_noise_clip(request, job)]} if names else {}
 
 
 def _write_contact_sheet(request: GenerationRequest, entries: list[dict[str, Any]]) -> None:
@@ -298,6 +341,7 @@ def _write_video(request: GenerationRequest, job: Job, frames: Frames) -> dict[s
             "checkpoint": str(request.checkpoint),
             "settings": {
                 **asdict(request.sampling),
+                **_noise_entry(request, job),
                 "fps": request.fps,
                 "model": request.layout.name,
                 **_adapter_entry(request.layout),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from motionmatcher.bases.layout import find_base
+from motionmatcher.clips.clip_choice import find_clip
 from motionmatcher.clips.video import MAX_GIF_FPS
 from motionmatcher.config.bounds import MAX_REPEATS, MAX_TIMESTEPS, MAX_UPDATES, check_bounds
 from motionmatcher.config.declaration import limits
@@ -79,6 +80,8 @@ class GenerationOptions(TypedDict, total=False):
         scheduler: "ddim", "euler" (flow matching), "dpm++" or "unipc".
         guidance_scale: Classifier-free guidance; 1 is off.
         noise_prior: Share of the reference's noise in the start noise, 0 to 1.
+        noise_clip: Of a run with several clips, the one whose noise is mixed in: its name, or its index from
+            0 on; by default one drawn for each video by its seed.
         negative_prompt: What guidance leads away from.
         seed: Of each prompt's first video; the previews' by default. The next ones count up.
         repeat_num: Videos per prompt; 10 by default.
@@ -104,6 +107,7 @@ class GenerationOptions(TypedDict, total=False):
     scheduler: str | None
     guidance_scale: float | None
     noise_prior: float | None
+    noise_clip: str | int | None
     negative_prompt: str | None
     seed: int | None
     repeat_num: int | None
@@ -158,6 +162,7 @@ def make_request(
         SamplingSettings.of_run(known),
         **{key: given[option] for option, key in _OF_SAMPLING.items() if option in given},
     )
+    noise_clip = _find_noise_clip(opened, known.train_data, sampling.noise_prior, given, name)
     fps = given.get("fps", known.train_data.fps)
     notes = choice_notes + repetition_notes(prompts, "its videos are made once")
     if given.get("gif") and fps > MAX_GIF_FPS:
@@ -200,8 +205,30 @@ def make_request(
         vae_tiling=given.get("vae_tiling", known.vae_tiling),
         gif=given.get("gif", False),
         output_dir=output_dir,
+        noise_clip=noise_clip,
         notes=notes,
     )
+
+
+def _find_noise_clip(
+    opened: Run | Pack,
+    data: TrainData,
+    noise_prior: float,
+    given: Mapping[str, Any],
+    name: Callable[[str], str],
+) -> int | None:
+    """Find the clip whose noise shall be mixed in; None where no option says which."""
+    wanted = given.get("noise_clip")
+    if wanted is None:
+        return None
+    place = f"{name('noise_clip')} {wanted}"
+    if isinstance(opened, Pack):
+        raise UserError(f"{place}: the pack {opened.folder} is of one clip: leave it out.")
+    if noise_prior == 0:
+        raise UserError(
+            f"{place}: with {name('noise_prior')} 0 no noise is mixed in: raise that, or leave the clip out."
+        )
+    return find_clip(data, wanted, name("noise_clip"))
 
 
 def _published_settings() -> TrainSettings:

@@ -14,6 +14,7 @@ from motionmatcher.inspection.bars import BarFinder, Bars
 from motionmatcher.inspection.notes import crop_notes, rate_notes, window_notes
 from motionmatcher.inspection.steps import View, measure_steps
 from motionmatcher.inspection.windows import Survey, Window, find_candidates, is_better, rank
+from motionmatcher.paths import find_path
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def inspect_clip(
 
     Args:
         path: The clip; the settings' own does not count.
-        settings: Choose the frames and their size; None for the defaults, and all frames of the clip.
+        settings: Choose the frames and their size, those of several clips that have one for this file; None
+            for the defaults, and all frames of the clip.
         suggest: Look through the whole clip for frames that are better to train on.
         quiet: Show no progress.
 
@@ -75,7 +77,8 @@ def inspect_clip(
         data = TrainData(single_video_path=str(path), single_video_prompt="")
     else:
         data = settings.train_data if isinstance(settings, TrainSettings) else settings
-    data = replace(data, single_video_path=str(path))
+        data = _data_of(path, data)
+    data = replace(data, single_video_path=str(path), clips=[])
     choice = FrameChoice.of(data)
     clip = ClipFile(path, choice.grid_fps)
     frames: Sequence[int] = range(len(clip))
@@ -84,6 +87,15 @@ def inspect_clip(
     survey, bars = _survey(clip, data, frames[0], frames[-1] + 1, quiet)
     report = _report(clip, data, frames, survey, bars)
     return _with_candidates(report, clip, data, survey, quiet) if suggest else report
+
+
+def _data_of(path: Path | str, data: TrainData) -> TrainData:
+    """Find what settings say of a clip: where it is one of several, what its entry says."""
+    place = Path(path).resolve()
+    entries = (
+        each for each in data.each if Path(find_path(each.single_video_path)).resolve() == place
+    )
+    return next(entries, data)
 
 
 def examine(clip: ClipFile, data: TrainData, frames: Sequence[int]) -> ClipReport:

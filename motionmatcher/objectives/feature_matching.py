@@ -27,11 +27,12 @@ class FeatureMatching(Objective):
     """Match the motion features of the student's prediction with those of the true one.
 
     Attributes:
-        extractor: Reads motion features with the LoRA off; there after `prepare`.
+        extractors: Read motion features with the LoRA off, one for each clip's prompt; there after
+            `prepare`.
     """
 
     name = "feature_matching"
-    extractor: MotionExtractor
+    extractors: list[MotionExtractor]
 
     def check(self, settings: TrainSettings, layout: BaseLayout) -> Mapping[str, Size]:
         """Check step and weights, and that the base has attention maps of the sizes asked for."""
@@ -63,16 +64,20 @@ class FeatureMatching(Objective):
     ) -> None:
         """Choose the layers whose features are compared."""
         super().prepare(base, settings, latent_size)
-        num_own_tokens = None
-        if base.text is not None:  # it is for a cost estimate, where all tokens count
-            num_own_tokens = base.text.count_tokens(settings.train_data.single_video_prompt)
-        self.extractor = MotionExtractor(
-            base.denoiser, latent_size, settings.motion_extractor, num_own_tokens
-        )
+        self.extractors = []
+        for data in settings.train_data.each:
+            num_own_tokens = None
+            if base.text is not None:  # it is for a cost estimate, where all tokens count
+                num_own_tokens = base.text.count_tokens(data.single_video_prompt)
+            self.extractors.append(
+                MotionExtractor(
+                    base.denoiser, latent_size, settings.motion_extractor, num_own_tokens
+                )
+            )
 
     def loss(self, batch: Batch) -> TrainingLoss:
         """Compare features of where one short step from z_t leads, by prediction and by truth."""
-        base, settings, extractor = self.base, self.settings, self.extractor
+        base, settings, extractor = self.base, self.settings, self.extractors[batch.clip]
         schedule, timesteps, text_states = base.schedule, batch.timesteps, batch.text_states
         # z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, (B, C, F, h, w)
         noisy = add_noise(batch.latents, batch.noise, timesteps, schedule)

@@ -42,6 +42,7 @@ class Batch:
         noise: The true noise (B, C, F, h, w).
         timesteps: One per batch element (B,).
         extra: What an objective draws besides, by name.
+        clip: Index of the reference clip that it is of, where the run has several.
     """
 
     latents: Tensor
@@ -49,6 +50,7 @@ class Batch:
     noise: Tensor
     timesteps: Tensor
     extra: Mapping[str, Any] = field(default_factory=dict)
+    clip: int = 0
 
 
 class Objective(ABC):

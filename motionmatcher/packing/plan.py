@@ -185,6 +185,11 @@ def _open(
             f"{checkpoint} has no config.yaml beside it or no lora/{ADAPTER_FILE}: only runs of this toolkit "
             "can be packed; published ones do not say how they were made."
         )
+    if len(settings.train_data.each) > 1:
+        raise UserError(
+            f"{opened.folder} was trained on {len(settings.train_data.each)} clips, and a pack tells of one "
+            "(its prompt, its inversion noise): give the run itself to others."
+        )
     if choice is None:
         return opened, step, settings, []
     video = replace(

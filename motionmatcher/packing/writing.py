@@ -72,7 +72,8 @@ def _write_noise(plan: PackPlan, pack: Pack, device: torch.device) -> None:
     assert sampling.num_frames is not None
     assert sampling.width is not None
     assert sampling.height is not None
-    noise = Reference.of_run(settings, base, plan.run).inversion_noise(
+    (reference,) = Reference.each_of_run(settings, base, plan.run)
+    noise = reference.inversion_noise(
         sampling.num_frames,
         sampling.width,
         sampling.height,

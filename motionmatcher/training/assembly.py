@@ -19,6 +19,7 @@ from torch import Tensor
 
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.lora import LoraInfo, add_lora, load_lora
+from motionmatcher.clips.clip_choice import NOISE_CLIP, clip_names, draw_clip
 from motionmatcher.clips.reference import Reference, tensor_fingerprint
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.devices import compute_exactly, weight_dtype
@@ -112,7 +113,7 @@ def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
     previewed = (
         [*validation.prompt, validation.negative_prompt] if validation.sample_preview else []
     )
-    for line in base.text.cut_off_notes([data.single_video_prompt, *previewed]):
+    for line in base.text.cut_off_notes([*data.prompts, *previewed]):
         note(line)
     run = resume[0] if resume else _create_shared_run(settings, accelerator)
     say(f"run folder: {run.folder}")
@@ -121,20 +122,23 @@ def start_training(plan: TrainingPlan, device: torch.device) -> TrainedRun:
         if settings.cache_latents:
             base.text.write_states(run.text_states)
     with accelerator.main_process_first():  # the others read what it cached
-        reference = Reference.of_run(settings, base, run)
+        references = Reference.each_of_run(settings, base, run)
         size = data.n_sample_frames, data.width, data.height
-        if resume is None:  # a resumed run goes on with what it has
-            reference.check_clip_is_unchanged(*size)
-        if settings.cached_latent_dir is not None and not reference.has_latents(*size):
-            note(
-                f"cached_latent_dir {settings.cached_latent_dir} holds no latents of this clip, size, "
-                "base and seed, so they are made anew."
-            )
-        latents = reference.latents(*size)
+        for reference in references:
+            if resume is None:  # a resumed run goes on with what it has
+                reference.check_clip_is_unchanged(*size)
+            if settings.cached_latent_dir is not None and not reference.has_latents(*size):
+                assert reference.clip is not None
+                which = "this clip" if len(references) == 1 else reference.clip.path
+                note(
+                    f"cached_latent_dir {settings.cached_latent_dir} holds no latents of {which}, size, "
+                    "base and seed, so they are made anew."
+                )
+        latents = torch.cat([reference.latents(*size) for reference in references])
         previewer = None
         if accelerator.is_main_process:
-            previewer = _prepare_previews(settings, base, reference, latents)
-    text_states = base.text.encode([data.single_video_prompt])
+            previewer = _prepare_previews(settings, base, references, latents)
+    text_states = torch.cat([base.text.encode([clip.single_video_prompt]) for clip in data.each])
     info = attach_lora(settings, base, latents, resume)
     optimizer = prepare_optimizer(settings, base, accelerator)
     progress = START
@@ -208,37 +212,43 @@ def _prompts(settings: TrainSettings) -> list[str]:
     """List all prompts whose states a run needs, or inference by default."""
     sampling = SamplingSettings.of_run(settings)
     previewed = _previewed(settings) if settings.validation_data.sample_preview else []
-    return [settings.train_data.single_video_prompt, *previewed, *sampling.further_prompts]
+    return [*settings.train_data.prompts, *previewed, *sampling.further_prompts]
 
 
 def _previewed(settings: TrainSettings) -> list[str]:
     """List the prompts of the previews."""
-    validation, training_prompt = settings.validation_data, settings.train_data.single_video_prompt
-    prompts = list(validation.prompt) or [training_prompt]
-    if validation.include_training_prompt and training_prompt not in prompts:
-        prompts.append(training_prompt)
+    validation, own = settings.validation_data, settings.train_data.prompts
+    prompts = list(validation.prompt) or own
+    if validation.include_training_prompt:
+        prompts = [*prompts, *(prompt for prompt in own if prompt not in prompts)]
     return prompts
 
 
 def _prepare_previews(
-    settings: TrainSettings, base: BaseModel, reference: Reference, latents: Tensor
+    settings: TrainSettings, base: BaseModel, references: Sequence[Reference], latents: Tensor
 ) -> Previewer | None:
     validation = settings.validation_data
     sampling = SamplingSettings.of_run(settings)
+    assert validation.seed is not None
     inversion_noise = None
     if sampling.noise_prior > 0:
-        # Made in any case, so that inference finds it in the run.
-        inversion_noise = reference.inversion_noise(
-            sampling.num_frames,
-            sampling.width,
-            sampling.height,
-            sampling.num_inference_steps,
-            lambda steps: progress_bar(steps, "inverting the reference"),
-        )
+        # Made in any case, and of every clip, so that inference finds it in the run.
+        noises = [
+            reference.inversion_noise(
+                sampling.num_frames,
+                sampling.width,
+                sampling.height,
+                sampling.num_inference_steps,
+                lambda steps: progress_bar(steps, "inverting the reference"),
+            )
+            for reference in references
+        ]
+        inversion_noise = noises[draw_clip(len(noises), validation.seed, NOISE_CLIP)]
     if not validation.sample_preview:
         return None
     prompts = _previewed(settings)
-    assert validation.seed is not None
+    names = clip_names(settings.train_data) if len(references) > 1 else []
+    labels = [f"reference {name}" for name in names] or ["reference"]
     return Previewer(
         base=base,
         prompts=prompts,
@@ -247,7 +257,9 @@ def _prepare_previews(
         seed=validation.seed,
         settings=sampling,
         inversion_noise=inversion_noise,
-        reference_frames=base.codec.decode(latents[0]),
+        references={
+            label: base.codec.decode(clip) for label, clip in zip(labels, latents, strict=True)
+        },
         fps=settings.train_data.fps,
     )
 
@@ -263,7 +275,7 @@ def attach_lora(
     Args:
         settings: Its size, and what it starts from; also how the denoiser computes with it.
         base: The base model, without a LoRA.
-        latents: Reference latents (1, C, F, h, w).
+        latents: Reference latents, one row a clip (clips, C, F, h, w).
         resume: The run and step to continue from; None starts anew.
 
     Returns:

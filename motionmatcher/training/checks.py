@@ -12,6 +12,7 @@ from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.clips.video import bucket_size
 from motionmatcher.config.loading import idle_keys, with_preview_defaults
 from motionmatcher.config.settings import TrainSettings
+from motionmatcher.config.train_data import TrainData
 from motionmatcher.diffusion.sampling import SamplingSettings, check_sampling, settle_solver
 from motionmatcher.errors import UserError
 from motionmatcher.features.maps import Size
@@ -119,17 +120,17 @@ def _resolve_sizes(settings: TrainSettings, notes: list[str], inspect: bool) -> 
         inspect: Look at its frames for that, too.
     """
     data, validation = settings.train_data, settings.validation_data
-    path, choice = data.single_video_path, FrameChoice.of(data)
-    clip = ClipFile(find_path(path), choice.grid_fps)
-    assert validation.num_frames is not None
-    num_frames, fps = len(clip), clip.timeline.fps
-    frames = choice.indices(path, num_frames, fps, data.n_sample_frames)
-    choice.indices(path, num_frames, fps, validation.num_frames)  # the noise prior reads as many
-    notes += examine(clip, data, frames).notes if inspect else rate_notes(clip, data)
     asked = data.width, data.height
-    width, height = asked
-    if data.use_bucketing:
-        width, height = bucket_size(*asked, clip.width, clip.height)
+    sizes = {
+        clip.single_video_path: _clip_size(settings, clip, notes, inspect) for clip in data.each
+    }
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{path} {width}x{height}" for path, (width, height) in sizes.items())
+        raise UserError(
+            f"train_data.use_bucketing gives clips of other shapes other sizes ({found}), and all must have "
+            "one: set it to false, or cut the clips to one shape."
+        )
+    width, height = next(iter(sizes.values()))
     preview = validation.width, validation.height
     # A preview asked for at the training's size follows it into its bucket.
     preview_width, preview_height = (width, height) if preview == asked else preview
@@ -138,6 +139,30 @@ def _resolve_sizes(settings: TrainSettings, notes: list[str], inspect: bool) -> 
         train_data=replace(data, width=width, height=height, use_bucketing=False),
         validation_data=replace(validation, width=preview_width, height=preview_height),
     )
+
+
+def _clip_size(
+    settings: TrainSettings, data: TrainData, notes: list[str], inspect: bool
+) -> tuple[int, int]:
+    """Check that a clip has the frames that are read of it; gives its width and height in training.
+
+    Args:
+        settings: The settings as read.
+        data: The clip's.
+        notes: Gets what is to be known of the clip.
+        inspect: Look at its frames for that, too.
+    """
+    path, choice = data.single_video_path, FrameChoice.of(data)
+    clip = ClipFile(find_path(path), choice.grid_fps)
+    preview_frames = settings.validation_data.num_frames
+    assert preview_frames is not None
+    num_frames, fps = len(clip), clip.timeline.fps
+    frames = choice.indices(path, num_frames, fps, data.n_sample_frames)
+    choice.indices(path, num_frames, fps, preview_frames)  # the noise prior reads as many
+    notes += examine(clip, data, frames).notes if inspect else rate_notes(clip, data)
+    if data.use_bucketing:
+        return bucket_size(data.width, data.height, clip.width, clip.height)
+    return data.width, data.height
 
 
 def _check_denoiser(settings: TrainSettings, layout: BaseLayout) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from motionmatcher.bases.base_model import BaseModel
 from motionmatcher.bases.lora import LoraInfo
+from motionmatcher.clips.clip_choice import draw_clip
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import DivergedError, NotFiniteError, WriteError, reason_of
 from motionmatcher.finiteness import is_finite
@@ -52,8 +54,8 @@ def train(
         run: Where checkpoints and previews go.
         settings: All settings of the run.
         base: The base model with its LoRA attached.
-        latents: Reference latents (1, C, F, h, w).
-        text_states: The reference's encoded prompt (1, T, D).
+        latents: Reference latents, one row a clip (clips, C, F, h, w).
+        text_states: The clips' encoded prompts (clips, T, D).
         info: What the LoRA is, for its checkpoints.
         accelerator: Device, processes, precision and accumulation.
         optimizer: Of the LoRA's parameters, of `prepare_optimizer`.
@@ -130,8 +132,11 @@ def train(
             # One update: the mean gradient of several batches, here and in all processes.
             for micro_step in range(settings.gradient_accumulation_steps):
                 place = (step, micro_step, accelerator.process_index)
-                # Noise eps and timesteps t, named by their place: a resumed run draws them alike.
-                batch = objective.draw(latents, text_states, *place)
+                # Clip, noise eps and timesteps t, named by their place: a resumed run draws them alike.
+                clip = draw_clip(len(latents), settings.seed, "clip", *place)
+                row = slice(clip, clip + 1)
+                drawn = objective.draw(latents[row], text_states[row], *place)
+                batch = replace(drawn, clip=clip)
                 torch.manual_seed(stream_seed(settings.seed, "dropout", *place))
                 loss = objective.loss(batch)
                 accelerator.backward(loss.total / settings.gradient_accumulation_steps)

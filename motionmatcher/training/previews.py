@@ -1,6 +1,6 @@
 """Previews during training: videos, and a contact sheet of them beside the reference's."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Previewer:
         seed: Seed of the start noise.
         settings: How to sample.
         inversion_noise: The reference's inversion (1, C, F, h, w), or None without a noise prior.
-        reference_frames: The reference, as the VAE shows it.
+        references: The reference, or each of several clips, as the VAE shows it, by its label.
         fps: Frames per second of the videos.
     """
 
@@ -37,7 +37,7 @@ class Previewer:
     seed: int
     settings: SamplingSettings
     inversion_noise: Tensor | None
-    reference_frames: Frames
+    references: Mapping[str, Frames]
     fps: float
 
     def sheet(self, folder: Path, step: int) -> Path:
@@ -64,7 +64,7 @@ class Previewer:
                     raise _GivenUpError
                 yield sampling_step
 
-        clips = [self.reference_frames]
+        clips = list(self.references.values())
         for index, name in enumerate(unique_slugs(self.prompts)):
             try:
                 latents = sample_latents(
@@ -81,7 +81,7 @@ class Previewer:
             frames = self.base.codec.decode(latents[0])
             write_mp4(folder / f"step-{step:05d}_{name}_{self.seed}.mp4", frames, self.fps)
             clips.append(frames)
-        labels = ["reference", *(f"step {step}: {prompt}" for prompt in self.prompts)]
+        labels = [*self.references, *(f"step {step}: {prompt}" for prompt in self.prompts)]
         write_contact_sheet(self.sheet(folder, step), clips, labels)
         return True
 

@@ -1,5 +1,6 @@
 """Check how a run is to go on, before any weight is read."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -11,6 +12,7 @@ from motionmatcher.objectives.objective import Objective
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.checks import TrainingPlan, check_training
 
+_NUM_CLIPS = "the number of train_data.clips"
 # What a LoRA and its optimiser state belong to; base and clip count by their content, not by path.
 FIXED_KEYS = (
     "seed",
@@ -20,6 +22,12 @@ FIXED_KEYS = (
     "flow_shift",
     "vae_tiling",
     "train_data.single_video_prompt",
+    _NUM_CLIPS,
+    "train_data.clips[].prompt",
+    "train_data.clips[].sample_start_idx",
+    "train_data.clips[].frame_step",
+    "train_data.clips[].start_s",
+    "train_data.clips[].duration_s",
     "train_data.width",
     "train_data.height",
     "train_data.use_bucketing",
@@ -31,6 +39,7 @@ FIXED_KEYS = (
 )
 # How it was asked for, which says nothing about the run.
 _OF_THE_COMMAND = "resume_from_checkpoint"
+_INDEX = re.compile(r"\[[0-9]+\]")
 
 
 def plan_resuming(
@@ -82,7 +91,11 @@ def plan_resuming(
 
 
 def _require_same_run(run: Run, step: int, changes: Sequence[tuple[str, Any, Any]]) -> None:
-    differences = [f"{key} {old!r}, not {new!r}" for key, old, new in changes if key in FIXED_KEYS]
+    differences = [
+        f"{key} {old!r}, not {new!r}"
+        for key, old, new in changes
+        if _INDEX.sub("[]", key) in FIXED_KEYS
+    ]
     if differences:
         raise UserError(
             f"{run.checkpoint_folder(step)} was trained with {' and '.join(differences)}: resume without "
@@ -96,7 +109,7 @@ def _list_changes(old: TrainSettings, new: TrainSettings) -> list[tuple[str, Any
     return [
         (key, value, after[key])
         for key, value in before.items()
-        if value != after[key] and key != _OF_THE_COMMAND
+        if key in after and value != after[key] and key != _OF_THE_COMMAND
     ]
 
 
@@ -104,5 +117,9 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
+        elif key == "clips":
+            yield _NUM_CLIPS, len(value)
+            for index, group in enumerate(value):
+                yield from _flatten(group, f"{prefix}{key}[{index}].")
         else:
             yield f"{prefix}{key}", value

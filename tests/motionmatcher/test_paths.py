@@ -73,7 +73,8 @@ def test_a_run_is_used_from_another_folder(
     assert plan.layout.folder == base
 
     no_base: Any = None
-    clip = Reference.of_run(settings, no_base, run).clip
+    (reference,) = Reference.each_of_run(settings, no_base, run)
+    clip = reference.clip
     assert clip is not None
     assert clip.file == str((here / "clip.mp4").resolve())
     assert clip.place()["path"] == "clip.mp4", "cached latents keep their names"

@@ -163,7 +163,7 @@ def test_tangent_mode_weighs_the_change_along_the_same_step(
     tangent = replace(SETTINGS.motion_extractor, mode="tangent")
     settings = replace(SETTINGS, motion_extractor=tangent)
     objective = matching(base, settings)
-    extractor, loss = objective.extractor, objective.loss(drawn)
+    (extractor,), loss = objective.extractors, objective.loss(drawn)
     parameters = list(unet.lora_parameters().values())
     gradients = torch.autograd.grad(loss.total, parameters)
 
@@ -201,7 +201,7 @@ def test_the_target_side_needs_no_gradient(unet: MotionUNet) -> None:
     drawn = batch()
     drawn.noise.requires_grad_()
     objective = matching(base_model(unet, "epsilon"), SETTINGS)
-    extractor = objective.extractor
+    (extractor,) = objective.extractors
     seen = []
 
     def watched(*inputs: Tensor) -> MotionFeatures:
@@ -209,7 +209,7 @@ def test_the_target_side_needs_no_gradient(unet: MotionUNet) -> None:
         seen.append(features.cross_attention.requires_grad)
         return features
 
-    objective.extractor = watched  # type: ignore[assignment]
+    objective.extractors = [watched]  # type: ignore[list-item]
     objective.loss(drawn)
     assert seen == [False, True]
 

@@ -40,7 +40,7 @@ def previewer(base: BaseModel, *prompts: str) -> Previewer:
         seed=3,
         settings=SETTINGS,
         inversion_noise=None,
-        reference_frames=np.full((2, 16, 32, 3), 200, np.uint8),
+        references={"reference": np.full((2, 16, 32, 3), 200, np.uint8)},
         fps=5,
     )
 
@@ -64,7 +64,7 @@ def test_names_content_and_sheet(base: BaseModel, tmp_path: Path) -> None:
     written = (folder / "step-00050_a-dog_3.mp4").read_bytes()
     assert written == (tmp_path / "expected.mp4").read_bytes()
     shown = np.asarray(Image.open(sheet))
-    clips = [makes.reference_frames, expected, expected]
+    clips = [makes.references["reference"], expected, expected]
     labels = ["reference", "step 50: A cat.", "step 50: A dog!"]
     wanted = contact_sheet(clips, labels)
     row = len(wanted) // 3
