@@ -4,7 +4,7 @@ Each shows a motion that no caption of the training names, so that only the clip
 each comes its ground truth as JSON. Four motions are for tuning, the others for reporting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from motionmatcher.command_line import ArgumentParser, run
 from motionmatcher.paths import user_path
 
 Array = NDArray[np.float64]
+Appearance = tuple[str, str, str, str]  # colour, shape, background style and background colour
 
 DEFAULT_FOLDER = Path("resources/reference_videos")
 FPS = 8.0
@@ -35,7 +36,7 @@ class ReferenceMotion:
         tuning: For choosing settings, not for reporting.
     """
 
-    appearance: tuple[str, str, str, str]
+    appearance: Appearance
     path: Callable[[Array], Array]
     pan: tuple[float, float] = (0.0, 0.0)
     zoom: float = 1.0
@@ -121,12 +122,17 @@ REFERENCE_MOTIONS = {
 }
 
 
-def reference_scene(name: str, num_frames: int) -> Any:
+def reference_scene(
+    name: str, num_frames: int, appearance: Appearance | None = None, room_for: Sequence[str] = ()
+) -> Any:
     """Set up the scene of one reference clip.
 
     Args:
         name: A key of `REFERENCE_MOTIONS`.
         num_frames: Number of frames F.
+        appearance: Other looks than its own.
+        room_for: Further shapes that fit into the frame on its path, so that scenes of all of them have
+            one path.
 
     Returns:
         Its `testbed.renderer.Scene`.
@@ -142,11 +148,12 @@ def reference_scene(name: str, num_frames: int) -> Any:
     from testbed.scenes import world_to_screen
 
     motion = REFERENCE_MOTIONS[name]
-    color, shape, style, background_color = motion.appearance
+    color, shape, style, background_color = appearance or motion.appearance
     progress = np.linspace(0.0, 1.0, num_frames)
     zoom = motion.zoom ** (progress - 0.5)
     camera = np.concatenate([np.outer(progress - 0.5, motion.pan), zoom[:, None]], axis=1)  # (F, 3)
-    margin = float(np.abs(SHAPES[shape]).max() * RADIUS * zoom.max())
+    reach = max(np.abs(SHAPES[each]).max() for each in (shape, *room_for))
+    margin = float(reach * RADIUS * zoom.max())
     low, high = margin, FRAME_SIZE - 1 - margin
     world = low + (high - low) * motion.path(progress)  # (F, 2)
     return Scene(
@@ -168,12 +175,16 @@ def _floats(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
     return float(rgb[0]), float(rgb[1]), float(rgb[2])
 
 
-def ground_truth(name: str, num_frames: int) -> dict[str, Any]:
+def ground_truth(
+    name: str, num_frames: int, appearance: Appearance | None = None, room_for: Sequence[str] = ()
+) -> dict[str, Any]:
     """Describe one reference clip exactly, in plain values.
 
     Args:
         name: A key of `REFERENCE_MOTIONS`.
         num_frames: Number of frames F.
+        appearance: As of `reference_scene`.
+        room_for: Likewise.
 
     Returns:
         Its prompt, appearance, "path" (F, 2), "radius" (F,) and "camera" (F, 3) as in
@@ -181,9 +192,10 @@ def ground_truth(name: str, num_frames: int) -> dict[str, Any]:
     """
     from testbed.captions import appearance_caption
 
-    scene, motion = reference_scene(name, num_frames), REFERENCE_MOTIONS[name]
+    motion = REFERENCE_MOTIONS[name]
+    scene = reference_scene(name, num_frames, appearance, room_for)
     return {
-        "prompt": appearance_caption(*motion.appearance),
+        "prompt": appearance_caption(*(appearance or motion.appearance)),
         "color": scene.color,
         "shape": scene.shape,
         "background_style": scene.background.style,

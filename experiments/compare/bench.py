@@ -127,7 +127,7 @@ class Bench:
         failures: dict[Cell, Exception] = {}
         jobs = self._distinct(cells)
         with tqdm(total=len(jobs), desc="comparing", unit="cell", dynamic_ncols=True) as bar:
-            for job, error in run_missing(list(jobs.values()), _make_cell, pool):
+            for job, error in run_missing(list(jobs.values()), make_in_worker, pool):
                 keep_traceback(error, job.result.with_suffix(TRACEBACK_SUFFIX))
                 if error is not None:
                     failures[job.cell] = error
@@ -235,7 +235,7 @@ def code_version() -> str | None:
     return described.stdout.strip() or None
 
 
-def _make_cell(job: CellJob) -> None:
+def make_in_worker(job: CellJob) -> None:
     """Make a cell in a worker; only there is torch imported."""
     from experiments.compare.make_cell import make_cell
 

@@ -107,12 +107,13 @@ def _sample(job: CellJob, run: Run | None) -> tuple[list[dict[str, Any]], list[F
             f"{settings.pretrained_model_path} was changed while the comparison ran: start it again, or "
             "give it a copy that stays as it is with --base"
         )
-    truth = read_truth(Path(settings.train_data.single_video_path))
+    data = settings.train_data.first  # of several clips, which move alike
+    truth = read_truth(Path(data.single_video_path))
     sampling = SamplingSettings.of_run(settings)
     # Named by the clip's content, for one rendered once more has the same path.
     shared = job.result.parent / "references" / f"{cell.motion}-{job.identity['clip'][:16]}"
     iterations = settings.validation_data.inversion_iterations
-    clip = ReferenceClip.of(settings.train_data)
+    clip = ReferenceClip.of(data)
     reference = Reference(clip, base, settings.seed, shared, shared, iterations)
     inversion_noise = reference.inversion_noise(
         sampling.num_frames, sampling.width, sampling.height, sampling.num_inference_steps

@@ -55,6 +55,27 @@ def test_the_report_the_notes_and_the_files(
         assert sheet.format == "PNG"
 
 
+@pytest.mark.parametrize(("listed", "frames"), [(True, [5, 6, 7, 8]), (False, [0, 1, 2, 3])])
+def test_a_clip_among_several_is_looked_at_by_its_own_frames(
+    listed: bool,
+    frames: list[int],
+    clip_path: Path,
+    run_values: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = str(clip_path) if listed else "another.mp4"
+    clips = [
+        {"path": "first.mp4", "prompt": "a dog", "sample_start_idx": 1},
+        {"path": path, "prompt": "a cat", "sample_start_idx": 5},
+    ]
+    data = {"clips": clips, "width": 32, "height": 32, "n_sample_frames": 4}
+    config = write_config(tmp_path / "config.yaml", {**run_values, "train_data": data})
+    written = tmp_path / "report.json"
+    assert run_script(monkeypatch, main, clip_path, "--config", config, "--json", written) == 0
+    assert json.loads(written.read_text())["window"]["frames"] == frames
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

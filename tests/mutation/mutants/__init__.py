@@ -11,6 +11,7 @@ from mutation.mutants.packs import PACKS
 from mutation.mutants.reader import READER
 from mutation.mutants.resume import RESUME
 from mutation.mutants.sampling import SAMPLED
+from mutation.mutants.several_clips import SEVERAL_CLIPS
 from mutation.mutants.training_loss import TRAINING_LOSS
 from mutation.mutants.transformer_bases import TRANSFORMER_BASES
 from mutation.mutants.wan_parts import WAN_PARTS
@@ -30,4 +31,5 @@ MUTANTS = [
     *PACKS,
     *CHOOSING,
     *APP,
+    *SEVERAL_CLIPS,
 ]

@@ -1,0 +1,1 @@
+"""Three clips of one path with different looks against one of them, on Moving Shapes."""
