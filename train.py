@@ -38,8 +38,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything; read no weights, write nothing"
     )
+    parser.add_argument(
+        "--maps",
+        action="store_true",
+        help="when done, draw what the motion features see in the clip: RUN/maps (docs/maps.md)",
+    )
     add_json_argument(parser)
-    return parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args()
+    if arguments.maps and arguments.dry_run:
+        parser.error("--maps reads weights, and --dry-run reads none: drop one of them.")
+    return arguments
 
 
 def main() -> int:
@@ -69,6 +77,11 @@ def main() -> int:
         print(f"finished: {run.folder}")
         if arguments.json:
             write_json(arguments.json, {"run": str(run.folder), "finished": run.finished})
+        if arguments.maps:
+            from motionmatcher.maps.plan import plan_maps
+            from motionmatcher.maps.writing import write_maps
+
+            print(f"look at: {write_maps(plan_maps(run.folder), device).page}")
     return 0
 
 

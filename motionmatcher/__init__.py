@@ -12,7 +12,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from motionmatcher.api import generate, open_pack, open_run, resume, train, write_pack
+    from motionmatcher.api import (
+        generate,
+        open_pack,
+        open_run,
+        resume,
+        train,
+        write_maps,
+        write_pack,
+    )
     from motionmatcher.config.loading import load_settings
     from motionmatcher.objectives.objective import Objective, TrainingLoss
     from motionmatcher.objectives.registry import register_objective
@@ -31,6 +39,7 @@ __all__ = [
     "register_objective",
     "resume",
     "train",
+    "write_maps",
     "write_pack",
 ]
 _HOMES = {
@@ -44,6 +53,7 @@ _HOMES = {
     "register_objective": "objectives.registry",
     "resume": "api",
     "train": "api",
+    "write_maps": "api",
     "write_pack": "api",
 }
 

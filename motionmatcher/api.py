@@ -9,6 +9,9 @@ from motionmatcher.devices import choose_device
 from motionmatcher.generation.generate import GeneratedVideo
 from motionmatcher.generation.generate import generate as generate_videos
 from motionmatcher.generation.request import GenerationOptions, make_request
+from motionmatcher.maps.plan import MapOptions, plan_maps
+from motionmatcher.maps.writing import RunMaps
+from motionmatcher.maps.writing import write_maps as write_planned_maps
 from motionmatcher.objectives.objective import Objective
 from motionmatcher.packing.plan import PackOptions, plan_pack
 from motionmatcher.packing.writing import write_pack as write_planned_pack
@@ -152,3 +155,30 @@ def write_pack(
     with quiet_within(quiet):
         folder = run.folder if isinstance(run, Run) else run
         return write_planned_pack(plan_pack(folder, **options), where)
+
+
+def write_maps(
+    run: Run | Path | str,
+    *,
+    device: str = "auto",
+    quiet: bool = False,
+    **options: Unpack[MapOptions],
+) -> RunMaps:
+    """Draw what the motion features see in a run's reference, as `python -m motionmatcher.maps` does.
+
+    Args:
+        run: A run, its folder, or one of its checkpoints' folders.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        quiet: Print neither notes nor progress.
+        options: Words and timesteps: see `MapOptions`.
+
+    Returns:
+        The maps themselves, and the folder with page and pictures.
+
+    Raises:
+        UserError: Something does not fit, before any weight is read.
+    """
+    where = choose_device(device)
+    with quiet_within(quiet):
+        folder = run.folder if isinstance(run, Run) else run
+        return write_planned_maps(plan_maps(folder, **options), where)

@@ -69,6 +69,30 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder, which takes the place of `folder` when the block succeeds.
+
+    Raises:
+        WriteError: In place of an OSError.
+    """
+    temporary = folder.with_name(f".{folder.name}-unfinished")
+    replaced = folder.with_name(f".{folder.name}-replaced")
+    with writing(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        with writing(folder):
+            if folder.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                folder.rename(replaced)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
 def writing(path: Path | str) -> Iterator[None]:
     """Say of what the file system refuses which file it is about.
 

@@ -84,9 +84,10 @@ class T5Text(TextEncoder):
         """Read the tokenizer of a folder, see `TextEncoder`."""
         return T5Tokenizer.from_pretrained(folder, model_max_length=num_tokens)
 
-    def token_ids(self, prompt: str) -> list[int]:
-        """List all tokens of a prompt, cleaned; see `TextEncoder`."""
-        return super().token_ids(clean_prompt(prompt))
+    @staticmethod
+    def clean(prompt: str) -> str:
+        """Mend a prompt's text, see `TextEncoder`."""
+        return clean_prompt(prompt)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """Encode prompts, or look up what they were encoded to; see `TextEncoder`."""

@@ -137,9 +137,14 @@ class TextEncoder:
     def write_states(self, file: Path) -> None:
         """Keep what an encoder that does not stay made of prompts; notes that it cannot be kept."""
 
+    @staticmethod
+    def clean(prompt: str) -> str:
+        """Give a prompt as the tokenizer gets it."""
+        return prompt
+
     def token_ids(self, prompt: str) -> list[int]:
         """List all tokens of a prompt, from the first special one to the last, none cut off."""
-        ids: list[int] = self.tokenizer(prompt, verbose=False).input_ids
+        ids: list[int] = self.tokenizer(self.clean(prompt), verbose=False).input_ids
         return ids
 
     def count_tokens(self, prompt: str) -> int:

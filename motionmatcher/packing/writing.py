@@ -2,8 +2,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,7 +11,7 @@ from motionmatcher.bases.lora import ADAPTER_FILE, COMFYUI_FILE
 from motionmatcher.clips.contact_sheet import write_contact_sheet
 from motionmatcher.clips.reference import Reference
 from motionmatcher.devices import compute_exactly, weight_dtype
-from motionmatcher.files import write_text, writing
+from motionmatcher.files import atomic_folder, write_text, writing
 from motionmatcher.generation.generate import generate
 from motionmatcher.generation.request import make_request
 from motionmatcher.packing.plan import PackPlan
@@ -34,7 +32,7 @@ def write_pack(plan: PackPlan, device: torch.device) -> Pack:
     """
     for line in plan.notes:
         note(line)
-    with _made_whole(plan.folder) as temporary:
+    with atomic_folder(plan.folder) as temporary:
         pack = Pack(temporary, plan.shared)
         _copy_lora(plan.run.checkpoint_folder(plan.step) / "lora", temporary)
         pack.write_settings(plan.step)
@@ -104,23 +102,3 @@ def _write_sheet(plan: PackPlan, pack: Pack, device: torch.device) -> None:
 def _adapter_path(plan: PackPlan) -> str | None:
     adapter = plan.layout.motion_adapter
     return None if adapter is None else str(plan.layout.path_of(adapter))
-
-
-@contextmanager
-def _made_whole(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder, which takes the place of `folder` when the block succeeds."""
-    temporary = folder.with_name(f".{folder.name}-unfinished")
-    replaced = folder.with_name(f".{folder.name}-replaced")
-    with writing(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        with writing(folder):
-            if folder.exists():
-                shutil.rmtree(replaced, ignore_errors=True)
-                folder.rename(replaced)
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)

@@ -110,7 +110,7 @@ def refuse(
 
     def call(*flags: object, run: Path = unet_run.folder) -> str:
         capsys.readouterr()
-        monkeypatch.setattr(writing, "_made_whole", lambda *_: pytest.fail("wrote a pack"))
+        monkeypatch.setattr(writing, "atomic_folder", lambda *_: pytest.fail("wrote a pack"))
         assert run_script(monkeypatch, main, run, "-d", "cpu", *flags) == 2
         (line,) = capsys.readouterr().err.splitlines()
         return str(line)

@@ -5,6 +5,7 @@ from mutation.mutants.app import APP
 from mutation.mutants.choosing import CHOOSING
 from mutation.mutants.counting import COUNTING
 from mutation.mutants.inspection import INSPECTION
+from mutation.mutants.maps import MAPS
 from mutation.mutants.measuring import MEASURING
 from mutation.mutants.network import NETWORK
 from mutation.mutants.packs import PACKS
@@ -27,6 +28,7 @@ MUTANTS = [
     *WAN_PARTS,
     *ANIMATEDIFF,
     *COUNTING,
+    *MAPS,
     *MEASURING,
     *PACKS,
     *CHOOSING,

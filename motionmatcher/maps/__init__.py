@@ -1,0 +1,1 @@
+"""What the two motion features see in a run's reference, as pictures."""
