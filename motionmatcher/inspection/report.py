@@ -16,6 +16,10 @@ from motionmatcher.inspection.steps import View, measure_steps
 from motionmatcher.inspection.windows import Survey, Window, find_candidates, is_better, rank
 from motionmatcher.paths import find_path
 
+# Frames of a long clip that are looked through at a time, a minute at 25 fps: each takes some hundredths of a
+# second, and each of their windows is tried.
+MAX_SURVEYED = 1500
+
 
 @dataclass(frozen=True)
 class ClipReport:
@@ -66,8 +70,8 @@ def inspect_clip(
     Args:
         path: The clip; the settings' own does not count.
         settings: Choose the frames and their size, those of several clips that have one for this file; None
-            for the defaults, and all frames of the clip.
-        suggest: Look through the whole clip for frames that are better to train on.
+            for the defaults, and all frames of the clip, or the first `MAX_SURVEYED` of a longer one.
+        suggest: Look through the clip, as far as `MAX_SURVEYED`, for frames that are better to train on.
         quiet: Show no progress.
 
     Raises:
@@ -81,11 +85,17 @@ def inspect_clip(
     data = replace(data, single_video_path=str(path), clips=[])
     choice = FrameChoice.of(data)
     clip = ClipFile(path, choice.grid_fps)
-    frames: Sequence[int] = range(len(clip))
+    frames: Sequence[int] = range(min(len(clip), MAX_SURVEYED))
     if settings is not None:
         frames = choice.indices(path, len(clip), clip.timeline.fps, data.n_sample_frames)
     survey, bars = _survey(clip, data, frames[0], frames[-1] + 1, quiet)
     report = _report(clip, data, frames, survey, bars)
+    if settings is None and len(clip) > MAX_SURVEYED:
+        note = (
+            f"{path}: only its first {MAX_SURVEYED} of {len(clip)} frames are looked at: --config FILE looks "
+            "at those that training reads, wherever they are."
+        )
+        report = replace(report, notes=[*report.notes, note])
     return _with_candidates(report, clip, data, survey, quiet) if suggest else report
 
 
@@ -145,8 +155,17 @@ def _with_candidates(
     # Another step would be another grid of a clip whose rate varies.
     steps = [data.frame_step] if report.varies else None
     natural_step = steps[0] if steps else max(round(fps / data.fps), 1)
-    if len(survey.steps) < len(clip) - 1:  # the report is on a part
-        survey, _ = _survey(clip, data, 0, len(clip), quiet)
+    span = min(len(clip), MAX_SURVEYED)
+    first = min(report.window.frames[0], len(clip) - span)
+    if span < len(clip):
+        start = "start_s" if choice.by_time else "sample_start_idx"
+        note = (
+            f"{report.path}: better frames are looked for among the frames {first} to {first + span - 1} of "
+            f"{len(clip)} alone: move that by train_data.{start}."
+        )
+        report = replace(report, notes=[*report.notes, note])
+    if len(survey.steps) < span - 1:  # the report is on a part
+        survey, _ = _survey(clip, data, first, first + span, quiet)
     found = find_candidates(survey, data.n_sample_frames, natural_step, steps)
     if not found:
         note = (

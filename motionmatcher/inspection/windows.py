@@ -152,14 +152,16 @@ def find_candidates(
         At most `MAX_CANDIDATES`, the best first; none shares more than half of its span with a better.
     """
     end = survey.first + len(survey.steps) + 1
+    # A long clip has some hundred thousand windows: their ranks and frames are all that is kept.
     ranked = []
     for step in steps or range(1, MAX_STRETCH * natural_step + 1):
         span = (count - 1) * step + 1
         for start in range(survey.first, end - span + 1):
-            window = survey.window(range(start, start + span, step))
-            ranked.append((rank(window, step, natural_step), window))
+            frames = range(start, start + span, step)
+            ranked.append((rank(survey.window(frames), step, natural_step), frames))
     chosen: list[Window] = []
-    for _, window in sorted(ranked, key=lambda entry: entry[0]):
+    for _, frames in sorted(ranked, key=lambda entry: entry[0]):
+        window = survey.window(frames)
         if all(_shared(window, other) <= 0.5 for other in chosen):
             chosen.append(window)
         if len(chosen) == MAX_CANDIDATES:

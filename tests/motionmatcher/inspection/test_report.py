@@ -17,6 +17,7 @@ from motionmatcher.config.loading import load_settings
 from motionmatcher.config.settings import TrainData
 from motionmatcher.errors import UserError
 from motionmatcher.inspection import ClipReport, inspect_clip, sheet
+from motionmatcher.inspection import report as report_module
 from motionmatcher.inspection.sheet import CURVE_HEIGHT, draw_curves, write_sheet
 from motionmatcher.inspection.windows import Window
 from motionmatcher.inspection.wording import describe
@@ -71,6 +72,30 @@ def test_the_window_that_is_read_is_looked_at_and_nothing_else(panned: Path) -> 
     assert by_time.window.frames == (12, 14, 16, 18)
     whole = inspect_clip(panned)
     assert whole.window.frames == tuple(range(24))
+
+
+def test_of_a_long_clip_a_part_is_looked_at(panned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "MAX_SURVEYED", 14)
+    whole = inspect_clip(panned)
+    assert whole.window.frames == tuple(range(14))
+    assert whole.notes[-1] == (
+        f"{panned}: only its first 14 of 24 frames are looked at: --config FILE looks at those that training "
+        "reads, wherever they are."
+    )
+    # It stands still as far as frame 11, so of the first 14 the last window moves most.
+    first = inspect_clip(panned, data(), suggest=True)
+    assert first.candidates[0].frames == tuple(range(6, 14))
+    assert all(window.frames[-1] < 14 for window in first.candidates)
+    assert first.notes[-1] == (
+        f"{panned}: better frames are looked for among the frames 0 to 13 of 24 alone: move that by "
+        "train_data.sample_start_idx."
+    )
+    later = inspect_clip(panned, data(start_s=2, fps=8), suggest=True)
+    assert all(window.frames[0] >= 10 for window in later.candidates)
+    assert later.candidates[0].frames[0] >= 11
+    assert later.notes[-1].endswith(
+        "among the frames 10 to 23 of 24 alone: move that by train_data.start_s."
+    )
 
 
 def test_a_still_window_and_the_better_one(panned: Path) -> None:
