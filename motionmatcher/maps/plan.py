@@ -92,7 +92,7 @@ def plan_maps(
         motion_adapter=None if adapter is None else opened.find_path(adapter),
     )
     layout.require_weights()
-    data = settings.train_data
+    data = settings.train_data.first
     *_, height, width = layout.latent_shape(data.n_sample_frames, data.width, data.height)
     network = layout.denoiser
     network.part_class.choose_layers(network.config, (height, width), settings.motion_extractor)

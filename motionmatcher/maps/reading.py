@@ -54,7 +54,7 @@ def read_reference_maps(
         latents: The reference's (1, C, F, h, w).
         timesteps: Where it is noised to, as `min_timestep` counts.
     """
-    prompt = settings.train_data.single_video_prompt
+    prompt = settings.train_data.first.single_video_prompt
     num_own = base.text.count_tokens(prompt)
     states = base.text.encode([prompt])
     extractor = MotionExtractor(

@@ -87,7 +87,7 @@ def write_maps(plan: MapPlan, device: torch.device) -> RunMaps:
     Raises:
         UserError: Weights are damaged, the clip cannot be read, or the file system refuses.
     """
-    settings, data = plan.settings, plan.settings.train_data
+    settings, data = plan.settings, plan.settings.train_data.first
     compute_exactly(device)
     base = load_base_model(
         plan.layout,
@@ -99,7 +99,7 @@ def write_maps(plan: MapPlan, device: torch.device) -> RunMaps:
         prompts=[data.single_video_prompt],
         text_states=plan.run.text_states,
     )
-    reference = Reference.of_run(settings, base, plan.run)
+    reference = Reference.each_of_run(settings, base, plan.run)[0]
     latents = reference.latents(data.n_sample_frames, data.width, data.height)
     maps = read_reference_maps(base, settings, latents, progress_bar(plan.timesteps, "maps"))
     frames = frames_of_latents(base.codec.decode(latents[0]), latents.shape[2])
