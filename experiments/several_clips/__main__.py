@@ -1,7 +1,8 @@
 """Three clips of one path with different looks against one of them: python -m experiments.several_clips
 
-Trains feature matching on rendered clips, open and with two kinds of captions, and measures path error and
-leakage by the renderer's ground truth (docs/several_clips.md). Stop it at any time; the same command goes on.
+Trains feature matching and the denoising loss on rendered clips, after captions that leave their looks
+unsaid, and measures path error and leakage by the renderer's ground truth (docs/several_clips.md). Stop it
+at any time; the same command goes on.
 """
 
 import sys
@@ -19,7 +20,7 @@ from motionmatcher.paths import shipped, user_path
 
 CONFIG = "experiments/compare/transformer.yaml"
 MOTIONS = ("swing", "sharp_turns", "there_and_back", "camera_follows")
-CAPTIONS = ("full", "unsaid")
+METHODS = ("feature_matching", "denoising")
 MAX_SEEDS, MAX_WORKERS = 1000, 1024
 
 
@@ -28,9 +29,9 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m experiments.several_clips", description=__doc__)
     add = parser.add_argument
     add("--motions", nargs="+", choices=MOTIONS, default=MOTIONS, help="default: all four")
-    add("--captions", nargs="+", choices=CAPTIONS, default=CAPTIONS, help="default: both")
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both")
     add("--seeds", type=whole_number(1, MAX_SEEDS), default=3, help="trainings of each (3)")
-    add("--steps", type=whole_number(1, MAX_UPDATES), default=100, help="of a training (100)")
+    add("--steps", type=whole_number(1, MAX_UPDATES), default=200, help="of a training (200)")
     add(
         "--workers",
         type=whole_number(1, MAX_WORKERS),
@@ -68,7 +69,7 @@ def main() -> int:
         tuple(dict.fromkeys(arguments.motions)),
         arguments.seeds,
         arguments.steps,
-        tuple(dict.fromkeys(arguments.captions)),
+        tuple(dict.fromkeys(arguments.methods)),
     )
     config = load_comparison(shipped(CONFIG))
     clips, cells = arguments.output_dir / "clips", arguments.output_dir / "cells"

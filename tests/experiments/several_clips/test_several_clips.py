@@ -11,9 +11,9 @@ from experiments.compare.cells import CellJob
 from experiments.compare.config import load_comparison
 from experiments.compare.methods import BASE, FEATURE_MATCHING
 from experiments.compare.rows import Row
-from experiments.several_clips.__main__ import CONFIG, MOTIONS
+from experiments.several_clips.__main__ import CONFIG, METHODS, MOTIONS
 from experiments.several_clips.clips import LOOKS, clip_files, render_clips
-from experiments.several_clips.measuring import ONE, THREE, Question, make_jobs
+from experiments.several_clips.measuring import ONE, REGIMES_OF, THREE, Question, make_jobs
 from experiments.several_clips.report import PAGE, compare_arms, write_report
 from motionmatcher.clips.video import read_video
 from motionmatcher.paths import shipped
@@ -50,7 +50,7 @@ def test_every_motion_has_looks_that_differ() -> None:
 
 
 def jobs_of(clips: Path, seeds: int = 2) -> list[CellJob]:
-    question = Question(("swing",), seeds, 5, ("full", "unsaid"))
+    question = Question(("swing",), seeds, 5, METHODS)
     return make_jobs(load_comparison(shipped(CONFIG)), question, clips, clips / "cells")
 
 
@@ -64,21 +64,12 @@ def test_a_seed_s_look_stands_first_in_both_arms(clips: Path) -> None:
         paths = [each.single_video_path for each in data.each]
         assert paths[0] == files[seed]
         assert sorted(paths) == (sorted(files) if job.cell.changes == (THREE,) else [files[seed]])
-        if job.cell.method == FEATURE_MATCHING:
-            assert (job.settings.min_timestep, job.settings.max_train_steps) == (1, 5)
-    said = {
-        job.cell.caption: job.settings.train_data.prompts
-        for job in jobs
-        if job.cell.changes == (THREE,) and job.cell.seed == 0
-    }
-    assert said == {
-        "full": [
-            "a red circle on a plain white background",
-            "a cyan triangle on a striped brown background",
-            "a purple star on a gradient gray background",
-        ],
-        "unsaid": ["a circle", "a triangle", "a star"],
-    }
+        if job.cell.changes == (THREE,) and seed == 0:
+            assert data.prompts == ["a circle", "a triangle", "a star"]
+    trained = {job.cell.method: job.settings for job in jobs if job.cell.method != BASE}
+    assert set(trained) == set(METHODS) == set(REGIMES_OF)
+    assert [trained[method].min_timestep for method in METHODS] == [667, 1]
+    assert {settings.max_train_steps for settings in trained.values()} == {5}
 
 
 def test_results_do_not_depend_on_where_the_clips_lie(clips: Path, tmp_path: Path) -> None:
@@ -111,14 +102,15 @@ def test_the_arms_are_compared_in_pairs(tmp_path: Path) -> None:
         for seed in range(2)
         for prompt, error in enumerate(each)
     ]
-    entry = compare_arms(rows, ["full"])[0]
+    entry = compare_arms(rows, [FEATURE_MATCHING])[0]
     assert entry["metric"] == "path_error"
     means = {key: entry[key].mean for key in ("base", ONE, THREE, "difference")}
     assert means == {"base": 21.5, ONE: 7.5, THREE: 5.0, "difference": -2.5}
 
-    question = Question(("swing",), 2, 5, ("full",))
+    question = Question(("swing",), 2, 5, (FEATURE_MATCHING,))
     write_report(tmp_path, rows, question, tmp_path / "found.json")
     page = (tmp_path / PAGE).read_text()
+    assert "| feature matching, at high noise | base |" in page
     assert "| path error, px | 21.50 | 7.50 | 5.00 | -2.50 |" in page
     assert "| leakage | 0.210 | 0.070 | 0.045 | -0.025 |" in page
     assert "A small trial of the program" in page
