@@ -65,6 +65,10 @@ def main() -> int:
         device=device,
         dry_run=arguments.dry_run,
     )
+    if arguments.maps:
+        from motionmatcher.maps.plan import check_layers
+
+        check_layers(plan.settings, plan.layout)
     remove_unfinished_outputs(arguments)
     if arguments.dry_run:
         return dry_run(plan, device, arguments.json)

@@ -76,14 +76,11 @@ def _settings(arguments: argparse.Namespace) -> "TrainSettings | None":
 
     if arguments.config is None:
         return None
-    clip = f"train_data.single_video_path={Path(arguments.clip)}"
-    try:  # they need not name a clip
+    try:
+        return load_settings(arguments.config, arguments.overrides)
+    except UserError:  # they need not name a clip
+        clip = f"train_data.single_video_path={Path(arguments.clip)}"
         return load_settings(arguments.config, [*arguments.overrides, clip])
-    except UserError as error:
-        try:  # they may list several
-            return load_settings(arguments.config, arguments.overrides)
-        except UserError:
-            raise error from None
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ LOOKS: dict[str, tuple[Appearance, ...]] = {
 
 def clip_files(folder: Path, motion: str) -> list[Path]:
     """Where the clips of a motion are or will be, one a look."""
-    return [folder / f"{motion}_{color}_{shape}.mp4" for color, shape, *_ in LOOKS[motion]]
+    return [folder / f"{'_'.join((motion, *look))}.mp4" for look in LOOKS[motion]]
 
 
 def render_clips(folder: Path, motions: Sequence[str]) -> None:

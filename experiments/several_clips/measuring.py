@@ -88,6 +88,7 @@ def _job(config: ComparisonConfig, cell: Cell, arm: str, clips: Path, cells: Pat
         "cell": asdict(cell),
         "settings": _without_places(settings),
         "prompts": [prompt.text for prompt in config.prompts],
+        "samples": config.samples,
         "batch_size": config.batch_size,
         "base": layout.fingerprint(),
         "clip": hashes[0],

@@ -57,6 +57,7 @@ class TrainingForm:
             f"train_data.single_video_path={self.clip}",
             f"train_data.single_video_prompt={self.clip_prompt.strip()}",
             f"validation_data.prompt={prompts}",
+            *(["train_data.clips=[]"] if _lists_clips(self.config) else []),
             f"max_train_steps={_whole(self.steps, 'steps')}",
             f"output_dir={folder / slug(Path(self.clip).stem)}",
             *self.overrides,
@@ -65,9 +66,17 @@ class TrainingForm:
         return Command("train.py", ("--config", str(self.config), *overrides))
 
 
+def _lists_clips(config: Path) -> bool:
+    """Tell whether settings are for several clips, of which a form has one."""
+    try:
+        return bool(load_settings(config).train_data.clips)
+    except UserError:  # they name none
+        return False
+
+
 def read_form_settings(config: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     """Read settings for what they say beside the clip, which they need not name."""
-    named = load_settings(config, [*UNKNOWN_CLIP, *overrides])
+    named = load_settings(config, [*UNKNOWN_CLIP, "train_data.clips=[]", *overrides])
     try:
         return load_settings(config, overrides)
     except UserError:

@@ -297,6 +297,7 @@ def _convert(value: Any, annotation: Any, source: str, key: str) -> Any:
     if is_dataclass(wanted):
         return _parse_group(wanted, value, source, key)
     if (collection := typing.get_origin(wanted)) in (list, tuple):
+        value = [] if value is None else value
         if not isinstance(value, list):
             raise UserError(f"{place} must be a list, not {shorten(repr(value))}.")
         kind = typing.get_args(wanted)[0]  # list[X] or tuple[X, ...]

@@ -224,6 +224,10 @@ def _find_noise_clip(
     place = f"{name('noise_clip')} {wanted}"
     if isinstance(opened, Pack):
         raise UserError(f"{place}: the pack {opened.folder} is of one clip: leave it out.")
+    if not data.first.single_video_path:
+        raise UserError(
+            f"{place}: {opened.folder} does not say which clips it is of: leave it out."
+        )
     if noise_prior == 0:
         raise UserError(
             f"{place}: with {name('noise_prior')} 0 no noise is mixed in: raise that, or leave the clip out."

@@ -77,11 +77,12 @@ def inspect_clip(
     Raises:
         UserError: The clip cannot be read, or is too short for the settings.
     """
+    place = "train_data"
     if settings is None:
         data = TrainData(single_video_path=str(path), single_video_prompt="")
     else:
         data = settings.train_data if isinstance(settings, TrainSettings) else settings
-        data = _data_of(path, data)
+        data, place = _data_of(path, data)
     data = replace(data, single_video_path=str(path), clips=[])
     choice = FrameChoice.of(data)
     clip = ClipFile(path, choice.grid_fps)
@@ -96,16 +97,16 @@ def inspect_clip(
             "at those that training reads, wherever they are."
         )
         report = replace(report, notes=[*report.notes, note])
-    return _with_candidates(report, clip, data, survey, quiet) if suggest else report
+    return _with_candidates(report, clip, data, place, survey, quiet) if suggest else report
 
 
-def _data_of(path: Path | str, data: TrainData) -> TrainData:
-    """Find what settings say of a clip: where it is one of several, what its entry says."""
-    place = Path(path).resolve()
-    entries = (
-        each for each in data.each if Path(find_path(each.single_video_path)).resolve() == place
-    )
-    return next(entries, data)
+def _data_of(path: Path | str, data: TrainData) -> tuple[TrainData, str]:
+    """Find what settings say of a clip, and where they do: where it is one of several, in its entry."""
+    wanted = Path(path).resolve()
+    for index, clip in enumerate(data.clips):
+        if Path(find_path(clip.path)).resolve() == wanted:
+            return data.each[index], f"train_data.clips[{index}]"
+    return data, "train_data"
 
 
 def examine(clip: ClipFile, data: TrainData, frames: Sequence[int]) -> ClipReport:
@@ -142,9 +143,18 @@ def _report(
 
 
 def _with_candidates(
-    report: ClipReport, clip: ClipFile, data: TrainData, survey: Survey, quiet: bool
+    report: ClipReport, clip: ClipFile, data: TrainData, place: str, survey: Survey, quiet: bool
 ) -> ClipReport:
-    """Look through a whole clip for frames that are better to train on; `survey` is the report's."""
+    """Look through a clip for frames that are better to train on.
+
+    Args:
+        report: On the frames that training reads.
+        clip: The clip.
+        data: What training reads of it.
+        place: Where the settings say that.
+        survey: Of the report's frames.
+        quiet: Show no progress.
+    """
     choice, fps = FrameChoice.of(data), clip.timeline.fps
     if report.varies and choice.by_time:
         note = (
@@ -161,10 +171,10 @@ def _with_candidates(
         start = "start_s" if choice.by_time else "sample_start_idx"
         note = (
             f"{report.path}: better frames are looked for among the frames {first} to {first + span - 1} of "
-            f"{len(clip)} alone: move that by train_data.{start}."
+            f"{len(clip)} alone: move that by {place}.{start}."
         )
         report = replace(report, notes=[*report.notes, note])
-    if len(survey.steps) < span - 1:  # the report is on a part
+    if (survey.first, len(survey.steps)) != (first, span - 1):  # the report is on another part
         survey, _ = _survey(clip, data, first, first + span, quiet)
     found = find_candidates(survey, data.n_sample_frames, natural_step, steps)
     if not found:
@@ -175,16 +185,23 @@ def _with_candidates(
         return replace(report, notes=[*report.notes, note])
     best = found[0]
     step = _step(best)
-    overrides = [
-        f"train_data.sample_start_idx={best.frames[0]}",
-        f"train_data.frame_step={step}",
-        *(f"train_data.{key}=null" for key in ("start_s", "duration_s") if choice.by_time),
+    changes = [
+        ("sample_start_idx", f"{best.frames[0]}"),
+        ("frame_step", f"{step}"),
+        *((key, "null") for key in ("start_s", "duration_s") if choice.by_time),
     ]
     now = rank(report.window, fps / choice.fps(fps), natural_step)
     better = len(report.window.frames) != data.n_sample_frames or is_better(
         rank(best, step, natural_step), now
     )
-    return replace(report, candidates=tuple(found), overrides=tuple(overrides) if better else ())
+    report = replace(report, candidates=tuple(found))
+    if not better:
+        return report
+    if place != "train_data":  # no override reaches into a list
+        values = ", ".join(f"{key}: {value}" for key, value in changes)
+        note = f"{report.path}: better frames: set {{{values}}} in {place}."
+        return replace(report, notes=[*report.notes, note])
+    return replace(report, overrides=tuple(f"{place}.{key}={value}" for key, value in changes))
 
 
 def _step(window: Window) -> int:

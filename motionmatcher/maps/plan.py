@@ -21,14 +21,14 @@ class MapOptions(TypedDict, total=False):
     """What may be asked of maps; left out or None is the default.
 
     Attributes:
-        words: Words of the reference's prompt, or several in a row, a row of pictures each; by default
-            those whose maps vary most.
-        timesteps: Where the reference is noised to, as `min_timestep` counts; by default the lowest and
-            the middle one of those trained at.
+        words: Words of the reference's prompt, or several in a row, a row of pictures each, or one of them;
+            by default those whose maps vary most.
+        timesteps: Where the reference is noised to, as `min_timestep` counts, one or several; by default the
+            lowest and the middle one of those trained at.
     """
 
-    words: Sequence[str] | None
-    timesteps: Sequence[int] | None
+    words: Sequence[str] | str | None
+    timesteps: Sequence[int] | int | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def plan_maps(
         return (names or {}).get(option, option)
 
     given = given_options(options, MapOptions)
+    given |= {key: [value] for key, value in given.items() if isinstance(value, str | int | float)}
     opened = open_checkpoint(run)[0]
     settings = opened.settings()
     if settings is None:
@@ -92,10 +93,8 @@ def plan_maps(
         motion_adapter=None if adapter is None else opened.find_path(adapter),
     )
     layout.require_weights()
+    check_layers(settings, layout)
     data = settings.train_data.first
-    *_, height, width = layout.latent_shape(data.n_sample_frames, data.width, data.height)
-    network = layout.denoiser
-    network.part_class.choose_layers(network.config, (height, width), settings.motion_extractor)
     text = layout.text.part_class
     tokenizer = text.read_tokenizer(layout.folder / "tokenizer", layout.num_tokens)
     if "words" in given:
@@ -115,16 +114,28 @@ def plan_maps(
     )
 
 
+def check_layers(settings: TrainSettings, layout: BaseLayout) -> None:
+    """Check that a base has the layers whose maps are drawn, whatever the run's objective is.
+
+    Raises:
+        UserError: `motion_extractor` asks for others.
+    """
+    data, network = settings.train_data, layout.denoiser
+    *_, height, width = layout.latent_shape(data.n_sample_frames, data.width, data.height)
+    network.part_class.choose_layers(network.config, (height, width), settings.motion_extractor)
+
+
 def _choose_timesteps(
     settings: TrainSettings, layout: BaseLayout, asked: Sequence[int] | None, name: str
 ) -> list[int]:
     schedule = layout.read_schedule(settings.rescale_schedule, settings.flow_shift)
     last = schedule.num_train_timesteps - 1
-    if not asked:
-        return sorted({settings.min_timestep, (settings.min_timestep + last) // 2})
     step = settings.motion_extractor.num_denoise_steps
     first = next(place for place in range(last + 1) if schedule.timestep_at(float(place)) >= step)
+    if not asked:
+        lowest = max(settings.min_timestep, first)
+        return sorted({lowest, (lowest + last) // 2})
     for timestep in asked:
-        if not first <= timestep <= last:
+        if not isinstance(timestep, int) or not first <= timestep <= last:
             raise UserError(f"{name} {timestep}: expected whole numbers from {first} to {last}.")
     return sorted(set(asked))

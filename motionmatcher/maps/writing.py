@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from motionmatcher.bases.base_model import load_base_model
+from motionmatcher.clips.clip_choice import clip_names
 from motionmatcher.clips.clip_file import Frames
 from motionmatcher.clips.reference import Reference
 from motionmatcher.clips.video import write_gif
@@ -38,12 +39,14 @@ class RunMaps:
 
     Attributes:
         folder: Holds page, sheets, animations and `maps.json`.
+        clip: The reference's name; the first, of several.
         prompt: The reference's.
         words: Those drawn.
         maps: What the features see, at each timestep.
     """
 
     folder: Path
+    clip: str
     prompt: str
     words: Sequence[Word]
     maps: Sequence[ReferenceMaps]
@@ -57,6 +60,7 @@ class RunMaps:
         """Put what is drawn into plain JSON types."""
         return {
             "page": str(self.page),
+            "clip": self.clip,
             "prompt": self.prompt,
             "words": [{"word": word.text, "tokens": list(word.tokens)} for word in self.words],
             "timesteps": [self._describe(maps) for maps in self.maps],
@@ -104,7 +108,8 @@ def write_maps(plan: MapPlan, device: torch.device) -> RunMaps:
     maps = read_reference_maps(base, settings, latents, progress_bar(plan.timesteps, "maps"))
     frames = frames_of_latents(base.codec.decode(latents[0]), latents.shape[2])
     words = plan.words if plan.asked else choose_most_varied(maps, plan.words)
-    drawn = RunMaps(plan.folder, data.single_video_prompt, words, maps)
+    clip = clip_names(settings.train_data)[0]
+    drawn = RunMaps(plan.folder, clip, data.single_video_prompt, words, maps)
     fps = data.fps * (len(frames) - 1) / max(data.n_sample_frames - 1, 1) or data.fps
     with atomic_folder(plan.folder) as folder:
         for each in maps:
@@ -117,7 +122,10 @@ def write_maps(plan: MapPlan, device: torch.device) -> RunMaps:
             if each.frame_attention is not None:
                 picture = draw_frame_attention(each.frame_attention)
                 (folder / f"frames-{each.timestep}.png").write_bytes(picture)
-        write_text(folder / drawn.page.name, make_page(plan.run.folder.name, drawn.prompt, maps))
+        write_text(
+            folder / drawn.page.name,
+            make_page(f"{clip}, {plan.run.folder.name}", drawn.prompt, maps),
+        )
         write_json(folder / RESULTS_NAME, drawn.as_dict())
     return drawn
 

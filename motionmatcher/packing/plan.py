@@ -190,6 +190,7 @@ def _open(
             f"{opened.folder} was trained on {len(settings.train_data.each)} clips, and a pack tells of one "
             "(its prompt, its inversion noise): give the run itself to others."
         )
+    settings = replace(settings, train_data=settings.train_data.first)
     if choice is None:
         return opened, step, settings, []
     video = replace(

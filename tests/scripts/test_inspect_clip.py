@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from launching import PROJECT, run_script, write_config
 from PIL import Image
 
 import train
+from motionmatcher.clips.video import read_video, write_mp4
 from motionmatcher.inspect_clip import main
 
 
@@ -74,6 +76,33 @@ def test_a_clip_among_several_is_looked_at_by_its_own_frames(
     written = tmp_path / "report.json"
     assert run_script(monkeypatch, main, clip_path, "--config", config, "--json", written) == 0
     assert json.loads(written.read_text())["window"]["frames"] == frames
+
+
+def test_better_frames_of_a_clip_among_several_are_its_entry_s(
+    clip_path: Path, run_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = read_video(clip_path)[0][:1].repeat(6, 0)
+    moving = read_video(clip_path)[0]
+    clip = tmp_path / "late.mp4"
+    write_mp4(clip, np.concatenate([still, moving]), fps=8)
+    clips = [
+        {"path": "first.mp4", "prompt": "a dog"},
+        {"path": str(clip), "prompt": "a cat", "start_s": 0.0},
+    ]
+    data = {"clips": clips, "width": 32, "height": 32, "n_sample_frames": 4, "fps": 8}
+    config = write_config(tmp_path / "config.yaml", {**run_values, "train_data": data})
+    written = tmp_path / "report.json"
+    arguments = [clip, "--config", config, "--suggest", "--json", written]
+    assert run_script(monkeypatch, main, *arguments) == 0
+    report = json.loads(written.read_text())
+    assert report["overrides"] == []
+    start = report["candidates"][0]["frames"][0]
+    assert start >= 5
+    assert any(
+        f"better frames: set {{sample_start_idx: {start}, frame_step: " in note
+        and "start_s: null, duration_s: null} in train_data.clips[1]." in note
+        for note in report["notes"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from PIL import Image, ImageSequence
 
 import motionmatcher
 import train
-from motionmatcher.errors import WriteError
+from motionmatcher.errors import UserError, WriteError
 from motionmatcher.maps import writing
 from motionmatcher.maps.__main__ import main
+from motionmatcher.maps.plan import plan_maps
 from motionmatcher.runs.run_folder import Run
 from testbed.random_base import write_random_wan
 
@@ -82,6 +84,7 @@ def test_pictures_page_and_json_are_the_same_each_time(
     written = json.loads((tmp_path / "maps.json").read_text())
     assert written == json.loads(found[0]["maps.json"])
     assert written["prompt"] == "A square moves."
+    assert written["clip"] in page
     # <start> a s q u a r e m o v e s . <end>
     assert written["words"] == [
         {"word": "square", "tokens": [2, 3, 4, 5, 6, 7]},
@@ -107,6 +110,39 @@ def test_train_draws_them_when_done(
     assert [each["word"] for each in written["words"]] == ["A", "square", "moves"]
     assert run_script(monkeypatch, train.main, "--config", config, "--maps", "--dry-run") == 2
     assert "--maps reads weights, and --dry-run reads none: drop one" in capsys.readouterr().err
+
+
+def test_train_refuses_layers_that_the_base_lacks_before_it_trains(
+    values: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    lacking = {"spatial_scale_factor": 4096}  # of which the denoising loss knows nothing
+    changed = {"objective": "denoising", "motion_extractor": lacking, "output_dir": str(tmp_path)}
+    config = write_config(tmp_path / "config.yaml", {**values, **changed})
+    assert run_script(monkeypatch, train.main, "--config", config, "--maps", "--device", "cpu") == 2
+    assert "spatial_scale_factor" in capsys.readouterr().err
+    assert not list(tmp_path.glob("train_*"))
+
+
+def test_one_word_and_one_timestep_need_no_list(trained: Run) -> None:
+    plan = plan_maps(trained.folder, words="square", timesteps=600)
+    assert [word.text for word in plan.words] == ["square"]
+    assert plan.timesteps == [600]
+    with pytest.raises(UserError, match=r"timesteps 600.5: expected whole numbers from 1 to 999"):
+        plan_maps(trained.folder, timesteps=[600.5])  # type: ignore[list-item]
+
+
+def test_no_timestep_lies_nearer_to_the_clip_than_a_step_goes(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = trained.settings()
+    assert settings is not None
+    far = replace(settings.motion_extractor, num_denoise_steps=5)
+    changed = replace(settings, min_timestep=1, motion_extractor=far)
+    monkeypatch.setattr(Run, "settings", lambda self: changed)
+    assert plan_maps(trained.folder).timesteps == [5, 502]
 
 
 def test_a_transformer_s_flow_is_drawn_as_arrows(values: dict[str, Any], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The page's fields become the commands that one would type."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_a_training_is_what_one_would_type() -> None:
     )
     assert str(command).startswith("python train.py --config ")
     assert "'train_data.single_video_prompt=a red circle'" in str(command)
+
+
+def test_of_settings_with_several_clips_the_form_s_is_trained_on(tmp_path: Path) -> None:
+    clips = [{"path": "a.mp4", "prompt": "a star"}, {"path": "b.mp4", "prompt": "a square"}]
+    config = tmp_path / "config.yaml"
+    none = {"single_video_path": "", "single_video_prompt": "", "clips": clips}
+    config.write_text(json.dumps({"base": str(CONFIG), "train_data": none}))
+    assert read_form_settings(config).train_data.first.single_video_path == "a.mp4"
+    command = replace(FORM, config=config).command(Path("out"))
+    data = load_settings(config, command.arguments[2:]).train_data
+    assert (data.single_video_path, data.clips) == ("clips/swing.mp4", [])
 
 
 def test_other_settings_have_the_last_word() -> None:

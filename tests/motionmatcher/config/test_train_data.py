@@ -78,6 +78,14 @@ def test_several_clips_over_a_base_with_one(config: Path, tmp_path: Path) -> Non
     assert settings.train_data.prompts == ["a red circle", "a star"]
 
 
+def test_null_takes_back_several_clips_of_a_base(config: Path, tmp_path: Path) -> None:
+    written(config, clips=[RED, BLUE])
+    one = {"single_video_path": "a.mp4", "single_video_prompt": "A.", "clips": None}
+    above = tmp_path / "above.yaml"
+    above.write_text(json.dumps({"base": config.name, "train_data": one}))
+    assert load_settings(above).train_data.prompts == ["A."]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -21,7 +21,9 @@ from motionmatcher.clips.reference import Reference
 from motionmatcher.clips.video import read_video, write_mp4
 from motionmatcher.config.loading import parse_settings
 from motionmatcher.config.settings import TrainSettings
+from motionmatcher.config.train_data import TrainData
 from motionmatcher.errors import UserError
+from motionmatcher.generation.request import _find_noise_clip
 from motionmatcher.objectives.feature_matching import FeatureMatching
 from motionmatcher.objectives.objective import Batch, TrainingLoss
 from motionmatcher.packing.plan import plan_pack
@@ -248,6 +250,23 @@ def test_a_clip_that_nothing_is_mixed_of(
 def test_a_pack_of_several_clips_is_refused(trained: Run) -> None:
     with pytest.raises(UserError, match="was trained on 2 clips, and a pack tells of one"):
         plan_pack(trained.folder)
+
+
+def test_a_pack_of_a_list_of_one_is_of_the_single_clip(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = trained.settings()
+    assert settings is not None
+    one = with_clips(settings, clips=settings.train_data.clips[:1])
+    monkeypatch.setattr(Run, "settings", lambda self: one)
+    plan = plan_pack(trained.folder, contact_sheet=False)
+    assert plan.settings.train_data == one.train_data.first
+
+
+def test_a_run_that_names_no_clip_has_none_to_choose(trained: Run) -> None:
+    unknown = TrainData(single_video_path="", single_video_prompt="")
+    with pytest.raises(UserError, match=r"noise_clip foo: .* does not say which clips it is of"):
+        _find_noise_clip(trained, unknown, 0.3, {"noise_clip": "foo"}, str)
 
 
 @pytest.fixture
