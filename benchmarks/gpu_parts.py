@@ -4,7 +4,6 @@ Nothing is read but code: weights and latents are random, so neither a base nor 
 """
 
 import gc
-import math
 import platform
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ import torch
 
 from benchmarks.bare_training import start_anew, train_lora
 from benchmarks.gpu_cases import StepCase, steps_of
+from benchmarks.gpu_tables import training_so_far
 from benchmarks.profiling import profiled
 from benchmarks.sampling import Clock
 from motionmatcher.bases.denoiser import PassMode
@@ -186,35 +186,28 @@ def training(tell: Tell, device: str, quick: bool, base: str) -> None:
     step = wanted.real(where)
     denoiser = step.base.denoiser
     start_anew(denoiser)
+    what = {"base": base, "name": wanted.name, "precision": wanted.case.precision}
     logged: list[Found] = []
     ends = [time.perf_counter()]
 
     def on_step(values: Mapping[str, float]) -> None:
         ends.append(time.perf_counter())
         logged.append({**values, "seconds": ends[-1] - ends[-2]})
-        tell({"kind": "training step", **logged[-1]})
+        tell({"kind": "training step", **what, **logged[-1]})
 
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(
             wanted.settings, output_dir=folder, max_train_steps=num_steps, adam_epsilon=ADAM_EPSILON
         )
         scaler = train_lora(step, settings, Path(folder), on_step=on_step).scaler
-    losses, norms, seconds = (
-        [each[key] for each in logged] for key in ("loss", "gradient_norm", "seconds")
-    )
     moved = [weight for name, weight in denoiser.lora_parameters().items() if ".lora_B." in name]
     scale = scaler.get_scale() if scaler is not None else None
     low, high = SANE_LOSS_SCALES
     tell(
         {
             "kind": "training",
-            "base": base,
-            "name": wanted.name,
-            "precision": wanted.case.precision,
-            "steps": num_steps,
-            "seconds": statistics.median(seconds[1:]),
-            "losses": losses,
-            "skipped_updates": sum(not math.isfinite(norm) for norm in norms),
+            **what,
+            **training_so_far(logged),
             "loss_scale": scale,
             "loss_scale_sane": scale is None or low <= scale <= high,
             "lora_b_norm": torch.nn.utils.get_total_norm(moved).item(),

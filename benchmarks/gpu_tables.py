@@ -1,6 +1,7 @@
 """What the parts of the measurement on a GPU found, brought together: for the JSON file and as tables."""
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -35,7 +36,8 @@ def compare(results: Results) -> list[Found]:
     counted = {(each["base"], each["name"]): each for each in _of_kind(results, "count")}
     rates = {each["precision"]: each["flops_per_second"] for each in _of_kind(results, "rate")}
     compared = []
-    for found in _of_kind(results, "step", "training", "sampling"):
+    steps, sampled = _of_kind(results, "step"), _of_kind(results, "sampling")
+    for found in [*steps, *_trainings(results), *sampled]:
         values = dict(found)
         count = counted.get((found["base"], found["name"]))
         if count is not None and "peak_bytes" in found:
@@ -48,6 +50,30 @@ def compare(results: Results) -> list[Found]:
                 values["share_of_rate"] = per_second / rates[found["precision"]]
         compared.append(values)
     return compared
+
+
+def training_so_far(steps: Sequence[Found]) -> Found:
+    """Sum up the steps of a training, of which the first takes longer."""
+    seconds = [step["seconds"] for step in steps]
+    return {
+        "steps": len(steps),
+        "seconds": statistics.median(seconds[1:] or seconds),
+        "losses": [step["loss"] for step in steps],
+        "skipped_updates": sum(not math.isfinite(step["gradient_norm"]) for step in steps),
+    }
+
+
+def _trainings(results: Results) -> list[Found]:
+    """List what trainings came to; of one that was stopped, what its steps so far did."""
+    found = []
+    for result in results.values():
+        whole = [each for each in result.found if each["kind"] == "training"]
+        steps = [each for each in result.found if each["kind"] == "training step"]
+        if steps and not whole:
+            what = {key: steps[0][key] for key in ("base", "name", "precision")}
+            whole = [{"kind": "training", **what, "loss_scale": None, **training_so_far(steps)}]
+        found += whole
+    return found
 
 
 def paragraphs(results: Results) -> list[str]:

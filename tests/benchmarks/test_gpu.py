@@ -219,7 +219,7 @@ def by_hand() -> dict[str, PartResult]:
         "wan-training": PartResult(
             DONE,
             found=[
-                {"kind": "training step", "loss": 2e-6},
+                {"kind": "training step", "base": "wan", "loss": 2e-6},
                 {
                     **step,
                     "kind": "training",
@@ -236,11 +236,31 @@ def by_hand() -> dict[str, PartResult]:
     }
 
 
+def test_of_a_training_that_was_stopped_its_steps_count() -> None:
+    step = {
+        "kind": "training step",
+        "base": "wan",
+        "name": "bf16 tangent full",
+        "precision": "bf16",
+    }
+    told = [
+        {**step, "loss": loss, "gradient_norm": norm, "seconds": seconds}
+        for loss, norm, seconds in [(4e-6, 1.0, 9.0), (3e-6, float("inf"), 5.0), (2e-6, 1.0, 5.0)]
+    ]
+    results = {**by_hand(), "wan-training": PartResult(STOPPED, found=told, reason="its time")}
+    (training,) = [each for each in compare(results) if each["kind"] == "training"]
+    assert (training["steps"], training["seconds"], training["skipped_updates"]) == (3, 5.0, 1)
+    assert training["share_of_rate"] == 5e14 / 5.0 / 4e14
+    text = "\n".join(paragraphs(results))
+    assert "| wan | bf16 tangent full | 3 | 5 | 4.000e-06 | 2.000e-06 | 1 |" in text
+
+
 def test_an_update_that_fp16_skips_loses_nothing(
     page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its gradient is infinite, which JSON has no number for."""
-    overflowed = {"kind": "training step", "loss": 2e-6, "gradient_norm": float("inf")}
+    what = {"kind": "training step", "base": "wan", "name": "", "precision": "fp16"}
+    overflowed = {**what, "loss": 2e-6, "gradient_norm": float("inf"), "seconds": 1.0}
     failed = {"kind": "step", "base": "wan", "name": "", "all_seconds": [float("nan")]}
     found: list[dict[str, Any]] = [overflowed, failed]
 
