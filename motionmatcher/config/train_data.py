@@ -116,6 +116,13 @@ class TrainData:
         ) or (self,)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """The keys under which `each` is chosen."""
+        return tuple(f"train_data.clips[{index}]" for index in range(len(self.clips))) or (
+            "train_data",
+        )
+
+    @property
     def first(self) -> "TrainData":
         """The data of the first clip: what videos are scored against and shown beside."""
         return self.each[0]

@@ -38,11 +38,13 @@ def crop_notes(clip: ClipFile, data: TrainData) -> list[str]:
     ]
 
 
-def window_notes(data: TrainData, window: Window, bars: Bars) -> Iterator[str]:
-    """Say what is wrong with the frames that are read, and which setting that chooses them helps."""
+def window_notes(
+    data: TrainData, window: Window, bars: Bars, place: str = "train_data"
+) -> Iterator[str]:
+    """Say what is wrong with the frames that are read, and which setting at a place helps."""
     path, by_time = data.single_video_path, FrameChoice.of(data).by_time
-    start = "train_data.start_s" if by_time else "train_data.sample_start_idx"
-    step = "train_data.duration_s" if by_time else "train_data.frame_step"
+    start = f"{place}.{'start_s' if by_time else 'sample_start_idx'}"
+    step = f"{place}.{'duration_s' if by_time else 'frame_step'}"
     if window.cuts:
         yield (
             f"{path}: another scene begins with frame {_list(window.cuts)}; choose frames of one scene by "

@@ -90,7 +90,7 @@ def inspect_clip(
     if settings is not None:
         frames = choice.indices(path, len(clip), clip.timeline.fps, data.n_sample_frames)
     survey, bars = _survey(clip, data, frames[0], frames[-1] + 1, quiet)
-    report = _report(clip, data, frames, survey, bars)
+    report = _report(clip, data, place, frames, survey, bars)
     if settings is None and len(clip) > MAX_SURVEYED:
         note = (
             f"{path}: only its first {MAX_SURVEYED} of {len(clip)} frames are looked at: --config FILE looks "
@@ -103,29 +103,31 @@ def inspect_clip(
 def _data_of(path: Path | str, data: TrainData) -> tuple[TrainData, str]:
     """Find what settings say of a clip, and where they do: where it is one of several, in its entry."""
     wanted = Path(path).resolve()
-    for index, clip in enumerate(data.clips):
-        if Path(find_path(clip.path)).resolve() == wanted:
-            return data.each[index], f"train_data.clips[{index}]"
+    for clip, place in zip(data.each, data.places, strict=True):
+        if Path(find_path(clip.single_video_path)).resolve() == wanted:
+            return clip, place
     return data, "train_data"
 
 
-def examine(clip: ClipFile, data: TrainData, frames: Sequence[int]) -> ClipReport:
+def examine(clip: ClipFile, data: TrainData, place: str, frames: Sequence[int]) -> ClipReport:
     """Report on some frames of a clip; nothing else of it is looked at.
 
     Args:
         clip: The clip.
         data: What training reads of it.
+        place: Where the settings say that, see `TrainData.places`.
         frames: Indices of the frames, ascending.
     """
     survey, bars = _survey(clip, data, frames[0], frames[-1] + 1, quiet=False)
-    return _report(clip, data, frames, survey, bars)
+    return _report(clip, data, place, frames, survey, bars)
 
 
 def _report(
-    clip: ClipFile, data: TrainData, frames: Sequence[int], survey: Survey, bars: Bars
+    clip: ClipFile, data: TrainData, place: str, frames: Sequence[int], survey: Survey, bars: Bars
 ) -> ClipReport:
     window = survey.window(frames)
-    notes = [*rate_notes(clip, data), *crop_notes(clip, data), *window_notes(data, window, bars)]
+    of_window = window_notes(data, window, bars, place)
+    notes = [*rate_notes(clip, data), *crop_notes(clip, data), *of_window]
     return ClipReport(
         path=data.single_video_path,
         num_frames=len(clip),

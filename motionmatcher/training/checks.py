@@ -122,7 +122,8 @@ def _resolve_sizes(settings: TrainSettings, notes: list[str], inspect: bool) -> 
     data, validation = settings.train_data, settings.validation_data
     asked = data.width, data.height
     sizes = {
-        clip.single_video_path: _clip_size(settings, clip, notes, inspect) for clip in data.each
+        clip.single_video_path: _clip_size(settings, clip, place, notes, inspect)
+        for clip, place in zip(data.each, data.places, strict=True)
     }
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{path} {width}x{height}" for path, (width, height) in sizes.items())
@@ -142,13 +143,14 @@ def _resolve_sizes(settings: TrainSettings, notes: list[str], inspect: bool) -> 
 
 
 def _clip_size(
-    settings: TrainSettings, data: TrainData, notes: list[str], inspect: bool
+    settings: TrainSettings, data: TrainData, place: str, notes: list[str], inspect: bool
 ) -> tuple[int, int]:
     """Check that a clip has the frames that are read of it; gives its width and height in training.
 
     Args:
         settings: The settings as read.
         data: The clip's.
+        place: Where the settings have it.
         notes: Gets what is to be known of the clip.
         inspect: Look at its frames for that, too.
     """
@@ -159,7 +161,7 @@ def _clip_size(
     num_frames, fps = len(clip), clip.timeline.fps
     frames = choice.indices(path, num_frames, fps, data.n_sample_frames)
     choice.indices(path, num_frames, fps, preview_frames)  # the noise prior reads as many
-    notes += examine(clip, data, frames).notes if inspect else rate_notes(clip, data)
+    notes += examine(clip, data, place, frames).notes if inspect else rate_notes(clip, data)
     if data.use_bucketing:
         return bucket_size(data.width, data.height, clip.width, clip.height)
     return data.width, data.height
