@@ -162,8 +162,7 @@ def check_combinations(settings: TrainSettings) -> None:
 
 def _check_clips(data: TrainData) -> None:
     """Refuse a single clip beside several, and frames that are chosen in two ways."""
-    of_clips = [(f"train_data.clips[{index}]", clip) for index, clip in enumerate(data.each)]
-    for place, chosen in [("train_data", data), *(of_clips if data.clips else [])]:
+    for place, chosen in [("train_data", data), *zip(data.places, data.each, strict=True)]:
         counted = chosen.sample_start_idx or chosen.frame_step != 1
         if counted and not (chosen.start_s is None and chosen.duration_s is None):
             raise UserError(

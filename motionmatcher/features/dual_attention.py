@@ -8,9 +8,9 @@ probabilities and their tangents, in several passes over memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from motionmatcher.features.attention_maps import probabilities
 from motionmatcher.features.watching import AttentionMode, scaled
+
+_Value = TypeVar("_Value")
 
 # Probabilities that explicit attention forms at a time, which bounds its memory; a GPU's matrix units
 # want more rows than a CPU's cache.
@@ -50,14 +52,9 @@ Attention = Callable[..., Tensor]  # as F.scaled_dot_product_attention
 _attention: ContextVar[Attention] = ContextVar("_attention", default=quicker_attention)
 
 
-@contextmanager
-def dual_attention_by(attention: Attention) -> Iterator[None]:
+def dual_attention_by(attention: Attention) -> AbstractContextManager[None]:
     """Have dual numbers attend in a way within the block, as to measure it."""
-    token = _attention.set(attention)
-    try:
-        yield
-    finally:
-        _attention.reset(token)
+    return _set_within(_attention, attention)
 
 
 def fused_attention(
@@ -183,11 +180,15 @@ def _one_after_the_other(
 _slicing: ContextVar[Slicing] = ContextVar("_slicing", default=_one_after_the_other)
 
 
-@contextmanager
-def slicing_by(slicing: Slicing) -> Iterator[None]:
+def slicing_by(slicing: Slicing) -> AbstractContextManager[None]:
     """Run the slices of explicit attention within the block by a function, such as one that counts."""
-    token = _slicing.set(slicing)
+    return _set_within(_slicing, slicing)
+
+
+@contextmanager
+def _set_within(variable: ContextVar[_Value], value: _Value) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _slicing.reset(token)
+        variable.reset(token)
