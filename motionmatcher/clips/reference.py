@@ -14,12 +14,12 @@ from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.clips.video import fit_frames, probe, read_clip
 from motionmatcher.config.settings import TrainData, TrainSettings
 from motionmatcher.diffusion.flow_schedule import FlowSchedule
-from motionmatcher.diffusion.sampling import Progress, invert_reference
+from motionmatcher.diffusion.sampling import Progress, SamplingSettings, invert_reference
 from motionmatcher.errors import UserError, WriteError
 from motionmatcher.finiteness import require_finite
 from motionmatcher.paths import find_path
 from motionmatcher.random_streams import generator
-from motionmatcher.reporting import note
+from motionmatcher.reporting import note, progress_bar
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import (
     read_description,
@@ -308,6 +308,20 @@ class Reference:
                     self._published = latents[None].float()
                     return self._published
         return None
+
+
+def inversion_noises(references: Sequence[Reference], sampling: SamplingSettings) -> list[Tensor]:
+    """Give the inversion noise of each reference for a sampling, with a bar where it has to be made."""
+    return [
+        reference.inversion_noise(
+            sampling.num_frames,
+            sampling.width,
+            sampling.height,
+            sampling.num_inference_steps,
+            lambda steps: progress_bar(steps, "inverting the reference"),
+        )
+        for reference in references
+    ]
 
 
 def tensor_fingerprint(tensor: Tensor) -> str:

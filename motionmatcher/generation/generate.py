@@ -15,7 +15,7 @@ from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.bases.lora import LoraInfo, load_lora
 from motionmatcher.clips.clip_choice import NOISE_CLIP, clip_names, draw_clip
 from motionmatcher.clips.contact_sheet import write_contact_sheet
-from motionmatcher.clips.reference import Reference
+from motionmatcher.clips.reference import Reference, inversion_noises
 from motionmatcher.clips.video import Frames, read_video, write_gif, write_mp4
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.cost.estimate import check_sampling_memory
@@ -236,17 +236,7 @@ class Generator:
             return request.run.inversion_noise()
         only = request.noise_clip
         references = self.references if only is None else self.references[only : only + 1]
-        noises = [
-            reference.inversion_noise(
-                sampling.num_frames,
-                sampling.width,
-                sampling.height,
-                sampling.num_inference_steps,
-                lambda steps: progress_bar(steps, "inverting the reference"),
-            )
-            for reference in references
-        ]
-        return torch.cat(noises)
+        return torch.cat(inversion_noises(references, sampling))
 
     def _load_lora(self, request: GenerationRequest) -> LoraInfo:
         if self._loaded is None or self._loaded[0] != request.checkpoint:

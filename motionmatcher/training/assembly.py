@@ -20,13 +20,13 @@ from torch import Tensor
 from motionmatcher.bases.base_model import BaseModel, load_base_model
 from motionmatcher.bases.lora import LoraInfo, add_lora, load_lora
 from motionmatcher.clips.clip_choice import NOISE_CLIP, clip_names, draw_clip
-from motionmatcher.clips.reference import Reference, tensor_fingerprint
+from motionmatcher.clips.reference import Reference, inversion_noises, tensor_fingerprint
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.devices import compute_exactly, weight_dtype
 from motionmatcher.diffusion.sampling import SamplingSettings
 from motionmatcher.errors import UserError, reason_of
 from motionmatcher.paths import find_path
-from motionmatcher.reporting import note, progress_bar, say, warn
+from motionmatcher.reporting import note, say, warn
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.training.checkpoints import START, Progress, load_training_state
 from motionmatcher.training.checks import TrainingPlan
@@ -233,16 +233,7 @@ def _prepare_previews(
     inversion_noise = None
     if sampling.noise_prior > 0:
         # Made in any case, and of every clip, so that inference finds it in the run.
-        noises = [
-            reference.inversion_noise(
-                sampling.num_frames,
-                sampling.width,
-                sampling.height,
-                sampling.num_inference_steps,
-                lambda steps: progress_bar(steps, "inverting the reference"),
-            )
-            for reference in references
-        ]
+        noises = inversion_noises(references, sampling)
         inversion_noise = noises[draw_clip(len(noises), validation.seed, NOISE_CLIP)]
     if not validation.sample_preview:
         return None
