@@ -139,5 +139,5 @@ class _LoraLinear(torch.autograd.Function):
 
 def _dropped(x: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Give the input (N, I) with what is dropped at 0; the rest is not scaled."""
-    kept = x.to(dtype) if mask is None else x.to(dtype) * mask.to(dtype)
+    kept = x.to(dtype) if mask is None else torch.where(mask, x.to(dtype), 0.0)
     return kept.flatten(0, -2)
