@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import UserError
 from motionmatcher.files import check_writable
 from motionmatcher.maps.words import Word, choose_words, find_words
 from motionmatcher.options import given_options
+from motionmatcher.runs.run_base import find_run_base
 from motionmatcher.runs.run_folder import Run, open_checkpoint
 
 FOLDER_NAME = "maps"
@@ -87,11 +88,7 @@ def plan_maps(
     if folder.exists() and not (folder / RESULTS_NAME).is_file():
         raise UserError(f"{folder} holds something else than maps: move it away.")
     check_writable(folder, "the folder")
-    adapter = settings.motion_adapter_path
-    layout = find_base(
-        opened.find_path(settings.pretrained_model_path),
-        motion_adapter=None if adapter is None else opened.find_path(adapter),
-    )
+    layout = find_run_base(opened, settings)
     layout.require_weights()
     check_layers(settings, layout)
     data = settings.train_data.first

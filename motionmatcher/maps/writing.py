@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from motionmatcher.bases.base_model import load_base_model
 from motionmatcher.clips.clip_choice import clip_names
 from motionmatcher.clips.clip_file import Frames
 from motionmatcher.clips.reference import Reference
 from motionmatcher.clips.video import write_gif
-from motionmatcher.devices import compute_exactly, weight_dtype
+from motionmatcher.devices import compute_exactly
 from motionmatcher.files import atomic_folder, write_json, write_text
 from motionmatcher.maps.drawing import (
     Row,
@@ -31,6 +30,7 @@ from motionmatcher.maps.plan import RESULTS_NAME, MapPlan
 from motionmatcher.maps.reading import ReferenceMaps, displacements, own_frame, read_reference_maps
 from motionmatcher.maps.words import Word
 from motionmatcher.reporting import progress_bar
+from motionmatcher.runs.run_base import load_run_base
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,7 @@ def write_maps(plan: MapPlan, device: torch.device) -> RunMaps:
     """
     settings, data = plan.settings, plan.settings.train_data.first
     compute_exactly(device)
-    base = load_base_model(
-        plan.layout,
-        device,
-        weight_dtype(settings.mixed_precision, device),
-        settings.rescale_schedule,
-        settings.flow_shift,
-        vae_tiling=settings.vae_tiling,
-        prompts=[data.single_video_prompt],
-        text_states=plan.run.text_states,
-    )
+    base = load_run_base(plan.run, settings, plan.layout, device, [data.single_video_prompt])
     reference = Reference.each_of_run(settings, base, plan.run)[0]
     latents = reference.latents(data.n_sample_frames, data.width, data.height)
     maps = read_reference_maps(base, settings, latents, progress_bar(plan.timesteps, "maps"))

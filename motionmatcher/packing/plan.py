@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from motionmatcher.bases.hub import ZEROSCOPE_ID, hub_id_of
-from motionmatcher.bases.layout import BaseLayout, find_base
+from motionmatcher.bases.layout import BaseLayout
 from motionmatcher.bases.lora import ADAPTER_FILE
 from motionmatcher.clips.reference import ReferenceClip
 from motionmatcher.clips.video import Frames, fit_frames, read_clip
@@ -19,6 +19,7 @@ from motionmatcher.packing.card import Card
 from motionmatcher.packing.scores import read_scores
 from motionmatcher.runs.choice import choice_file, read_choice
 from motionmatcher.runs.pack_folder import PACK_FILE
+from motionmatcher.runs.run_base import find_run_base
 from motionmatcher.runs.run_folder import Run, open_checkpoint
 
 # As the Hub writes its identifiers of licences.
@@ -128,12 +129,7 @@ def plan_pack(
             "one of them."
         )
     prompts = _choose_prompts(settings, given, name)
-    adapter = settings.motion_adapter_path
-    layout = find_base(
-        opened.find_path(settings.pretrained_model_path),
-        configs_only=not (prompts or with_noise),
-        motion_adapter=None if adapter is None else opened.find_path(adapter),
-    )
+    layout = find_run_base(opened, settings, configs_only=not (prompts or with_noise))
     if prompts or with_noise:
         layout.require_weights()
     shared, further = _as_shared(settings, base_model, with_noise, name)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import torch
 
-from motionmatcher.bases.base_model import load_base_model
 from motionmatcher.bases.lora import ADAPTER_FILE, COMFYUI_FILE
 from motionmatcher.clips.contact_sheet import write_contact_sheet
 from motionmatcher.clips.reference import Reference
-from motionmatcher.devices import compute_exactly, weight_dtype
+from motionmatcher.devices import compute_exactly
 from motionmatcher.files import atomic_folder, write_text, writing
 from motionmatcher.generation.generate import generate
 from motionmatcher.generation.request import make_request
 from motionmatcher.packing.plan import PackPlan
 from motionmatcher.reporting import note, progress_bar
 from motionmatcher.runs.pack_folder import CARD_FILE, SHEET_FILE, Pack
+from motionmatcher.runs.run_base import load_run_base
 from motionmatcher.tensor_files import read_tensors, require_sound
 
 
@@ -57,16 +57,7 @@ def _copy_lora(source: Path, folder: Path) -> None:
 def _write_noise(plan: PackPlan, pack: Pack, device: torch.device) -> None:
     settings, sampling = plan.settings, plan.settings.validation_data
     compute_exactly(device)
-    base = load_base_model(
-        plan.layout,
-        device,
-        weight_dtype(settings.mixed_precision, device),
-        settings.rescale_schedule,
-        settings.flow_shift,
-        vae_tiling=settings.vae_tiling,
-        prompts=[""],
-        text_states=plan.run.text_states,
-    )
+    base = load_run_base(plan.run, settings, plan.layout, device, [""])
     assert sampling.num_frames is not None
     assert sampling.width is not None
     assert sampling.height is not None

@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_refused_before_weights_are_read(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr(writing, "load_base_model", lambda *_, **__: pytest.fail("read weights"))
+    monkeypatch.setattr(writing, "load_run_base", lambda *_, **__: pytest.fail("read weights"))
     assert run_script(monkeypatch, main, trained.folder, *arguments) == 2
     assert message in capsys.readouterr().err
 
