@@ -16,6 +16,7 @@ from motionmatcher.runs.run_folder import Run
 
 # Stand for the clip where settings are read before it is known.
 UNKNOWN = "?"
+ONE_CLIP = ("train_data.clips=[]",)  # a form has one, whatever its settings list
 UNKNOWN_CLIP = tuple(f"train_data.single_video_{what}={UNKNOWN}" for what in ("path", "prompt"))
 # Folders and files of one generation.
 TRAINED, BASE, SCORES, REFERENCE = "trained", "base", "scores.json", "reference.mp4"
@@ -57,7 +58,7 @@ class TrainingForm:
             f"train_data.single_video_path={self.clip}",
             f"train_data.single_video_prompt={self.clip_prompt.strip()}",
             f"validation_data.prompt={prompts}",
-            *(["train_data.clips=[]"] if _lists_clips(self.config) else []),
+            *(ONE_CLIP if _lists_clips(self.config) else ()),
             f"max_train_steps={_whole(self.steps, 'steps')}",
             f"output_dir={folder / slug(Path(self.clip).stem)}",
             *self.overrides,
@@ -76,7 +77,7 @@ def _lists_clips(config: Path) -> bool:
 
 def read_form_settings(config: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     """Read settings for what they say beside the clip, which they need not name."""
-    named = load_settings(config, [*UNKNOWN_CLIP, "train_data.clips=[]", *overrides])
+    named = load_settings(config, [*UNKNOWN_CLIP, *ONE_CLIP, *overrides])
     try:
         return load_settings(config, overrides)
     except UserError:
