@@ -48,6 +48,12 @@ class ClipMeasurement:
     radius: Array
     camera: Array | None
 
+    @classmethod
+    def of_nothing(cls, num_frames: int) -> "ClipMeasurement":
+        """What counts as measured where there is no video: no object, no background."""
+        nowhere = np.full((num_frames, 2), np.nan)
+        return cls("", "", "", "", np.zeros(num_frames, np.int64), nowhere, nowhere[:, 0], None)
+
 
 def measure_clip(frames: Frames) -> ClipMeasurement:
     """Measure object, background and camera of a clip.

@@ -118,6 +118,7 @@ def _sample(job: CellJob, run: Run | None) -> tuple[list[dict[str, Any]], list[F
     inversion_noise = reference.inversion_noise(
         sampling.num_frames, sampling.width, sampling.height, sampling.num_inference_steps
     )
+    length = sampling.num_frames
     videos: list[dict[str, Any]] = []
     kept: list[Frames] = []
     for step, noise_prior in sorted(cell.samplings):
@@ -126,13 +127,13 @@ def _sample(job: CellJob, run: Run | None) -> tuple[list[dict[str, Any]], list[F
             load_lora(base.denoiser, run.find_checkpoint(step) / "lora")
         one = replace(sampling, noise_prior=noise_prior)
         for prompt, sample, frames in _videos(job, base, one, inversion_noise, trained):
-            found = nothing_seen(sampling.num_frames) if frames is None else measure_clip(frames)
+            found = ClipMeasurement.of_nothing(length) if frames is None else measure_clip(frames)
             place = {"step": step, "noise_prior": noise_prior, "prompt": prompt, "sample": sample}
             metrics = measure_video(found, asdict(job.prompts[prompt]), truth)
             defined = {name: value for name, value in metrics.items() if math.isfinite(value)}
             videos.append({**place, "metrics": defined})
             if step == cell.kept_step and noise_prior == 0 and sample == 0:
-                empty = np.zeros((sampling.num_frames, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+                empty = np.zeros((length, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
                 kept.append(empty if frames is None else frames)
     return videos, kept
 
@@ -169,17 +170,3 @@ def _videos(
 def video_seed(cell: Cell, prompt: str, sample: int) -> int:
     """Seed of a video's fresh noise: the same for all methods, conditions, steps and noise priors."""
     return stream_seed(cell.seed, f"video of {cell.motion}: {prompt}", sample)
-
-
-def nothing_seen(num_frames: int) -> ClipMeasurement:
-    """What counts as measured where there is no video: no object, no background."""
-    return ClipMeasurement(
-        color="",
-        shape="",
-        background_style="",
-        background_color="",
-        counts=np.zeros(num_frames, np.int64),
-        path=np.full((num_frames, 2), np.nan),
-        radius=np.full(num_frames, np.nan),
-        camera=None,
-    )

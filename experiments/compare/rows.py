@@ -125,13 +125,10 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _row(line: Mapping[str, str]) -> Row:
-    def number(text: str) -> float:
-        return float(text) if text else float("nan")
-
     values: dict[str, Any] = {name: line[name] for name in _COLUMNS}
     values |= {name: int(line[name]) for name in _INTEGERS}
-    values |= {name: number(line[name]) for name in _NUMBERS}
-    return Row(**values, metrics={name: number(line[name]) for name in METRICS})
+    values |= {name: float(line[name] or "nan") for name in _NUMBERS}
+    return Row(**values, metrics={name: float(line[name] or "nan") for name in METRICS})
 
 
 def _as_text(value: Any) -> Any:

@@ -18,13 +18,14 @@ from experiments.compare import make_cell as module
 from experiments.compare.bench import Bench, open_bench
 from experiments.compare.cells import Cell, CellJob
 from experiments.compare.config import load_comparison
-from experiments.compare.make_cell import make_cell, nothing_seen, video_seed
+from experiments.compare.make_cell import make_cell, video_seed
 from experiments.compare.methods import BASE
 from experiments.compare.rows import rows_of, write_rows
 from motionmatcher.clips.video import Frames
 from motionmatcher.config.settings import TrainSettings
 from motionmatcher.errors import DivergedError, NotFiniteError, UserError
 from testbed.measurement import measure_video
+from testbed.tracker import ClipMeasurement
 from testbed.truth import read_truth
 
 SAMPLINGS = ((1, 0.0), (2, 0.0), (2, 0.3))
@@ -70,7 +71,7 @@ def read(job: CellJob) -> dict[str, Any]:
 def metrics_of_nothing(bench: Bench, prompt: int) -> dict[str, float]:
     truth = read_truth(bench.config.clip("spiral"))
     wanted = dataclasses.asdict(bench.config.prompts[prompt])
-    metrics = measure_video(nothing_seen(8), wanted, truth)
+    metrics = measure_video(ClipMeasurement.of_nothing(8), wanted, truth)
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
