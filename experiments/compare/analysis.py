@@ -15,7 +15,7 @@ from evaluation.intervals import (
     is_below_zero,
     signed,
 )
-from experiments.compare.cells import Choice
+from experiments.compare.cells import Choice, choice_of
 from experiments.compare.curves import area_left_of, leakage_at_equal_error
 from experiments.compare.methods import BASE, CLAIMED, GATED, OPEN, PIXEL_METHODS, RESTING, title
 from experiments.compare.rows import SEPARATOR, Row
@@ -26,7 +26,6 @@ Array = NDArray[np.float64]
 DECIDE = "decide "  # begins the stages of decisions
 TUNING, REPORT = "tuning", "report"
 EQUAL_MOTION_MARGIN = 0.10  # of the base's path error
-ENOUGH_STEPS_MARGIN = 0.05  # likewise
 
 
 class Tables:
@@ -111,7 +110,7 @@ class Tuned:
         method: Of `methods`.
         regime: Of `REGIMES`.
         errors: (learning rate, steps) -> mean path error over tuning motions and prompts.
-        margin: Path error that counts as none beside the lowest.
+        margin: Path error that counts as none beside the lowest one.
     """
 
     method: str
@@ -121,11 +120,11 @@ class Tuned:
 
     @property
     def choice(self) -> Choice:
-        """By the rule: the rate of the lowest path error, and its fewest steps that come as near."""
-        best = min(self.errors, key=lambda key: (self.errors[key], key))
-        enough = self.errors[best] + self.margin
-        steps = [key[1] for key in self.errors if key[0] == best[0] and self.errors[key] <= enough]
-        return Choice(best[0], min(steps))
+        """By the rule: the fewest steps that come near the lowest path error, at their best rate."""
+        enough = min(self.errors.values()) + self.margin
+        near = [(key[1], error, key[0]) for key, error in self.errors.items() if error <= enough]
+        steps, _, rate = min(near)
+        return Choice(rate, steps)
 
     @property
     def edges(self) -> list[str]:
@@ -148,7 +147,7 @@ def tune(rows: Sequence[Row]) -> list[Tuned]:
             grid = errors.setdefault((row.method, row.regime), {})
             grid.setdefault((row.learning_rate, row.step), []).append(row.metrics["path_error"])
     of_base = [row.metrics["path_error"] for row in _base_rows(rows)]
-    margin = ENOUGH_STEPS_MARGIN * float(np.mean(of_base or [0.0]))
+    margin = EQUAL_MOTION_MARGIN * float(np.mean(of_base or [0.0]))
     return [
         Tuned(method, regime, {key: float(np.mean(values)) for key, values in grid.items()}, margin)
         for (method, regime), grid in errors.items()
@@ -217,7 +216,8 @@ class Report:
         """Give a method with the steps that were chosen for it."""
         if method in (BASE, RESTING):
             return Arm(method, noise_prior=noise_prior)
-        return Arm(method, *condition, self._choices[method, condition[0]].steps, noise_prior)
+        choice = choice_of(self._choices, method, condition[0])
+        return Arm(method, *condition, choice.steps, noise_prior)
 
     def videos(self, arm: Arm) -> list[Row]:
         """List the videos of an arm."""

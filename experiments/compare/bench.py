@@ -125,9 +125,11 @@ class Bench:
                 are kept.
         """
         failures: dict[Cell, Exception] = {}
-        jobs = self._distinct(cells)
-        with tqdm(total=len(jobs), desc="comparing", unit="cell", dynamic_ncols=True) as bar:
-            for job, error in run_missing(list(jobs.values()), make_in_worker, pool):
+        jobs = self._distinct(cells).values()
+        left = [job for job in jobs if not job.is_done()]
+        made = len(jobs) - len(left)
+        with tqdm(total=len(jobs), initial=made, desc="comparing", unit="cell") as bar:
+            for job, error in run_missing(left, make_in_worker, pool):
                 keep_traceback(error, job.result.with_suffix(TRACEBACK_SUFFIX))
                 if error is not None:
                     failures[job.cell] = error

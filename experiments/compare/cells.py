@@ -90,6 +90,11 @@ class Choice:
 Choices = Mapping[tuple[str, str], Choice]  # method, regime -> choice
 
 
+def choice_of(choices: Choices, method: str, regime: str) -> Choice:
+    """What the tuning chose for a method, or else for feature matching, of which it is a part."""
+    return choices.get((method, regime), choices[FEATURE_MATCHING, regime])
+
+
 def decision_cells(
     config: ComparisonConfig, decided: Sequence[str], options: Sequence[Sequence[str]]
 ) -> list[Cell]:
@@ -116,7 +121,8 @@ def tuning_cells(config: ComparisonConfig, decided: Sequence[str]) -> list[Cell]
     return [
         Cell(method, motion, seed, samplings, regime, FULL, held(method, decided), rate)
         for regime in config.regimes
-        for method, grid in config.grids(regime).items()
+        for method, grids in config.grids(regime).items()
+        for grid in grids
         for samplings in [tuple((steps, 0.0) for steps in grid.steps)]
         for rate in grid.learning_rates
         for motion in config.tuning.motions
@@ -129,8 +135,8 @@ def report_cells(config: ComparisonConfig, decided: Sequence[str], choices: Choi
     report = config.report
     cells = []
     for motion, seed, condition in product(report.motions, range(report.seeds), report.conditions):
-        for method in config.grids(condition.regime):
-            choice = choices[method, condition.regime]
+        for method in config.methods(condition):
+            choice = choice_of(choices, method, condition.regime)
             samplings = {(step, 0.0) for step in report.curve_steps}
             samplings |= {(choice.steps, noise_prior) for noise_prior in config.noise_priors}
             trained = (condition.regime, condition.caption, held(method, decided))
@@ -141,11 +147,11 @@ def report_cells(config: ComparisonConfig, decided: Sequence[str], choices: Choi
 
 
 def any_choices(config: ComparisonConfig) -> Choices:
-    """The middle of each grid, to count the cells that follow a tuning not yet made."""
+    """The middle of each first grid, to count the cells that follow a tuning not yet made."""
     found = {}
     for regime in config.regimes:
-        for method, grid in config.grids(regime).items():
-            rates, steps = grid.learning_rates, grid.steps
+        for method, grids in config.grids(regime).items():
+            rates, steps = grids[0].learning_rates, grids[0].steps
             found[method, regime] = Choice(rates[len(rates) // 2], steps[len(steps) // 2])
     return found
 

@@ -1,11 +1,10 @@
 """What is compared and how much of it: a YAML file beside this one, typed."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.compare.methods import CAPTIONS, FEATURE_MATCHING, REGIMES, TRAINED
+from experiments.compare.methods import CAPTIONS, EACH_MAP, FEATURE_MATCHING, REGIMES, TRAINED
 from motionmatcher.config.bounds import MAX_REPEATS, MAX_TIMESTEPS, MAX_UPDATES
 from motionmatcher.config.declaration import limits, section, setting
 from motionmatcher.config.loading import read_settings
@@ -71,7 +70,7 @@ class TuningConfig:
 
     motions: list[str] = setting(..., "reference clips that their JSON marks as for tuning")
     seeds: int = setting(..., "trainings per motion and learning rate", 1, MAX_SEEDS)
-    grids: list[GridConfig] = setting(..., "one for each regime and each method that meets in it")
+    grids: list[GridConfig] = setting(..., "some for each regime and each method that meets in it")
     inside: bool = setting(..., "refuse a choice at its grid's edge: a better one may lie beyond")
 
 
@@ -83,6 +82,7 @@ class ConditionConfig:
         ..., "gated: LoRA trained and on at high noise only; open: at all noise", choices=REGIMES
     )
     caption: str = setting(..., "of the training: full, or with the looks unsaid", choices=CAPTIONS)
+    each_map: bool = setting(False, "each kind of map alone meets them, tuned as both are")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +124,18 @@ class ComparisonConfig:
         """Those of the report's conditions."""
         return list(dict.fromkeys(condition.regime for condition in self.report.conditions))
 
-    def grids(self, regime: str) -> dict[str, GridConfig]:
-        """Give the methods that meet in a regime, each with its grid."""
-        of_regime = [grid for grid in self.tuning.grids if grid.regime == regime]
-        return {method: grid for grid in of_regime for method in grid.methods}
+    def grids(self, regime: str) -> dict[str, list[GridConfig]]:
+        """Give the methods tuned in a regime, each with its grids; further ones extend the first."""
+        found: dict[str, list[GridConfig]] = {}
+        for grid in self.tuning.grids:
+            for method in grid.methods if grid.regime == regime else ():
+                found.setdefault(method, []).append(grid)
+        return found
+
+    def methods(self, condition: ConditionConfig) -> list[str]:
+        """List the methods that meet under a condition."""
+        more = EACH_MAP if condition.each_map else ()
+        return list(dict.fromkeys([*self.grids(condition.regime), *more]))
 
 
 def load_comparison(*paths: Path) -> ComparisonConfig:
@@ -162,15 +170,8 @@ def _check(config: ComparisonConfig, place: str) -> None:
     if config.noise_priors[0] != 0:
         raise UserError(f"{place}: noise_priors must begin with 0, which is sampling without one.")
     for regime in config.regimes:
-        grids = [grid.methods for grid in config.tuning.grids if grid.regime == regime]
-        counts = Counter(method for methods in grids for method in methods)
-        if FEATURE_MATCHING not in counts:
+        if FEATURE_MATCHING not in config.grids(regime):
             raise UserError(
                 f"{place}: tuning.grids: {FEATURE_MATCHING} has none in the {regime} regime, and all "
                 "others are compared with it."
             )
-        for method, count in counts.items():
-            if count > 1:
-                raise UserError(
-                    f"{place}: tuning.grids: {method} has {count} grids in the {regime} regime, not 1."
-                )

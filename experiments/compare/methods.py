@@ -23,6 +23,7 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "cross_only": ("objective=feature_matching", "loss_weights.temporal_loss=0"),
     "temporal_only": ("objective=feature_matching", "loss_weights.spatial_loss=0"),
 }
+EACH_MAP = ("cross_only", "temporal_only")  # feature matching of one kind of map
 OF_FEATURE_MATCHING = ("motion_extractor", "loss_weights", "feature_loss")  # settings of its loss
 PIXEL_METHODS = ("denoising", "frame_difference", "vmc", "motiondirector")
 CLAIMED = (FEATURE_MATCHING, PUBLISHED)  # what the claim is made of
@@ -53,6 +54,6 @@ def title(method: str, noise_prior: float = 0.0) -> str:
 
 def held(method: str, decided: Sequence[str]) -> tuple[str, ...]:
     """Tell which decided changes hold for a method: those of feature matching's loss only there."""
-    if method in (FEATURE_MATCHING, "cross_only", "temporal_only"):
+    if method in (FEATURE_MATCHING, *EACH_MAP):
         return tuple(decided)
     return tuple(change for change in decided if not change.startswith(OF_FEATURE_MATCHING))

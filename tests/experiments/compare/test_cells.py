@@ -59,6 +59,21 @@ def test_tuning_has_all_of_each_method_s_grid(full: ComparisonConfig) -> None:
     assert {cell.caption for cell in cells} == {"full"}
 
 
+def test_a_further_grid_extends_the_first(full: ComparisonConfig) -> None:
+    first = full.tuning.grids[0]
+    further = dataclasses.replace(
+        first, methods=["denoising"], learning_rates=[8e-3], steps=[400, 500]
+    )
+    tuning = dataclasses.replace(full.tuning, grids=[*full.tuning.grids, further])
+    config = dataclasses.replace(full, tuning=tuning)
+    more = set(tuning_cells(config, ())) - set(tuning_cells(full, ()))
+    assert {(c.method, c.regime, c.learning_rate, c.steps) for c in more} == {
+        ("denoising", "gated", 8e-3, (400, 500))
+    }
+    assert len(more) == len(full.tuning.motions)
+    assert any_choices(config) == any_choices(full)
+
+
 def test_decisions_hold_where_they_are_no_matter_of_the_loss(full: ComparisonConfig) -> None:
     config = with_all_methods(full)
     decided = (*LOG, "motion_extractor.num_denoise_steps=5", "lora_rank=8")
@@ -88,6 +103,21 @@ def test_report_takes_each_methods_own_choice(full: ComparisonConfig) -> None:
         c for c in cells if (c.method, c.motion, c.regime) == ("published", "spiral", "open")
     )
     assert (free.learning_rate, free.caption) == (7e-3, "unsaid")
+
+
+def test_each_map_alone_takes_the_choice_for_both(full: ComparisonConfig) -> None:
+    gated, free = full.report.conditions
+    conditions = [dataclasses.replace(gated, each_map=True), free]
+    config = dataclasses.replace(
+        full, report=dataclasses.replace(full.report, conditions=conditions)
+    )
+    choices = dict(any_choices(config)) | {("feature_matching", "gated"): Choice(7e-3, 150)}
+    cells = [cell for cell in report_cells(config, LOG, choices) if cell.method == "cross_only"]
+    assert {(c.regime, c.learning_rate, c.changes) for c in cells} == {("gated", 7e-3, LOG)}
+    assert len(cells) == 8 * full.report.seeds
+    assert cells[0].samplings[-1] == (200, 0.0)
+    assert (150, 0.3) in cells[0].samplings
+    assert not any(cell.method == "cross_only" for cell in tuning_cells(config, LOG))
 
 
 def test_videos_are_kept_of_the_first_seed_alone(full: ComparisonConfig) -> None:

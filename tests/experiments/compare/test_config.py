@@ -120,10 +120,6 @@ def test_prompts_are_said_as_the_base_s_captions() -> None:
             {"tuning": {"grids": [grid()]}},
             r"tuning\.grids: feature_matching has none in the open regime",
         ),
-        (
-            {"tuning": {"grids": [grid(), grid(), grid(regime="open")]}},
-            r"tuning\.grids: denoising has 2 grids in the gated regime, not 1",
-        ),
         ({"report": {"motions": []}}, r"report\.motions is empty"),
         ({"report": {"conditions": []}}, r"report\.conditions is empty"),
     ],
