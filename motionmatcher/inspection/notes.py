@@ -1,6 +1,6 @@
 """What to know of a reference clip before it is trained on, one line each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 from motionmatcher.clips.clip_file import ClipFile
@@ -8,12 +8,12 @@ from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.config.settings import TrainData
 from motionmatcher.inspection.bars import Bars
 from motionmatcher.inspection.windows import FAST_STEP, Window
+from motionmatcher.inspection.wording import list_frames
 
 # Share of the picture that may be cropped away without a word.
 CROPPED = 0.25
 # Frames that may show nothing new without a word: something may stand still for a moment.
 FEW_REPEATS = 1
-MAX_NAMED = 6
 
 
 def rate_notes(clip: ClipFile, data: TrainData) -> list[str]:
@@ -47,13 +47,14 @@ def window_notes(
     step = f"{place}.{'duration_s' if by_time else 'frame_step'}"
     if window.cuts:
         yield (
-            f"{path}: another scene begins with frame {_list(window.cuts)}; choose frames of one scene by "
-            f"{start}."
+            f"{path}: another scene begins with frame {list_frames(window.cuts)}; choose frames of one "
+            f"scene by {start}."
         )
     if len(window.repeats) > FEW_REPEATS:
         yield (
             f"{path}: {len(window.repeats)} of {len(window.frames)} frames show nothing new "
-            f"({_list(window.repeats)}): a larger {step}, or ffmpeg's filter mpdecimate, leaves repeats out."
+            f"({list_frames(window.repeats)}): a larger {step}, or ffmpeg's filter mpdecimate, leaves "
+            "repeats out."
         )
     if bars:
         sides = {"top": bars.top, "bottom": bars.bottom, "left": bars.left, "right": bars.right}
@@ -74,8 +75,3 @@ def window_notes(
             f"{path}: much moves by more than {FAST_STEP:g} % of the diagonal from frame to frame, or is "
             f"lost from sight: {finer} may be followed better."
         )
-
-
-def _list(frames: Sequence[int]) -> str:
-    shown = ", ".join(map(str, frames[:MAX_NAMED]))
-    return shown if len(frames) <= MAX_NAMED else f"{shown}, …"

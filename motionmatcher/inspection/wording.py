@@ -1,12 +1,14 @@
 """A clip's report in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from motionmatcher.inspection.windows import Window
 
 if TYPE_CHECKING:
     from motionmatcher.inspection.report import ClipReport
+
+MAX_NAMED = 6
 
 
 def describe(report: "ClipReport") -> Iterator[str]:
@@ -20,7 +22,7 @@ def describe(report: "ClipReport") -> Iterator[str]:
         shown.append(f"pixels {report.pixel_aspect:.4g} times as wide as high, made square")
     yield f"{report.path}: {', '.join(shown)}"
     yield f"looked at: {name_frames(report.window)}"
-    yield f"cuts: {_frames(report.window.cuts)}; repeated frames: {_frames(report.window.repeats)}"
+    yield f"cuts: {_counted(report.window.cuts)}; repeated frames: {_counted(report.window.repeats)}"
     yield f"motion: {describe_motion(report.window)}; on its own moves {report.moving:.0%} of the picture"
     for place, window in enumerate(report.candidates, 1):
         yield f"candidate {place}: {name_with_cuts(window)}; {describe_motion(window)}"
@@ -28,6 +30,16 @@ def describe(report: "ClipReport") -> Iterator[str]:
         yield f"better: {' '.join(report.overrides)}"
     elif report.candidates:
         yield "better: none by much; keep these frames"
+
+
+def list_frames(frames: Sequence[int]) -> str:
+    """List frames, of many the first ones."""
+    shown = ", ".join(map(str, frames[:MAX_NAMED]))
+    return shown if len(frames) <= MAX_NAMED else f"{shown}, …"
+
+
+def _counted(frames: Sequence[int]) -> str:
+    return f"{len(frames)} ({list_frames(frames)})" if frames else "none"
 
 
 def name_frames(window: Window) -> str:
@@ -40,7 +52,7 @@ def name_frames(window: Window) -> str:
 
 def name_with_cuts(window: Window) -> str:
     """Say which frames a window has, and which of them begin another scene."""
-    cuts = f", a cut at {_frames(window.cuts)}" if window.cuts else ""
+    cuts = f", a cut at {list_frames(window.cuts)}" if window.cuts else ""
     return f"{name_frames(window)}{cuts}"
 
 
@@ -52,7 +64,3 @@ def describe_motion(window: Window) -> str:
         f"camera {camera:.0f} %, objects {objects:.0f} % of the diagonal; in a step "
         f"{window.typical_speed:.1f} %, at most {fastest:.1f} %"
     )
-
-
-def _frames(frames: tuple[int, ...]) -> str:
-    return ", ".join(map(str, frames)) or "none"

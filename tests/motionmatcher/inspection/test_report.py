@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,9 @@ def test_repeated_frames_and_bars(
         "cut them off first, with ffmpeg's filter crop.",
     ]
     assert report.overrides == ("train_data.sample_start_idx=0", "train_data.frame_step=2")
+    assert "cuts: none; repeated frames: 4 (1, 3, 5, 7)" in describe(report)
+    many = replace(report, window=replace(report.window, repeats=tuple(range(1, 20))))
+    assert "cuts: none; repeated frames: 19 (1, 2, 3, 4, 5, 6, …)" in describe(many)
 
 
 def test_what_the_crop_of_training_does_not_see(tmp_path: Path) -> None:
