@@ -109,14 +109,14 @@ def _settings_table(
     prompts = list(dict.fromkeys(video.prompt for video in decision.base.videos))[:SHOWN_PROMPTS]
     heads = [
         column_head("Setting", False),
+        *(column_head(prompt, False) for prompt in prompts),
         *(column_head(label, True) for label in ("Checkpoint", "Noise prior", "LoRA scale")),
         *(column_head(metric.label, True, metric.description) for metric in metrics),
-        *(column_head(prompt, False) for prompt in prompts),
     ]
     clip = screen(clip_data_uri(reference.frames, reference.duration_s), reference.path.name)
     empty = '<td data-value=""></td>'
-    cells = empty * (3 + len(metrics)) + f'<td class="video" data-value="">{clip}</td>'
-    cells += empty * (len(prompts) - 1)
+    cells = f'<td class="video" data-value="">{clip}</td>'
+    cells += empty * (len(prompts) - 1 + 3 + len(metrics))
     rows = [f'<tr class="reference">{_row_head("reference")}{cells}</tr>']
     ranked = sorted(decision.trials, key=lambda trial: trial.mean(decision.shown_motion))
     for trial in (*ranked, decision.base):
@@ -139,12 +139,13 @@ def _trial_row(
         if is_base
         else (str(setting.checkpoint), f"{setting.noise_prior:g}", f"{setting.lora_scale:g}")
     )
-    cells = [f'<td data-value="{value}">{value}</td>' for value in values]
-    cells += [_figure(trial.interval(metric), metric) for metric in metrics]
+    cells = []
     for prompt in prompts:
         video = next(video for video in trial.videos if video.prompt == prompt)
         uri = clip_data_uri(read_video(video.path)[0], reference.duration_s)
         cells.append(f'<td class="video" data-value="">{screen(uri, video.path.name)}</td>')
+    cells += [f'<td data-value="{value}">{value}</td>' for value in values]
+    cells += [_figure(trial.interval(metric), metric) for metric in metrics]
     kind = ' class="chosen"' if chosen else ' class="control"' if is_base else ""
     note = '<span class="note">chosen</span>' if chosen else ""
     return f"<tr{kind}>{_row_head(name, note)}{''.join(cells)}</tr>"
