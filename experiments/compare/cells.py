@@ -135,7 +135,7 @@ def report_cells(config: ComparisonConfig, decided: Sequence[str], choices: Choi
     report = config.report
     cells = []
     for motion, seed, condition in product(report.motions, range(report.seeds), report.conditions):
-        for method in config.methods(condition):
+        for method in config.methods(condition, seed):
             choice = choice_of(choices, method, condition.regime)
             samplings = {(step, 0.0) for step in report.curve_steps}
             samplings |= {(choice.steps, noise_prior) for noise_prior in config.noise_priors}

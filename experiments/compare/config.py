@@ -82,7 +82,7 @@ class ConditionConfig:
         ..., "gated: LoRA trained and on at high noise only; open: at all noise", choices=REGIMES
     )
     caption: str = setting(..., "of the training: full, or with the looks unsaid", choices=CAPTIONS)
-    each_map: bool = setting(False, "each kind of map alone meets them, tuned as both are")
+    each_map: bool = setting(False, "one training of each kind of map alone, tuned as both are")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +132,9 @@ class ComparisonConfig:
                 found.setdefault(method, []).append(grid)
         return found
 
-    def methods(self, condition: ConditionConfig) -> list[str]:
-        """List the methods that meet under a condition."""
-        more = EACH_MAP if condition.each_map else ()
+    def methods(self, condition: ConditionConfig, seed: int) -> list[str]:
+        """List the methods that meet under a condition, in trainings of a seed."""
+        more = EACH_MAP if condition.each_map and seed == 0 else ()
         return list(dict.fromkeys([*self.grids(condition.regime), *more]))
 
 
