@@ -3,6 +3,7 @@
 They are forked from one process that has imported everything, so that a start takes no seconds.
 """
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -22,7 +23,15 @@ Disturbance = Callable[[], None]
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["motionmatcher.training.assembly", "motionmatcher.generation.generate"]
+    [
+        "motionmatcher.training.assembly",
+        "motionmatcher.generation.generate",
+        # What these import only when it is needed.
+        "av",
+        "diffusers.optimization",
+        "omegaconf",
+        "torch.utils.tensorboard",
+    ]
 )
 _FILE_OPERATIONS = ("open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir")
 
@@ -140,10 +149,20 @@ def start_call(log: Path, function: Callable[..., Any], *arguments: Any) -> Prog
     return Program(process, log)
 
 
+def start_fork_server() -> None:
+    """Start the process that the others are forked from, and wait until it has imported all.
+
+    There is one in a process of pytest, and whoever starts it says what it imports.
+    """
+    first = _FORKS.Process(target=int)
+    first.start()
+    first.join()
+
+
 def _main(log: Path, script: str, command: list[str], disturbances: list[Disturbance]) -> None:
     from motionmatcher.command_line import run
 
-    _print_into(log)
+    _begin(log)
     for disturb in disturbances:
         disturb()
     sys.argv = command
@@ -151,12 +170,13 @@ def _main(log: Path, script: str, command: list[str], disturbances: list[Disturb
 
 
 def _call(log: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    _print_into(log)
+    _begin(log)
     function(*arguments)
 
 
-def _print_into(log: Path) -> None:
-    """Print into the log."""
+def _begin(log: Path) -> None:
+    """Print into the log; what has been imported need not be searched for garbage, and so copied."""
+    gc.freeze()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(handle, stream)

@@ -3,10 +3,12 @@
 import copy
 import time
 from collections.abc import Mapping
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import start_fork_server
 
 from benchmarks.timed_parts import Part, PartResult, run_parts
 
@@ -19,6 +21,17 @@ def part(name: str, function: str, limit_s: float = LONG, **options: Any) -> Par
 
 def ignore(results: Mapping[str, PartResult]) -> None:
     pass
+
+
+@pytest.fixture(autouse=True)
+def imported_once(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What parts' processes would be forked with; here from the server that all tests have."""
+    start_fork_server()
+    asked = list[str]()
+    monkeypatch.setattr(
+        BaseContext, "set_forkserver_preload", lambda context, modules: asked.extend(modules)
+    )
+    return asked
 
 
 def is_gone(pid: int) -> bool:
@@ -77,6 +90,15 @@ def test_a_part_that_is_killed_while_it_tells_loses_only_that() -> None:
     assert results["cut short"].found == [{"square": 9}]
     assert results["cut short"].reason == "ended by SIGKILL"
     assert results["last"].state == "done"
+
+
+def test_what_parts_need_is_imported_once_for_all_their_processes(
+    imported_once: list[str],
+) -> None:
+    parts = [part("squares", "squares", count=1), part("more", "squares", count=1)]
+    parts += [Part("fit", "benchmarks.scaling:fit_exponent", LONG)]
+    run_parts(parts, {}, 0.0, ignore, "forkserver")
+    assert imported_once == ["benchmarks.scaling", "part_examples"]
 
 
 def test_what_has_not_begun_when_all_time_is_over_is_left_out(tmp_path: Path) -> None:
