@@ -13,6 +13,7 @@ from PIL import Image
 
 import train
 from motionmatcher.clips.video import read_video, write_mp4
+from motionmatcher.cost.step import FakeStep, StepCost
 from motionmatcher.inspect_clip import main
 
 
@@ -137,6 +138,7 @@ def test_a_dry_run_looks_at_the_frames(
     data = {**run_values["train_data"], "single_video_path": str(clip), "n_sample_frames": 1}
     config = write_config(tmp_path / "config.yaml", {**run_values, "train_data": data})
     monkeypatch.setattr("motionmatcher.inspection.windows.LITTLE_TRAVEL", 1000)
+    monkeypatch.setattr(FakeStep, "cost", lambda step: StepCost(1, {"weights": 1}, 1))
     arguments = ["--config", config, "--dry-run", "--device", "cpu", f"output_dir={tmp_path}"]
     assert run_script(monkeypatch, train.main, *arguments, "train_data.n_sample_frames=4") == 0
     assert f"note: {clip}: hardly anything moves" in capsys.readouterr().out
