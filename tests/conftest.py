@@ -74,6 +74,24 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A still smaller one, of one level, for what trains or samples many times."""
+    from testbed.random_base import SMALL, write_random_base
+
+    sizes = {
+        **SMALL,
+        "unet": {
+            **SMALL["unet"],
+            "block_out_channels": (32,),
+            "down_block_types": ("CrossAttnDownBlock3D",),
+            "up_block_types": ("CrossAttnUpBlock3D",),
+        },
+        "vae": {**SMALL["vae"], "block_out_channels": (4, 4, 4, 4), "norm_num_groups": 2},
+    }
+    return write_random_base(tmp_path_factory.mktemp("tiny_base"), sizes)
+
+
+@pytest.fixture(scope="session")
 def animatediff_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small base model with random weights on disk, in AnimateDiff's layout."""
     from testbed.random_base import write_random_animatediff
@@ -112,3 +130,10 @@ def run_values(base_folder: Path, clip_path: Path) -> dict[str, Any]:
         "validation_steps": 4,
         "mixed_precision": "no",
     }
+
+
+@pytest.fixture(scope="session")
+def quick_values(run_values: dict[str, Any], tiny_base: Path) -> dict[str, Any]:
+    """The same on the smallest base: for tests that are not about the network."""
+    factors = {"spatial_scale_factor": 1, "temporal_scale_factor": 1}
+    return {**run_values, "pretrained_model_path": str(tiny_base), "motion_extractor": factors}

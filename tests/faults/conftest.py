@@ -15,11 +15,11 @@ def kills(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> Run:
+def trained(tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any]) -> Run:
     """A run of one step that made no previews."""
     folder = tmp_path_factory.mktemp("trained")
     values = {
-        **run_values,
+        **quick_values,
         "output_dir": str(folder / "runs"),
         "max_train_steps": 1,
         "validation_data": {"sample_preview": False, "num_inference_steps": 2},

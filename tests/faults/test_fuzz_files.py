@@ -147,17 +147,17 @@ def test_bases(
 
 
 @pytest.fixture(scope="module")
-def attach(base_folder: Path, trained: Run) -> Callable[[Path], Any]:
+def attach(tiny_base: Path, trained: Run) -> Callable[[Path], Any]:
     """Load a folder's LoRA into a UNet."""
-    base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+    base = load_base_model(find_base(str(tiny_base)), torch.device("cpu"))
     load_lora(base.denoiser, trained.checkpoint_folder(1) / "lora")
     return lambda folder: load_lora(base.denoiser, folder)
 
 
 @pytest.fixture(scope="module")
-def restore(base_folder: Path, trained: Run) -> Callable[[Path], Any]:
+def restore(tiny_base: Path, trained: Run) -> Callable[[Path], Any]:
     """Load a checkpoint's training state into a fresh optimiser."""
-    base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+    base = load_base_model(find_base(str(tiny_base)), torch.device("cpu"))
     load_lora(base.denoiser, trained.checkpoint_folder(1) / "lora")
     settings, parameters = load_settings(trained.config_file), base.denoiser.lora_parameters()
 

@@ -76,14 +76,14 @@ SCRIPTS = {
 
 @pytest.fixture(scope="module")
 def folder(
-    tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any], trained: Run
+    tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any], trained: Run
 ) -> Path:
     """Where the scripts work: what they may find there, and two videos to score."""
     folder = tmp_path_factory.mktemp("flags")
     (folder / "there").mkdir()
     (folder / "file").write_text("no video, no weights")
     (folder / "prompts.txt").write_text("A dog.\n\nA cat.\n", encoding="utf-8")
-    write_config(folder / "config.yaml", {**run_values, "output_dir": "runs"})
+    write_config(folder / "config.yaml", {**quick_values, "output_dir": "runs"})
     (folder / "run").symlink_to(trained.folder)
     entries: list[dict[str, Any]] = []
     for seed in (0, 1):

@@ -15,8 +15,8 @@ from motionmatcher.cost.step import StepCost
 
 
 @pytest.fixture(scope="module")
-def values(run_values: dict[str, Any]) -> dict[str, Any]:
-    return {**run_values, "output_dir": "runs"}
+def values(quick_values: dict[str, Any]) -> dict[str, Any]:
+    return {**quick_values, "output_dir": "runs"}
 
 
 @pytest.fixture(scope="module")

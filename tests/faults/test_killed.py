@@ -45,11 +45,11 @@ def train(folder: Path, config: Path, *disturbances: Any) -> Program:
     )
 
 
-def prepare(folder: Path, run_values: Mapping[str, Any]) -> Path:
+def prepare(folder: Path, quick_values: Mapping[str, Any]) -> Path:
     return write_config(
         folder / "config.yaml",
         {
-            **run_values,
+            **quick_values,
             "output_dir": str(folder / "runs"),
             "validation_data": {"prompt": "A circle moves.", "num_inference_steps": 2},
             "lora_unet_dropout": 0.2,
@@ -83,10 +83,10 @@ def contents(run: Run) -> dict[str, bytes]:
 class Unbroken:
     """A run that nothing stopped, with its duration and the number of its file operations."""
 
-    def __init__(self, folder: Path, run_values: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, quick_values: Mapping[str, Any]) -> None:
         trace = folder / "trace.txt"
         counting = CountFileOperations(folder / "runs", trace)
-        program = train(folder, prepare(folder, run_values), counting)
+        program = train(folder, prepare(folder, quick_values), counting)
         program.wait_for(trace)  # the first process takes its time to come up
         begun = time.monotonic()
         assert program.wait() == 0, program.output
@@ -105,8 +105,8 @@ class Unbroken:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> Unbroken:
-    return Unbroken(tmp_path_factory.mktemp("unbroken"), run_values)
+def unbroken(tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any]) -> Unbroken:
+    return Unbroken(tmp_path_factory.mktemp("unbroken"), quick_values)
 
 
 def require_whole_checkpoints(folder: Path) -> None:
@@ -126,10 +126,10 @@ def require_the_same(folder: Path, unbroken: Unbroken) -> None:
 
 
 def test_a_killed_run_resumes_to_the_same_bits(
-    unbroken: Unbroken, run_values: dict[str, Any], tmp_path: Path, kills: int
+    unbroken: Unbroken, quick_values: dict[str, Any], tmp_path: Path, kills: int
 ) -> None:
     """In turns, a kill hits the writing of a checkpoint, any moment and any file operation."""
-    config = prepare(tmp_path, run_values)
+    config = prepare(tmp_path, quick_values)
     moments = random.Random(0)
     killed = 0
     while killed < kills or newest(tmp_path) is None:  # the last one is resumed

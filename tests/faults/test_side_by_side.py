@@ -16,14 +16,14 @@ SIDE_BY_SIDE = 3
 
 
 def test_runs_of_one_second_get_folders_of_their_own(
-    tmp_path: Path, run_values: dict[str, Any]
+    tmp_path: Path, quick_values: dict[str, Any]
 ) -> None:
     runs = tmp_path / "runs"
     together = barrier(SIDE_BY_SIDE)
     programs = []
     for seed in range(SIDE_BY_SIDE):
         values = {
-            **run_values,
+            **quick_values,
             "seed": seed,
             "output_dir": str(runs),
             "max_train_steps": 1,

@@ -19,12 +19,12 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 @pytest.fixture
-def train_and_hold(tmp_path: Path, run_values: dict[str, Any]) -> Callable[[float], Program]:
+def train_and_hold(tmp_path: Path, quick_values: dict[str, Any]) -> Callable[[float], Program]:
     """Start a training and come back in the midst of its third step, which lasts."""
 
     def begin(seconds: float) -> Program:
         values = {
-            **run_values,
+            **quick_values,
             "output_dir": str(tmp_path / "runs"),
             "validation_data": {"sample_preview": False, "noise_prior": 0},
         }
@@ -69,9 +69,9 @@ def test_a_second_signal_ends_at_once(
 
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_before_the_first_step_ends_without_a_traceback(
-    tmp_path: Path, run_values: dict[str, Any], number: signal.Signals
+    tmp_path: Path, quick_values: dict[str, Any], number: signal.Signals
 ) -> None:
-    values = {**run_values, "output_dir": str(tmp_path / "runs")}
+    values = {**quick_values, "output_dir": str(tmp_path / "runs")}
     config = write_config(tmp_path / "config.yaml", values)
     hold = Hold("motionmatcher.training.assembly", "load_base_model", 1, 600, tmp_path / "begun")
     arguments = ("--config", config, "--device", "cpu")

@@ -12,7 +12,6 @@ from experiments.compare.config import (
     GridConfig,
     load_comparison,
 )
-from testbed.random_base import SMALL, write_random_base
 
 METHODS = ["denoising", "feature_matching"]
 
@@ -41,19 +40,3 @@ def config(full: ComparisonConfig, tmp_path: Path) -> ComparisonConfig:
         tuning=dataclasses.replace(full.tuning, motions=["swing"], grids=grids, inside=False),
         report=dataclasses.replace(full.report, motions=["spiral"], curve_steps=[50]),
     )
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Smaller than the other tests' base, for many videos are sampled here."""
-    sizes = {
-        **SMALL,
-        "unet": {
-            **SMALL["unet"],
-            "block_out_channels": (32,),
-            "down_block_types": ("CrossAttnDownBlock3D",),
-            "up_block_types": ("CrossAttnUpBlock3D",),
-        },
-        "vae": {**SMALL["vae"], "block_out_channels": (4, 4, 4, 4), "norm_num_groups": 2},
-    }
-    return write_random_base(tmp_path_factory.mktemp("tiny_base"), sizes)
