@@ -5,7 +5,7 @@ measures how far they follow the clip: by the base alone, by the base with the c
 start noise (the noise prior), and by the trained model with the noise prior that its config has.
 """
 
-import subprocess
+import runpy
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -269,14 +269,20 @@ def _announce(number: int, what: str) -> None:
 
 
 def _program(*words: object) -> None:
+    """Run a script as its command would, but in this process, which has imported what takes seconds."""
     command = [str(word) for word in words]
     print(
         "$ python " + " ".join(word if " " not in word else f'"{word}"' for word in command),
         flush=True,
     )
-    finished = subprocess.run([sys.executable, *command], check=False)
-    if finished.returncode:
-        sys.exit(finished.returncode)  # the program has said why
+    own, sys.argv = sys.argv, command
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:  # the script has said why
+            raise
+    finally:
+        sys.argv = own
 
 
 if __name__ == "__main__":

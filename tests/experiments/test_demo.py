@@ -1,6 +1,8 @@
 """What the demo measures, compares and says; its programs have tests of their own."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,25 @@ def test_conclusion_says_who_won() -> None:
     assert "training does NOT beat the noise prior alone (nearer in 0 of 2)" in (
         demo.conclusion(lost, TITLES)
     )
+
+
+def test_programs_run_in_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.argv", ["demo"])
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys; print(sys.argv[1:], os.getpid()); sys.exit(sys.argv[2] != 'good')"
+    )
+    demo._program(script, "a b", "good")
+    assert capsys.readouterr().out.splitlines() == [
+        f'$ python {script} "a b" good',
+        f"['a b', 'good'] {os.getpid()}",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        demo._program(script, "a b", "bad")
+    assert ended.value.code == 1
+    assert sys.argv == ["demo"]
 
 
 def test_whole_demo_with_programs_that_only_leave_files(
