@@ -76,19 +76,9 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A still smaller one, of one level, for what trains or samples many times."""
-    from testbed.random_base import SMALL, write_random_base
+    from small_models import write_tiny_base
 
-    sizes = {
-        **SMALL,
-        "unet": {
-            **SMALL["unet"],
-            "block_out_channels": (32,),
-            "down_block_types": ("CrossAttnDownBlock3D",),
-            "up_block_types": ("CrossAttnUpBlock3D",),
-        },
-        "vae": {**SMALL["vae"], "block_out_channels": (4, 4, 4, 4), "norm_num_groups": 2},
-    }
-    return write_random_base(tmp_path_factory.mktemp("tiny_base"), sizes)
+    return write_tiny_base(tmp_path_factory.mktemp("tiny_base"))
 
 
 @pytest.fixture(scope="session")

@@ -152,6 +152,23 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_tiny_base(folder: Path, seed: int = 0) -> Path:
+    """Write a base in Zeroscope's layout, of one level, with random weights of a seed."""
+    from testbed.random_base import SMALL, write_random_base
+
+    sizes = {
+        **SMALL,
+        "unet": {
+            **SMALL["unet"],
+            "block_out_channels": (32,),
+            "down_block_types": ("CrossAttnDownBlock3D",),
+            "up_block_types": ("CrossAttnUpBlock3D",),
+        },
+        "vae": {**SMALL["vae"], "block_out_channels": (4, 4, 4, 4), "norm_num_groups": 2},
+    }
+    return write_random_base(folder, sizes, seed=seed)
+
+
 def networks(base: "BaseModel") -> dict[str, "nn.Module"]:
     """A base's networks by the folders of their weights."""
     from motionmatcher.bases.texts import ClipText

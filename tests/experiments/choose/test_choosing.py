@@ -28,11 +28,11 @@ GENERATOR = "motionmatcher.generation.generate"
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> Run:
+def trained(tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any]) -> Run:
     folder = tmp_path_factory.mktemp("trained")
     validation = {"prompt": PROMPTS, "seed": 3, "num_inference_steps": 2}
     changes = {"validation_data": validation, "validation_steps": 100, "learning_rate": 0.1}
-    values = {**run_values, **changes, "output_dir": str(folder)}
+    values = {**quick_values, **changes, "output_dir": str(folder)}
     return train_in_process(write_config(folder / "config.yaml", values))
 
 
@@ -189,9 +189,9 @@ def test_a_video_s_seconds_are_measured_on_what_is_missing(
     chosen_of(run, checkpoints=[2], noise_priors=[0.0], budget_minutes=0.001)  # all is there
 
 
-def test_prompts_are_the_previews_and_not_the_reference_s_own(run_values: dict[str, Any]) -> None:
+def test_prompts_are_the_previews_and_not_the_reference_s_own(quick_values: dict[str, Any]) -> None:
     def prompts(*previewed: str) -> list[str]:
-        values = {**run_values, "validation_data": {"prompt": list(previewed)}}
+        values = {**quick_values, "validation_data": {"prompt": list(previewed)}}
         return preview_prompts(parse_settings(TrainSettings, values, "test"))
 
     assert prompts("A square moves.", "A cat. ", "A cat.") == ["A cat."]

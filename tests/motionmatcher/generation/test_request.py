@@ -35,7 +35,7 @@ TRAINED = SamplingSettings(
 
 
 @pytest.fixture
-def run(tmp_path: Path, run_values: dict[str, Any]) -> Run:
+def run(tmp_path: Path, quick_values: dict[str, Any]) -> Run:
     validation = {
         "prompt": "A circle moves.",
         "seed": 21,
@@ -48,8 +48,8 @@ def run(tmp_path: Path, run_values: dict[str, Any]) -> Run:
         "noise_prior": 0.25,
         "scheduler": "dpm++",
     }
-    values = {**run_values, "validation_data": validation, "min_timestep": 300}
-    values["train_data"] = {**run_values["train_data"], "fps": 6}
+    values = {**quick_values, "validation_data": validation, "min_timestep": 300}
+    values["train_data"] = {**quick_values["train_data"], "fps": 6}
     run = Run(tmp_path / "train_x")
     for step in (2, 10):
         run.checkpoint_folder(step).mkdir(parents=True)
@@ -73,14 +73,14 @@ def request_of(
 
 
 def test_the_run_s_settings_are_the_defaults(
-    request_of: Callable[..., GenerationRequest], run: Run, base_folder: Path
+    request_of: Callable[..., GenerationRequest], run: Run, tiny_base: Path
 ) -> None:
     request = request_of()
     assert request.sampling == TRAINED
     assert request.prompts == ["A cat."]
     assert (request.seed, request.repeat_num, request.batch_size) == (21, 10, 1)
     assert request.checkpoint == run.folder / "checkpoint-10"
-    assert request.layout.folder == base_folder
+    assert request.layout.folder == tiny_base
     assert request.mixed_precision == "no"
     assert request.fps == 6
     assert request.lora_rank is None
@@ -126,9 +126,9 @@ def test_a_zero_is_given_too(request_of: Callable[..., GenerationRequest]) -> No
 
 
 def test_the_rest_of_the_flags(
-    request_of: Callable[..., GenerationRequest], run: Run, base_folder: Path, tmp_path: Path
+    request_of: Callable[..., GenerationRequest], run: Run, tiny_base: Path, tmp_path: Path
 ) -> None:
-    model = shutil.copytree(base_folder, tmp_path / "other_base")
+    model = shutil.copytree(tiny_base, tmp_path / "other_base")
     flags = f"-m {model} -r 4 -rn 3 -B 2 -ci 2 -lr 8 -f 12.5 --gif --mixed_precision bf16".split()
     request = request_of(*flags)
     assert request.layout.folder == model
@@ -168,10 +168,10 @@ def test_compile_is_as_trained_or_as_the_flag_says(
 
 
 def test_a_published_run_takes_the_published_values(
-    request_of: Callable[..., GenerationRequest], run: Run, base_folder: Path
+    request_of: Callable[..., GenerationRequest], run: Run, tiny_base: Path
 ) -> None:
     run.config_file.unlink()
-    request = request_of("--model", str(base_folder))
+    request = request_of("--model", str(tiny_base))
     assert request.sampling == SamplingSettings(
         num_frames=16,
         width=384,

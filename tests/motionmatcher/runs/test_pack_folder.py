@@ -23,9 +23,9 @@ Change = Callable[[dict[str, Any]], object]
 
 
 @pytest.fixture
-def pack(tmp_path: Path, run_values: dict[str, Any]) -> Pack:
+def pack(tmp_path: Path, quick_values: dict[str, Any]) -> Pack:
     """A pack with noise for 4 frames of 32x32 pixels, whose LoRA nobody reads."""
-    settings = with_preview_defaults(parse_settings(TrainSettings, run_values, "test"))
+    settings = with_preview_defaults(parse_settings(TrainSettings, quick_values, "test"))
     pack = Pack(tmp_path / "pack", settings)
     pack.write_settings(4)
     pack.write_noise(torch.ones(1, 4, 4, 4, 4), "f" * 16)
@@ -55,7 +55,7 @@ def rewrite(pack: Pack, change: Change) -> None:
 
 
 def test_settings_come_back_without_the_clip_s_path(
-    pack: Pack, run_values: dict[str, Any], clip_path: Path
+    pack: Pack, quick_values: dict[str, Any], clip_path: Path
 ) -> None:
     found = Pack.open(pack.folder).settings()
     assert found.train_data.single_video_path == "not in the pack"
@@ -67,26 +67,26 @@ def test_settings_come_back_without_the_clip_s_path(
 
 
 def test_its_settings_are_the_defaults(
-    request_of: Callable[..., GenerationRequest], pack: Pack, base_folder: Path
+    request_of: Callable[..., GenerationRequest], pack: Pack, tiny_base: Path
 ) -> None:
     request = request_of()
     assert (request.checkpoint, request.lora_folder) == (pack.folder, pack.folder)
-    assert request.layout.folder == base_folder
+    assert request.layout.folder == tiny_base
     sampling = request.sampling
     assert (sampling.num_frames, sampling.width, sampling.num_inference_steps) == (4, 32, 4)
     assert sampling.noise_prior == 0.3
 
 
 def test_a_base_may_lie_among_the_models(
-    pack: Pack, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pack: Pack, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert pack.find_path("someone/base") == "someone/base"
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "base").symlink_to(base_folder)
+    (tmp_path / "models" / "base").symlink_to(tiny_base)
     assert pack.find_path("someone/base") == "models/base"
     (tmp_path / "someone").mkdir()
-    (tmp_path / "someone" / "base").symlink_to(base_folder)
+    (tmp_path / "someone" / "base").symlink_to(tiny_base)
     assert pack.find_path("someone/base") == "someone/base"
 
 

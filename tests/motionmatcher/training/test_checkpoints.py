@@ -22,8 +22,8 @@ INFO = LoraInfo(rank=2, targets=("spatial_conv",))
 
 
 @pytest.fixture
-def unet(base_folder: Path) -> MotionUNet:
-    unet = MotionUNet.from_pretrained(base_folder, subfolder="unet")
+def unet(tiny_base: Path) -> MotionUNet:
+    unet = MotionUNet.from_pretrained(tiny_base, subfolder="unet")
     add_lora(unet, 2, ["spatial_conv"])
     return unet
 
@@ -50,7 +50,7 @@ def scaler(scale: float) -> torch.amp.GradScaler:
 
 
 def test_resumed_equals_unbroken_to_the_bit(
-    tmp_path: Path, unet: MotionUNet, base_folder: Path
+    tmp_path: Path, unet: MotionUNet, tiny_base: Path
 ) -> None:
     optimizer = make_optimizer(unet)
     for step in range(3):
@@ -60,7 +60,7 @@ def test_resumed_equals_unbroken_to_the_bit(
     assert (folder / "lora" / ADAPTER_FILE).is_file()
     moments = optimizer.state_dict()["state"]
 
-    resumed = MotionUNet.from_pretrained(base_folder, subfolder="unet")
+    resumed = MotionUNet.from_pretrained(tiny_base, subfolder="unet")
     load_lora(resumed, folder / "lora")
     for weight in resumed.lora_parameters().values():
         weight.requires_grad_(True)
@@ -172,11 +172,11 @@ def test_a_checkpoint_without_training_state(tmp_path: Path, unet: MotionUNet) -
         load_training_state(tmp_path, make_optimizer(unet), None)
 
 
-def test_a_checkpoint_of_other_targets(tmp_path: Path, unet: MotionUNet, base_folder: Path) -> None:
+def test_a_checkpoint_of_other_targets(tmp_path: Path, unet: MotionUNet, tiny_base: Path) -> None:
     optimizer = make_optimizer(unet)
     update(unet, optimizer, 0)
     save_checkpoint(tmp_path / "checkpoint-1", 1, unet, INFO, optimizer, None)
-    other = MotionUNet.from_pretrained(base_folder, subfolder="unet")
+    other = MotionUNet.from_pretrained(tiny_base, subfolder="unet")
     add_lora(other, 2, ["temporal_conv"])
     with pytest.raises(
         UserError, match="belongs to a LoRA with other targets: resume with the run"

@@ -27,8 +27,8 @@ SETTINGS = SamplingSettings(
 
 
 @pytest.fixture(scope="module")
-def base(base_folder: Path) -> BaseModel:
-    return load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+def base(tiny_base: Path) -> BaseModel:
+    return load_base_model(find_base(str(tiny_base)), torch.device("cpu"))
 
 
 def previewer(base: BaseModel, *prompts: str) -> Previewer:

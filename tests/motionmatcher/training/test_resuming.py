@@ -14,12 +14,12 @@ from motionmatcher.training.resuming import plan_resuming
 
 
 @pytest.fixture
-def run(tmp_path: Path, run_values: dict[str, Any]) -> Run:
+def run(tmp_path: Path, quick_values: dict[str, Any]) -> Run:
     """A run of four steps with checkpoints of two and four, as train.py settles its settings."""
     run = Run(tmp_path / "train_x")
     for step in (2, 4):
         run.checkpoint_folder(step).mkdir(parents=True)
-    settings = parse_settings(TrainSettings, run_values, "test")
+    settings = parse_settings(TrainSettings, quick_values, "test")
     settled = check_training(settings).settings
     write_settings(run.config_file, settled)
     return run

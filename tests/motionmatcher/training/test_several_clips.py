@@ -45,14 +45,14 @@ def other_clip(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def values(run_values: dict[str, Any], clip_path: Path, other_clip: Path) -> dict[str, Any]:
+def values(quick_values: dict[str, Any], clip_path: Path, other_clip: Path) -> dict[str, Any]:
     """Settings of a run on two clips, the second from another frame on."""
     clips = [
         {"path": str(clip_path), "prompt": PROMPTS[0]},
         {"path": str(other_clip), "prompt": PROMPTS[1], "sample_start_idx": 3},
     ]
     data = {"clips": clips, "width": 32, "height": 32, "n_sample_frames": 4}
-    return {**run_values, "train_data": data, "lora_unet_dropout": 0.2}
+    return {**quick_values, "train_data": data, "lora_unet_dropout": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def trained(config: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def base(base_folder: Path) -> BaseModel:
-    return load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+def base(tiny_base: Path) -> BaseModel:
+    return load_base_model(find_base(str(tiny_base)), torch.device("cpu"))
 
 
 def checkpoint_bytes(run: Run, step: int) -> list[bytes]:
@@ -155,10 +155,10 @@ def test_the_features_are_read_with_the_tokens_of_the_batch_s_prompt(base: BaseM
 
 
 def test_a_list_of_one_is_the_single_clip_to_the_bit(
-    config: Path, run_values: dict[str, Any], clip_path: Path, tmp_path: Path
+    config: Path, quick_values: dict[str, Any], clip_path: Path, tmp_path: Path
 ) -> None:
     quick = ["max_train_steps=2", "validation_data.sample_preview=false", "lora_unet_dropout=0.2"]
-    single = write_config(tmp_path / "one.yaml", {**run_values, "output_dir": str(tmp_path)})
+    single = write_config(tmp_path / "one.yaml", {**quick_values, "output_dir": str(tmp_path)})
     listed = f"train_data.clips={json.dumps([{'path': str(clip_path), 'prompt': PROMPTS[0]}])}"
     one, other = train_in_process(single, *quick), train_in_process(config, *quick, listed)
     assert checkpoint_bytes(one, 2) == checkpoint_bytes(other, 2)
