@@ -17,6 +17,7 @@ import torch
 from launching import run_script, train_in_process, write_config
 from processes import launch
 from safetensors.torch import load_file
+from small_models import write_tiny_base
 
 import inference
 import motionmatcher.generation.generate as generation
@@ -27,16 +28,15 @@ from motionmatcher.files import unused_path
 from motionmatcher.runs.manifest import read_manifest
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
-from testbed.random_base import write_random_base
 
 PROMPT = "A circle moves."
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> Run:
+def trained(tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any]) -> Run:
     folder = tmp_path_factory.mktemp("trained")
     # A high learning rate, so that the LoRA visibly does something.
-    values = {**run_values, "output_dir": str(folder), "learning_rate": 0.1}
+    values = {**quick_values, "output_dir": str(folder), "learning_rate": 0.1}
     return train_in_process(write_config(folder / "config.yaml", values))
 
 
@@ -188,9 +188,9 @@ def test_another_number_of_steps_inverts_anew_without_the_clip(
     assert made.name.startswith("inversion-")
 
 
-def test_a_published_run(infer: Callable, trained: Run, base_folder: Path, tmp_path: Path) -> None:
+def test_a_published_run(infer: Callable, trained: Run, tiny_base: Path, tmp_path: Path) -> None:
     weights = load_file(trained.checkpoint_folder(4) / "lora" / "pytorch_lora_weights.safetensors")
-    modules = target_modules(MotionUNet.from_pretrained(base_folder / "unet"), ["attention"])
+    modules = target_modules(MotionUNet.from_pretrained(tiny_base / "unet"), ["attention"])
     published = [
         torch.nn.Parameter(weights[f"{module}.lora_{kind}.weight"])
         for module in modules
@@ -204,7 +204,7 @@ def test_a_published_run(infer: Callable, trained: Run, base_folder: Path, tmp_p
     content = {"latents": latents, "text_prompt": "A square moves."}
     torch.save(content, run / "cached_latents" / "cached_0.pt")
 
-    known = ["-m", base_folder, "-W", 32, "-H", 32, "-T", 4, "-s", 4, "-rn", 1, "-lr", 2]
+    known = ["-m", tiny_base, "-W", 32, "-H", 32, "-T", 4, "-s", 4, "-rn", 1, "-lr", 2]
     (video,) = infer(*known, "--mixed_precision", "no", run=run)
     preview = next(trained.samples_folder.glob("step-00004_a-circle-moves_0.mp4"))
     assert video.read_bytes() == preview.read_bytes()
@@ -392,7 +392,7 @@ def test_a_lora_that_is_not_finite(
 def test_a_lora_of_another_base_is_noted(
     trained: Run, infer: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    other = write_random_base(tmp_path / "other", seed=1)
+    other = write_tiny_base(tmp_path / "other", seed=1)
     infer("-rn", 1, "-s", 2, "-np", 0, "-m", other)
     note = f"note: the LoRA of {trained.checkpoint_folder(4)} was trained on another base than this one."
     assert note in capsys.readouterr().out
