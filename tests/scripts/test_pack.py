@@ -69,8 +69,8 @@ def make_run(folder: Path, values: dict[str, Any]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def unet_run(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> Run:
-    return make_run(tmp_path_factory.mktemp("unet"), run_values)
+def unet_run(tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any]) -> Run:
+    return make_run(tmp_path_factory.mktemp("unet"), quick_values)
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +181,18 @@ def test_the_sheet_shows_the_clip_only_when_asked(unet_run: Run, pack: Packer) -
 
 @pytest.mark.parametrize("kind", ["unet", "wan"])
 def test_diffusers_alone_computes_the_same(
-    kind: str, pack: Packer, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str,
+    run_values: dict[str, Any],
+    pack: Packer,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     """The program on the card, word by word but for where things are."""
-    run: Run = request.getfixturevalue(f"{kind}_run")
+    run: Run = (
+        make_run(tmp_path / "unet", run_values)  # with the layers of every level
+        if kind == "unet"
+        else request.getfixturevalue("wan_run")
+    )
     folder = pack(run, "--no-sheet")
     base_folder = Path(load_settings(run.config_file).pretrained_model_path)
     (program,) = re.findall(r"```python\n(.*?)```", (folder / CARD_FILE).read_text(), re.DOTALL)

@@ -24,6 +24,7 @@ from launching import (
 )
 from processes import launch
 from safetensors.torch import load_file
+from small_models import write_tiny_base
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import motionmatcher.training.assembly as training_run
@@ -43,16 +44,15 @@ from motionmatcher.random_streams import stream_seed
 from motionmatcher.runs.run_folder import Run
 from motionmatcher.tensor_files import read_tensors, write_tensors
 from motionmatcher.training.previews import Previewer
-from testbed.random_base import write_random_base
 
 LORA = "lora/pytorch_lora_weights.safetensors"
 STATE = "training_state.safetensors"
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> Path:
+def config(tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any]) -> Path:
     folder = tmp_path_factory.mktemp("training")
-    values = {**run_values, "output_dir": str(folder / "runs"), "lora_unet_dropout": 0.2}
+    values = {**quick_values, "output_dir": str(folder / "runs"), "lora_unet_dropout": 0.2}
     return write_config(folder / "config.yaml", values)
 
 
@@ -103,8 +103,11 @@ def test_tensorboard_has_the_curves(unbroken: Run) -> None:
     assert values["learning_rate"] == pytest.approx([5e-4] * 4)
 
 
-def test_training_moves_every_weight(unbroken: Run) -> None:
-    early, late = (load_file(unbroken.checkpoint_folder(step) / LORA) for step in (2, 4))
+def test_training_moves_every_weight(run_values: dict[str, Any], tmp_path: Path) -> None:
+    values = {**run_values, "output_dir": str(tmp_path / "runs"), "checkpointing_steps": 1}
+    few = ["max_train_steps=2", "validation_data.sample_preview=false"]
+    run = train_in_process(write_config(tmp_path / "config.yaml", values), *few)
+    early, late = (load_file(run.checkpoint_folder(step) / LORA) for step in (1, 2))
     still = [name for name, weight in late.items() if torch.equal(weight, early[name])]
     assert still == []
 
@@ -124,7 +127,7 @@ def test_a_failed_resume_changes_nothing(unbroken: Run, tmp_path: Path) -> None:
             "cache_latents=false",
             "max_train_steps=5",
         )
-    other_base = write_random_base(tmp_path / "other", seed=1)
+    other_base = write_tiny_base(tmp_path / "other", seed=1)
     with pytest.raises(UserError, match="was trained with another base"):
         resume_in_process(
             run,
@@ -236,13 +239,13 @@ def test_an_earlier_checkpoint_starts_a_branch(
 
 
 def test_an_older_fingerprint_of_the_base_is_noted(
-    unbroken: Run, tmp_path: Path, base_folder: Path, capsys: pytest.CaptureFixture
+    unbroken: Run, tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = Run(shutil.copytree(unbroken.folder, tmp_path / "run"))
     shutil.rmtree(run.checkpoint_folder(4))
     file = run.checkpoint_folder(2) / LORA
     tensors, description = read_tensors(file)
-    description["base"] = find_base(str(base_folder)).sampled_fingerprint()
+    description["base"] = find_base(str(tiny_base)).sampled_fingerprint()
     write_tensors(file, tensors, description)
     resume_in_process(run.folder)
     checkpoint = run.checkpoint_folder(2)
@@ -271,7 +274,7 @@ def test_starting_from_a_lora_of_another_base_is_noted(
     few += [f"lora_path={unbroken.checkpoint_folder(4)}"]
     train_in_process(config, *few)
     assert "another base" not in capsys.readouterr().out
-    other = write_random_base(tmp_path / "other", seed=1)
+    other = write_tiny_base(tmp_path / "other", seed=1)
     train_in_process(config, *few, f"pretrained_model_path={other}")
     note = f"note: lora_path {unbroken.checkpoint_folder(4)} was trained on another base than this one."
     assert note in capsys.readouterr().out
@@ -541,7 +544,7 @@ def test_endless_skipping_stops_with_advice(config: Path, monkeypatch: pytest.Mo
     assert run_named_by(e).checkpoint_steps() == [2]
 
 
-def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> None:
+def test_accumulated_gradient_is_the_mean(config: Path, tiny_base: Path) -> None:
     run = train_in_process(
         config,
         "gradient_accumulation_steps=2",
@@ -550,7 +553,7 @@ def test_accumulated_gradient_is_the_mean(config: Path, base_folder: Path) -> No
         "validation_data.sample_preview=false",
     )
     settings = load_settings(run.config_file)
-    base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+    base = load_base_model(find_base(str(tiny_base)), torch.device("cpu"))
     latents = load_file(next(run.reference_folder.glob("latents-*")))["latents"]
     text = base.text.encode([settings.train_data.single_video_prompt])
     add_lora(base.denoiser, settings.lora_rank, settings.lora_targets, seed=settings.seed)
@@ -606,7 +609,7 @@ def test_dropout_has_a_seed_of_its_own_in_each_pass(config: Path) -> None:
 )
 def test_the_unet_computes_as_the_settings_say(
     config: Path,
-    base_folder: Path,
+    tiny_base: Path,
     monkeypatch: pytest.MonkeyPatch,
     settings_of_the_unet: list[str],
     chosen: list[str],
@@ -615,14 +618,14 @@ def test_the_unet_computes_as_the_settings_say(
     monkeypatch.setattr(MotionUNet, "compile_layers", lambda unet: calls.append("compiled"))
     monkeypatch.setattr(MotionUNet, "recompute_in_backward", lambda unet, what: calls.append(what))
     settings = load_settings(config, settings_of_the_unet)
-    base = load_base_model(find_base(str(base_folder)), torch.device("cpu"))
+    base = load_base_model(find_base(str(tiny_base)), torch.device("cpu"))
     training_run.attach_lora(settings, base, torch.zeros(1, 4, 4, 4, 4))
     assert calls == chosen
     assert len(base.denoiser.lora_layers()) > 0
 
 
-def test_two_processes(config: Path, tmp_path: Path, run_values: dict[str, Any]) -> None:
-    values = {**run_values, "output_dir": str(tmp_path / "runs"), "max_train_steps": 2}
+def test_two_processes(config: Path, tmp_path: Path, quick_values: dict[str, Any]) -> None:
+    values = {**quick_values, "output_dir": str(tmp_path / "runs"), "max_train_steps": 2}
     launch(2, tmp_path, "two_processes", write_config(tmp_path / "c.yaml", values), tmp_path)
 
     first, second = (json.loads((tmp_path / f"process-{rank}.json").read_text()) for rank in (0, 1))
