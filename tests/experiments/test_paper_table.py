@@ -33,10 +33,10 @@ OPTIONS = ["--device", "cpu", "--repeat_num", 2, "--tracker", "flow", "--grid_si
 
 
 @pytest.fixture(scope="module")
-def configs(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]) -> list[Path]:
+def configs(tmp_path_factory: pytest.TempPathFactory, quick_values: dict[str, Any]) -> list[Path]:
     """Two motions, and one whose training goes wrong."""
     folder = tmp_path_factory.mktemp("configs")
-    damaged = shutil.copytree(run_values["pretrained_model_path"], folder / "base")
+    damaged = shutil.copytree(quick_values["pretrained_model_path"], folder / "base")
     (damaged / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no tensors")
     circle = {"prompt": "A circle moves.", "num_inference_steps": 2}
     star = {"prompt": ["A <star> moves."], "num_inference_steps": 2, "seed": 5}
@@ -46,7 +46,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory, run_values: dict[str, Any]
         "damaged.yaml": {"validation_data": circle, "pretrained_model_path": str(damaged)},
     }
     return [
-        write_config(folder / name, {**run_values, **change}) for name, change in changes.items()
+        write_config(folder / name, {**quick_values, **change}) for name, change in changes.items()
     ]
 
 
@@ -256,14 +256,14 @@ def test_two_processes_make_what_is_missing_and_give_the_table_of_one(
 
 def test_configs_that_cannot_be_run(
     configs: list[Path],
-    run_values: dict[str, Any],
+    quick_values: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    data = {**run_values["train_data"], "single_video_path": "gone.mp4"}
-    gone = write_config(tmp_path / "gone.yaml", {**run_values, "train_data": data})
-    unknown = write_config(tmp_path / "unknown.yaml", {**run_values, "learning_rat": 1})
+    data = {**quick_values["train_data"], "single_video_path": "gone.mp4"}
+    gone = write_config(tmp_path / "gone.yaml", {**quick_values, "train_data": data})
+    unknown = write_config(tmp_path / "unknown.yaml", {**quick_values, "learning_rat": 1})
     shared = [PROJECT / "configs" / f"{name}.yaml" for name in ("paper", "all_settings")]
     overrides = [*OVERRIDES, "lr_scheduler=linear", "lr_warmup_steps=1"]
     given = [*overrides, "--dry-run", "--device", "cpu", "--output_dir", tmp_path / "out"]

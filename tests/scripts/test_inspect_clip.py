@@ -35,12 +35,12 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_the_report_the_notes_and_the_files(
     clip_path: Path,
-    run_values: dict[str, Any],
+    quick_values: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    config = write_config(tmp_path / "config.yaml", run_values)
+    config = write_config(tmp_path / "config.yaml", quick_values)
     files = ["--json", tmp_path / "report.json", "--sheet", tmp_path / "sheet.png"]
     arguments = [clip_path, "--config", config, "--suggest", *files, "train_data.frame_step=2"]
     assert run_script(monkeypatch, main, *arguments) == 0
@@ -63,7 +63,7 @@ def test_a_clip_among_several_is_looked_at_by_its_own_frames(
     listed: bool,
     frames: list[int],
     clip_path: Path,
-    run_values: dict[str, Any],
+    quick_values: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -73,14 +73,14 @@ def test_a_clip_among_several_is_looked_at_by_its_own_frames(
         {"path": path, "prompt": "a cat", "sample_start_idx": 5},
     ]
     data = {"clips": clips, "width": 32, "height": 32, "n_sample_frames": 4}
-    config = write_config(tmp_path / "config.yaml", {**run_values, "train_data": data})
+    config = write_config(tmp_path / "config.yaml", {**quick_values, "train_data": data})
     written = tmp_path / "report.json"
     assert run_script(monkeypatch, main, clip_path, "--config", config, "--json", written) == 0
     assert json.loads(written.read_text())["window"]["frames"] == frames
 
 
 def test_better_frames_of_a_clip_among_several_are_its_entry_s(
-    clip_path: Path, run_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip_path: Path, quick_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     still = read_video(clip_path)[0][:1].repeat(6, 0)
     moving = read_video(clip_path)[0]
@@ -91,7 +91,7 @@ def test_better_frames_of_a_clip_among_several_are_its_entry_s(
         {"path": str(clip), "prompt": "a cat", "start_s": 0.0},
     ]
     data = {"clips": clips, "width": 32, "height": 32, "n_sample_frames": 4, "fps": 8}
-    config = write_config(tmp_path / "config.yaml", {**run_values, "train_data": data})
+    config = write_config(tmp_path / "config.yaml", {**quick_values, "train_data": data})
     written = tmp_path / "report.json"
     arguments = [clip, "--config", config, "--suggest", "--json", written]
     assert run_script(monkeypatch, main, *arguments) == 0
@@ -129,14 +129,14 @@ def test_bad_input_is_one_line(
 
 
 def test_a_dry_run_looks_at_the_frames(
-    run_values: dict[str, Any],
+    quick_values: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
     clip = PROJECT / "resources" / "reference_videos" / "spiral.mp4"
-    data = {**run_values["train_data"], "single_video_path": str(clip), "n_sample_frames": 1}
-    config = write_config(tmp_path / "config.yaml", {**run_values, "train_data": data})
+    data = {**quick_values["train_data"], "single_video_path": str(clip), "n_sample_frames": 1}
+    config = write_config(tmp_path / "config.yaml", {**quick_values, "train_data": data})
     monkeypatch.setattr("motionmatcher.inspection.windows.LITTLE_TRAVEL", 1000)
     monkeypatch.setattr(FakeStep, "cost", lambda step: StepCost(1, {"weights": 1}, 1))
     arguments = ["--config", config, "--dry-run", "--device", "cpu", f"output_dir={tmp_path}"]

@@ -22,10 +22,10 @@ from testbed.random_base import write_random_wan
 
 
 @pytest.fixture(scope="module")
-def values(run_values: dict[str, Any]) -> dict[str, Any]:
-    previews = {**run_values["validation_data"], "sample_preview": False, "noise_prior": 0}
+def values(quick_values: dict[str, Any]) -> dict[str, Any]:
+    previews = {**quick_values["validation_data"], "sample_preview": False, "noise_prior": 0}
     return {
-        **run_values,
+        **quick_values,
         "validation_data": previews,
         "max_train_steps": 1,
         "checkpointing_steps": 1,
