@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,21 @@ def precision(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def base(golden_dir: Path, precision: str) -> BaseModel:
-    return load_golden_base(golden_dir, DTYPES[precision])
+def base_in(golden_dir: Path) -> Callable[[torch.dtype], BaseModel]:
+    """The recorded base in a dtype, read once for all tests, without gradients of earlier ones."""
+    load = cache(partial(load_golden_base, golden_dir))
+
+    def give(dtype: torch.dtype) -> BaseModel:
+        base: BaseModel = load(dtype)
+        base.denoiser.zero_grad()
+        return base
+
+    return give
+
+
+@pytest.fixture(scope="module")
+def base(base_in: Callable[[torch.dtype], BaseModel], precision: str) -> BaseModel:
+    return base_in(DTYPES[precision])
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +149,11 @@ MATCH_WEIGHTS = (2000.0, 2000.0)
 
 
 @pytest.fixture(scope="module")
-def exact_match(golden_dir: Path) -> ExactMatch:
+def exact_match(golden_dir: Path, base_in: Callable[[torch.dtype], BaseModel]) -> ExactMatch:
     recorded = read_goldens(golden_dir)["training_cases"][0]
     assert recorded["num_denoise_steps"] == 1
     case = training_case(golden_dir, recorded, torch.float64)
-    exact = load_golden_base(golden_dir, torch.float64)
+    exact = base_in(torch.float64)
     height, width = case.latents.shape[-2:]
     schedule, timesteps, earlier = exact.schedule, case.timesteps, case.timesteps - 1
     noisy = add_noise(case.latents, case.noise, timesteps, schedule)
@@ -168,11 +182,14 @@ def exact_match(golden_dir: Path) -> ExactMatch:
     ],
 )
 def test_tangent_mode_approaches_the_difference(
-    golden_dir: Path, exact_match: ExactMatch, dtype: torch.dtype, least_cosine: float
+    base_in: Callable[[torch.dtype], BaseModel],
+    exact_match: ExactMatch,
+    dtype: torch.dtype,
+    least_cosine: float,
 ) -> None:
     """The loss and its gradient in the predicted latents, against fp64's published formula."""
     case = exact_match.case
-    base = load_golden_base(golden_dir, dtype)
+    base = base_in(dtype)
     height, width = case.latents.shape[-2:]
     extractor = MotionExtractor(base.denoiser, (height, width), case.settings.motion_extractor)
     wide = torch.promote_types(dtype, torch.float32)
@@ -233,11 +250,14 @@ def test_loss_and_gradients(
 
 
 def test_loss_with_roots_rounded_correctly(
-    golden_dir: Path, student_case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    golden_dir: Path,
+    base_in: Callable[[torch.dtype], BaseModel],
+    student_case: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(NoiseSchedule, "scales", EXACT_SCALES)
     case = training_case(golden_dir, student_case, torch.float64)
-    loss, _ = loss_and_gradients(load_golden_base(golden_dir, torch.float64), case)
+    loss, _ = loss_and_gradients(base_in(torch.float64), case)
     assert float(loss.total.detach()) == pytest.approx(student_case["loss"], rel=2e-4)
 
 
@@ -389,9 +409,9 @@ def test_lora_order_of_the_published_format(golden_dir: Path) -> None:
     assert len(modules) == lora["modules"]
 
 
-def test_lora_size(golden_dir: Path) -> None:
+def test_lora_size(golden_dir: Path, base_in: Callable[[torch.dtype], BaseModel]) -> None:
     lora = read_goldens(golden_dir)["lora"]
-    unet = load_golden_base(golden_dir, torch.float32).denoiser
+    unet = base_in(torch.float32).denoiser
     assert sum(w.numel() for w in unet.lora_parameters().values()) == lora["trainable_parameters"]
 
 
@@ -409,13 +429,17 @@ def test_lora_of_the_full_size(golden_dir: Path) -> None:
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 def test_half_precision_student(
-    golden_dir: Path, half: torch.dtype, student_case: dict[str, Any]
+    golden_dir: Path,
+    base_in: Callable[[torch.dtype], BaseModel],
+    half: torch.dtype,
+    student_case: dict[str, Any],
 ) -> None:
-    base = load_golden_base(golden_dir, half)
+    base = base_in(half)
     seen: list[torch.dtype] = []
-    base.denoiser.conv_out.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
     case = training_case(golden_dir, student_case, torch.float32)
-    loss, gradients = loss_and_gradients(base, case)
+    last = base.denoiser.conv_out
+    with last.register_forward_hook(lambda module, args, out: seen.append(out.dtype)):
+        loss, gradients = loss_and_gradients(base, case)
 
     assert seen == [half], "the student must really have computed in half precision"
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
@@ -424,11 +448,11 @@ def test_half_precision_student(
 
 def test_checkpointing_changes_nothing(golden_dir: Path, student_case: dict[str, Any]) -> None:
     case = training_case(golden_dir, student_case, torch.float32)
+    base = load_golden_base(golden_dir, torch.float32, lora=False)
+    load_lora(base.denoiser, golden_dir / "lora", dropout=0.3)
+    base.denoiser.train()
     results = []
     for checkpointing in (False, True):
-        base = load_golden_base(golden_dir, torch.float32, lora=False)
-        load_lora(base.denoiser, golden_dir / "lora", dropout=0.3)
-        base.denoiser.train()
         if checkpointing:
             base.denoiser.enable_gradient_checkpointing()
         torch.manual_seed(0)
