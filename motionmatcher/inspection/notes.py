@@ -7,8 +7,7 @@ from motionmatcher.clips.clip_file import ClipFile
 from motionmatcher.clips.frame_choice import FrameChoice
 from motionmatcher.config.settings import TrainData
 from motionmatcher.inspection.bars import Bars
-from motionmatcher.inspection.windows import FAST_STEP, Window
-from motionmatcher.inspection.wording import list_frames
+from motionmatcher.inspection.windows import FAST_STEP, Window, list_frames
 
 # Share of the picture that may be cropped away without a word.
 CROPPED = 0.25

@@ -22,6 +22,7 @@ WORTH_MORE = 1.25
 # Steps up to this many times the one that has the wanted rate are tried.
 MAX_STRETCH = 4
 MAX_CANDIDATES = 4
+MAX_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,12 @@ class Survey:
         return Window(
             tuple(frames), tuple(camera), tuple(objects), tuple(lost), tuple(cuts), tuple(repeats)
         )
+
+
+def list_frames(frames: Sequence[int]) -> str:
+    """List frames, of many the first ones."""
+    shown = ", ".join(map(str, frames[:MAX_LISTED]))
+    return shown if len(frames) <= MAX_LISTED else f"{shown}, …"
 
 
 def rank(window: Window, step: float, natural_step: int) -> tuple[float, ...]:

@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from motionmatcher.inspection.windows import Window
+from motionmatcher.inspection.windows import Window, list_frames
 
 if TYPE_CHECKING:
     from motionmatcher.inspection.report import ClipReport
-
-MAX_NAMED = 6
 
 
 def describe(report: "ClipReport") -> Iterator[str]:
@@ -30,12 +28,6 @@ def describe(report: "ClipReport") -> Iterator[str]:
         yield f"better: {' '.join(report.overrides)}"
     elif report.candidates:
         yield "better: none by much; keep these frames"
-
-
-def list_frames(frames: Sequence[int]) -> str:
-    """List frames, of many the first ones."""
-    shown = ", ".join(map(str, frames[:MAX_NAMED]))
-    return shown if len(frames) <= MAX_NAMED else f"{shown}, …"
 
 
 def _counted(frames: Sequence[int]) -> str:
