@@ -27,7 +27,9 @@ METHODS = ("ours", RECOMPUTING, "straightforward")
 
 def parse_arguments() -> Namespace:
     parser = benchmark_parser("train_step", __doc__)
-    parser.add_argument("--width", choices=("tiny", "small", "half", "full"), default="half")
+    parser.add_argument(
+        "--width", choices=("tiny", "narrow", "small", "half", "full"), default="half"
+    )
     parser.add_argument(
         "--frames", type=whole_number(1, MAX_FRAMES), default=16, help="frames counted"
     )
