@@ -128,8 +128,9 @@ class ComparisonConfig:
         """Give the methods tuned in a regime, each with its grids; further ones extend the first."""
         found: dict[str, list[GridConfig]] = {}
         for grid in self.tuning.grids:
-            for method in grid.methods if grid.regime == regime else ():
-                found.setdefault(method, []).append(grid)
+            if grid.regime == regime:
+                for method in grid.methods:
+                    found.setdefault(method, []).append(grid)
         return found
 
     def methods(self, condition: ConditionConfig, seed: int) -> list[str]:
